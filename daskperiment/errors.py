@@ -1,0 +1,105 @@
+"""Every error and warning of daskperiment, in one tree.
+
+Each error is a :class:`DaskperimentError` and also the builtin that fits it, so
+``except ValueError`` and ``except DaskperimentError`` both work.  A message says
+what happened and what to do next.  All of them carry the message as their only
+argument, so they survive the trip from a worker process to the driver.
+"""
+
+from __future__ import annotations
+
+
+class DaskperimentError(Exception):
+    """Root of every error raised by daskperiment itself."""
+
+
+class InvalidNameError(DaskperimentError, ValueError):
+    """An experiment id, parameter, metric or artifact name cannot be used."""
+
+
+class ParameterError(DaskperimentError, ValueError):
+    """A parameter was declared twice differently, or a value does not fit its declaration."""
+
+
+class ParameterUndeclaredError(ParameterError):
+    """A value was given for a parameter that the experiment does not declare."""
+
+
+class ParameterUndefinedError(ParameterError):
+    """A parameter that the graph uses has neither a value nor a default."""
+
+
+class StepDefinitionError(DaskperimentError, TypeError):
+    """The decorated object cannot be a step."""
+
+
+class ComputeArgumentError(DaskperimentError, TypeError):
+    """``compute`` was called with an argument that it does not take."""
+
+
+class SeedError(DaskperimentError, ValueError):
+    """A seed is not an integer from 0 to 2**32 - 1."""
+
+
+class TrialIDNotFoundError(DaskperimentError, ValueError, LookupError):
+    """There is no such trial, or no trial is running here."""
+
+
+class TrialStateError(DaskperimentError, RuntimeError):
+    """The trial is not in a state that allows what was asked."""
+
+
+class LockedTrialError(DaskperimentError, ValueError):
+    """Kept for imports only: nothing needs to raise it, reads work during a trial."""
+
+
+class StepNotFoundError(DaskperimentError, ValueError, LookupError):
+    """The trial has no record of this step or call."""
+
+
+class MetricNotFoundError(DaskperimentError, ValueError, LookupError):
+    """No trial has saved a metric of this name."""
+
+
+class ArtifactNotFoundError(DaskperimentError, LookupError):
+    """The trial has no artifact of this name."""
+
+
+class ValueNotKeptError(DaskperimentError, LookupError):
+    """The value could not be encoded when it was recorded; the message says why."""
+
+
+class PayloadError(DaskperimentError, ValueError):
+    """Stored bytes are not what their record says: wrong digest or unreadable encoding."""
+
+
+class ConflictError(DaskperimentError, RuntimeError):
+    """A group of writes was refused whole: a key exists, or an expectation does not hold."""
+
+
+class BackendError(DaskperimentError, OSError):
+    """The backend could not read or write; the cause is chained."""
+
+
+class BackendUnreachableError(BackendError):
+    """A worker process cannot reach the store of the process that started the trial."""
+
+
+class BackendURIError(DaskperimentError, ValueError):
+    """The ``backend`` argument names no backend."""
+
+
+class MissingDependencyError(DaskperimentError, ImportError):
+    """An optional package is needed; the message holds the exact ``pip install``."""
+
+
+class MissingMainGuardError(DaskperimentError, RuntimeError):
+    """A script that starts worker processes lacks ``if __name__ == "__main__":``."""
+
+
+class DaskperimentWarning(UserWarning):
+    """Root of every warning of daskperiment."""
+
+
+class PurityWarning(DaskperimentWarning):
+    """A step gave another output for the same inputs; the text names the causes."""

@@ -1,0 +1,87 @@
+"""Reproducible experiments: decorated functions become recorded trials.
+
+>>> import daskperiment
+>>> ex = daskperiment.Experiment("doc_package", backend="memory://")
+>>> @ex.result
+... def score(a):
+...     return 10 / a
+>>> score(ex.parameter("a", default=4)).compute()
+2.5
+>>> ex.latest.state
+<TrialState.COMPLETE: 'COMPLETE'>
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from daskperiment.errors import (
+    ArtifactNotFoundError,
+    BackendError,
+    BackendUnreachableError,
+    BackendURIError,
+    ComputeArgumentError,
+    ConflictError,
+    DaskperimentError,
+    DaskperimentWarning,
+    DocumentError,
+    InvalidNameError,
+    LockedTrialError,
+    MetricNotFoundError,
+    MissingDependencyError,
+    MissingMainGuardError,
+    ParameterError,
+    ParameterUndeclaredError,
+    ParameterUndefinedError,
+    PayloadError,
+    PayloadNotFoundError,
+    PurityWarning,
+    QueryError,
+    SeedError,
+    StepDefinitionError,
+    StepNotFoundError,
+    TrialIDNotFoundError,
+    TrialStateError,
+    ValueNotKeptError,
+)
+from daskperiment.experiment import Experiment
+from daskperiment.records import TrialState
+from daskperiment.trial import Trial
+
+__version__ = version("daskperiment")
+
+__all__ = [
+    # what users make and hold
+    "Experiment",
+    "Trial",
+    "TrialState",
+    # errors
+    "ArtifactNotFoundError",
+    "BackendError",
+    "BackendURIError",
+    "BackendUnreachableError",
+    "ComputeArgumentError",
+    "ConflictError",
+    "DaskperimentError",
+    "DocumentError",
+    "InvalidNameError",
+    "LockedTrialError",
+    "MetricNotFoundError",
+    "MissingDependencyError",
+    "MissingMainGuardError",
+    "ParameterError",
+    "ParameterUndeclaredError",
+    "ParameterUndefinedError",
+    "PayloadError",
+    "PayloadNotFoundError",
+    "QueryError",
+    "SeedError",
+    "StepDefinitionError",
+    "StepNotFoundError",
+    "TrialIDNotFoundError",
+    "TrialStateError",
+    "ValueNotKeptError",
+    # warnings
+    "DaskperimentWarning",
+    "PurityWarning",
+]

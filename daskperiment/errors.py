@@ -65,12 +65,24 @@ class ArtifactNotFoundError(DaskperimentError, LookupError):
     """The trial has no artifact of this name."""
 
 
+class QueryError(DaskperimentError, ValueError):
+    """A condition or order for trials cannot be read; the message points at the place."""
+
+
 class ValueNotKeptError(DaskperimentError, LookupError):
     """The value could not be encoded when it was recorded; the message says why."""
 
 
 class PayloadError(DaskperimentError, ValueError):
     """Stored bytes are not what their record says: wrong digest or unreadable encoding."""
+
+
+class PayloadNotFoundError(PayloadError, LookupError):
+    """The backend holds no payload of this digest."""
+
+
+class DocumentError(DaskperimentError, TypeError, ValueError):
+    """A backend was given what it cannot keep: not JSON, beyond 64 bits, or a bad path or key."""
 
 
 class ConflictError(DaskperimentError, RuntimeError):

@@ -1,0 +1,48 @@
+# Two commands do everything on a fresh machine with git, make, python3 and python3-venv:
+#   make demo    runs the main job on real data
+#   make test    installs what the tests need and runs them
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check -q
+
+.PHONY: demo test lint types bench docs clean packages
+
+$(VENV)/installed: pyproject.toml requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade "pip>=25.1"
+	$(PIP) install -e .
+	touch $@
+
+$(VENV)/demo: $(VENV)/installed
+	$(PIP) install --group demo
+	touch $@
+
+$(VENV)/test: $(VENV)/installed
+	$(PIP) install -e ".[all]" --group test
+	touch $@
+
+demo: $(VENV)/demo
+	$(BIN)/python examples/breast_cancer.py
+
+# Packages of the system come by apt and only as root; without them their tests skip.
+packages:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v dot >/dev/null; then \
+	    apt-get update -q && apt-get install -y -q --no-install-recommends graphviz; fi
+
+lint: $(VENV)/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/test
+	$(BIN)/mypy
+
+test: packages $(VENV)/test lint types
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+bench: $(VENV)/demo
+	$(BIN)/python benchmarks/overhead.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,262 @@
+"""The default store: one directory with an SQLite file and files of large payloads."""
+
+from __future__ import annotations
+
+import io
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO
+from weakref import finalize
+
+from blake3 import blake3
+
+from daskperiment.backends import tables
+from daskperiment.backends.base import Backend, Order, Put, Write
+from daskperiment.backends.documents import (
+    check_find,
+    check_key,
+    check_path,
+    check_texts,
+    matches,
+    project,
+)
+from daskperiment.backends.files import PayloadFiles, is_digest
+from daskperiment.backends.session import Session
+from daskperiment.backends.sqlite import Durability, Store, store_id_of
+from daskperiment.errors import BackendURIError, PayloadNotFoundError
+from daskperiment.typing import JSON, Document, Key, Where
+
+DEFAULT_DIRECTORY = "daskperiment_cache"
+
+LARGEST_ROW = 64 * 1024
+"""Bytes up to which a payload is a row; larger ones are files."""
+
+PAGE = 500
+"""Rows that :meth:`LocalBackend.find` reads at a time."""
+
+
+class LocalBackend(Backend):
+    """A store in a directory, for the threads and processes of this host.
+
+    Parameters
+    ----------
+    directory
+        Made by the first write, not before; reading what is not there finds nothing.
+        A relative path means the working directory of this moment.  The directory may
+        be copied and moved; it does not work on a network file system.
+    durability
+        ``"process"``: what was written survives ``kill -9``.  ``"power"``: it survives
+        a power failure too, and a write waits for the disk.
+
+    Raises
+    ------
+    BackendError
+        From any method, when the file system or SQLite fails; the cause is chained.
+    BackendUnreachableError
+        From any method in a process that the backend was pickled to, if it does not see
+        the store of the process that pickled it: it never makes one of its own.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder, LocalBackend(folder) as backend:
+    ...     backend.insert("quickstart/trials", {"state": "RUNNING"})
+    1
+    >>> LocalBackend("daskperiment_cache")
+    LocalBackend('daskperiment_cache')
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike[str] = DEFAULT_DIRECTORY,
+        durability: Durability = "process",
+    ) -> None:
+        if durability not in ("process", "power"):
+            raise BackendURIError(f"durability must be 'process' or 'power', not {durability!r}")
+        self._shown = Path(directory).as_posix()
+        root = Path(directory).absolute()
+        self._store = Store(root / "store.sqlite", durability, repr(self))
+        self._files = PayloadFiles(root / "blobs")
+        self._writing = threading.Lock()
+        self._sessions: dict[int, Session] = {}
+        finalize(self, _close, self._sessions)
+
+    @classmethod
+    def from_uri(cls, uri: str) -> LocalBackend:
+        """Return the store in ``daskperiment_cache`` for ``local``, else that of a path."""
+        return cls() if uri == "local" else cls(uri)
+
+    def __repr__(self) -> str:
+        """Return the call with the directory as it was given."""
+        return f"LocalBackend({self._shown!r})"
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both use the same directory in the same way."""
+        return isinstance(other, LocalBackend) and self._place == other._place
+
+    def __hash__(self) -> int:
+        """Return a hash of the directory."""
+        return hash(self._place)
+
+    def __reduce__(self) -> tuple[Callable[..., Backend], tuple[object, ...]]:
+        """Pickle the directory and the id of the store in it, which is made if absent."""
+        return _reopen, (self._shown, *self._place, self.store_id)
+
+    @property
+    def _place(self) -> tuple[str, Durability]:
+        return str(self._store.file.parent), self._store.durability
+
+    @property
+    def store_id(self) -> str:
+        """Random text made with the store, which is made now if it is absent."""
+        session = self._session()
+        with session as connection:
+            return store_id_of(connection or session.create())
+
+    def apply(self, *writes: Write) -> list[Any]:
+        """Commit the writes in one transaction; large payloads are files before it begins."""
+        session = self._session()
+        with session as existing:
+            connection = existing or session.create()
+            kept = [self._keep(write) if isinstance(write, Put) else write for write in writes]
+            with self._transaction(connection):
+                return [tables.write(connection, write) for write in kept]
+
+    def get(self, path: str, key: Key) -> Document | None:
+        """Return the document, or None."""
+        check_path(path)
+        check_key(key)
+        with self._session() as connection:
+            return tables.get(connection, path, key) if connection else None
+
+    def find(
+        self,
+        path: str,
+        where: Where | None = None,
+        *,
+        fields: Sequence[str] | None = None,
+        order_by: Order = "key",
+        after: Key | None = None,
+        limit: int | None = None,
+    ) -> Iterator[tuple[Key, Document]]:
+        """Iterate over documents, some hundred rows at a time."""
+        check_find(path, order_by, after, limit)
+        found = self._matching(path, check_texts(where), order_by, after, limit)
+        return ((key, project(document, fields)) for key, document in found)
+
+    def read(self, path: str, start: int = 0) -> list[JSON]:
+        """Return the entries."""
+        check_path(path)
+        with self._session() as connection:
+            return tables.read(connection, path, start) if connection else []
+
+    def fetch(self, digest: str) -> bytes:
+        """Return the bytes of the row or of the file."""
+        with self.open(digest) as payload:
+            return payload.read()
+
+    def open(self, digest: str) -> BinaryIO:
+        """Open a payload; of a large one the file itself, which is not read."""
+        if is_digest(digest):
+            with self._session() as connection:
+                content = tables.payload(connection, digest) if connection else None
+                if content is not None:
+                    return io.BytesIO(content)
+                if (file := self._files.path(digest)).exists():
+                    return file.open("rb")
+        raise PayloadNotFoundError(f"{self!r} holds no payload {digest!r}")
+
+    def blobs(self) -> Iterator[tuple[str, int]]:
+        """Iterate over the payloads in rows, then over those in files."""
+        with self._session() as connection:
+            in_rows = tables.payloads(connection) if connection else []
+            return iter([*in_rows, *self._files])
+
+    def drop(self, path: str) -> None:
+        """Remove documents and logs at and under the path in one transaction."""
+        check_path(path)
+        with self._session() as connection:
+            if connection is not None:
+                with self._transaction(connection):
+                    tables.drop(connection, path)
+
+    def locate(self, path: str) -> str:
+        """Return the call with the path behind the directory."""
+        return f"LocalBackend({f'{self._shown}/{path}'!r})"
+
+    def close(self) -> None:
+        """Close the connections of all threads; the next use opens them again."""
+        _close(self._sessions)
+
+    def _session(self) -> Session:
+        here = threading.get_ident()
+        session = self._sessions.get(here)
+        if session is None:
+            session = self._sessions[here] = Session(self._store)
+        return session
+
+    @contextmanager
+    def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+        # The lock keeps this process's threads from polling for the file's lock.
+        with self._writing:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                yield
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.rollback()
+                raise
+
+    def _keep(self, put: Put) -> tuple[str, bytes | None]:
+        opened = io.BytesIO(put.data) if isinstance(put.data, bytes) else put.data.open("rb")
+        with opened as source:
+            if source.seek(0, io.SEEK_END) > LARGEST_ROW:
+                return self._files.write(source), None
+            source.seek(0)
+            content = source.read()
+        return blake3(content).hexdigest(), content
+
+    def _matching(
+        self,
+        path: str,
+        accepted: dict[str, list[str]],
+        order_by: Order,
+        after: Key | None,
+        limit: int | None,
+    ) -> Iterator[tuple[Key, Document]]:
+        left = float("inf") if limit is None else limit
+        while size := int(min(left, PAGE)):
+            with self._session() as connection:
+                rows = (
+                    tables.page(connection, path, accepted, order_by, after, size)
+                    if connection
+                    else []
+                )
+            for key, document in rows:
+                if matches(document, accepted):
+                    left -= 1
+                    yield key, document
+            if len(rows) < size:
+                return
+            after = rows[-1][0]
+
+
+@lru_cache(maxsize=8)
+def _reopen(shown: str, root: str, durability: Durability, store_id: str) -> LocalBackend:
+    # Kept for the next task of this process, so that not each one opens the store.
+    backend = LocalBackend(root, durability)
+    backend._shown = shown
+    backend._store = replace(backend._store, name=repr(backend), store_id=store_id)
+    return backend
+
+
+def _close(sessions: dict[int, Session]) -> None:
+    for session in list(sessions.values()):
+        session.close()

@@ -1,0 +1,143 @@
+"""Around one call of a step: seed it, observe it, record it."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daskperiment.errors import TrialStateError
+from daskperiment.execution.current import CURRENT
+from daskperiment.fingerprint.values import Unhashed, digest
+from daskperiment.graph import StepCall
+from daskperiment.history import artifacts, payloads
+from daskperiment.records import Argument, StepRecord
+from daskperiment.serializers import preview
+from daskperiment.tracking import environment, seeds
+
+if TYPE_CHECKING:
+    from daskperiment.execution.context import TrialContext
+
+_PREVIEW = 80
+
+
+class Running:
+    """One step call while it runs: what its code reaches through the experiment."""
+
+    def __init__(self, trial: TrialContext, call: StepCall, outer: Running | None) -> None:
+        self.trial = trial
+        self.call = call
+        self.outer = outer
+        self.draws: seeds.Draws | None = None
+        self._folder: Path | None = None
+        self._files: list[str] = []
+
+    def rng(self) -> Any:
+        """The generator of this call, a ``numpy.random.Generator``."""
+        assert self.draws is not None
+        return self.draws.rng()
+
+    def artifact_path(self, name: str) -> Path:
+        """A file to write; kept under ``name`` when the call ends, also when it fails."""
+        artifacts.check_name(name)
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="daskperiment-"))
+        path = self._folder.joinpath(*name.split("/"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._files.append(name)
+        return path
+
+    def close(self) -> None:
+        """Keep the files that the call has written and remove its folder."""
+        if self._folder is None:
+            return
+        for name in dict.fromkeys(self._files):
+            path = self._folder.joinpath(*name.split("/"))
+            if path.exists():
+                self.trial.save_artifact(name, path)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder = None
+
+
+def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs: Any) -> Any:
+    """Run one step call inside a trial and record it.
+
+    The call is seeded, its draws are observed, and its record is added to the trial
+    whether it returns or raises.  An exception of the step is raised unchanged, with a
+    note that names trial and step.
+    """
+    seeds.install()
+    inputs, unhashed = _inputs(call, (*args, *kwargs.values()))
+    seed = trial.seed if call.final else seeds.derive(trial.seed, call.step.name, call.call)
+    running = Running(trial, call, CURRENT.get())
+    token = CURRENT.set(running)
+    started, clock = time.time(), time.perf_counter()
+    try:
+        with seeds.seeded(seed) as draws:
+            running.draws = draws
+            value = call.step.fn(*args, **kwargs)
+    except BaseException as error:
+        seconds = time.perf_counter() - clock
+        _note(error, trial, call)
+        record = _record(trial, call, inputs, draws, started, seconds, "failed", None, unhashed)
+        trial.add(record)
+        trial.fail(error, call)
+        raise
+    finally:
+        CURRENT.reset(token)
+        running.close()
+    seconds = time.perf_counter() - clock
+    output, reason = _digest(value, "output")
+    kept = trial.keep(value) if call.step.persist else None
+    if call.final:
+        trial.keep_result(value)
+    trial.add(
+        _record(
+            trial, call, inputs, draws, started, seconds, "ran", output, unhashed or reason, kept
+        )
+    )
+    return value
+
+
+def _record(
+    trial: TrialContext, call: StepCall, inputs: tuple[Argument, ...], draws: seeds.Draws,
+    started: float, seconds: float, outcome: str, output: str | None, unhashed: str | None,
+    kept: Any = None,
+) -> StepRecord:  # fmt: skip
+    process = environment.process()
+    return StepRecord(
+        trial=trial.uid, step=call.step.name, call=call.call, inputs=inputs,
+        fingerprint=trial.fingerprints.get(call.step.name), output=output, seed=draws.seed,
+        drew=draws.drew, entropy=draws.entropy, threads=environment.threads(),
+        environment=trial.environment_here(), host=process["host"], pid=process["pid"],
+        started=started, seconds=seconds, outcome=outcome, unhashed=unhashed, kept=kept,
+    )  # fmt: skip
+
+
+def _inputs(call: StepCall, values: tuple[Any, ...]) -> tuple[tuple[Argument, ...], str | None]:
+    arguments, unhashed = [], None
+    for (name, origins, keyword), value in zip(call.inputs, values, strict=True):
+        found, reason = _digest(value, name)
+        unhashed = unhashed or reason
+        arguments.append(Argument(name, found, preview(value, _PREVIEW), origins, keyword))
+    return tuple(arguments), unhashed
+
+
+def _digest(value: Any, name: str) -> tuple[str | None, str | None]:
+    try:
+        return digest(value), None
+    except Unhashed as error:
+        return None, f"{name}: {error}"
+
+
+def _note(error: BaseException, trial: TrialContext, call: StepCall) -> None:
+    note = f"in step {call.step.name!r} of trial {trial.number} of experiment {trial.name!r}"
+    if note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
+
+
+def needs_trial(what: str) -> TrialStateError:
+    """The error for something that only a running step can do."""
+    return TrialStateError(f"{what} works only inside a step of a running trial")

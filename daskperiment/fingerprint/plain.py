@@ -1,0 +1,131 @@
+"""How values of the builtin and standard types are written."""
+
+from __future__ import annotations
+
+import datetime
+import struct
+import types
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Mapping
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
+from random import Random
+from re import Pattern
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from .walk import Atom, Rule, Stuck, Walk, atom, seal, text, type_name, whole
+
+_pack = struct.Struct("<d").pack
+
+
+def _real(value: float) -> bytes:
+    # Machines and operations give NaNs of different signs and payloads.
+    return _pack(value) if value == value else b"nan"
+
+
+def _float(value: float) -> bytes:
+    return atom(b"float", _real(value))
+
+
+def _complex(value: complex) -> bytes:
+    return atom(b"complex", _real(value.real) + b"," + _real(value.imag))
+
+
+def _decimal(value: Decimal) -> bytes:
+    # Not str: the letter of its exponent depends on the context of the thread.
+    sign, digits, exponent = value.as_tuple()
+    return atom(b"Decimal", f"{sign}:{''.join(map(str, digits))}:{exponent}".encode())
+
+
+def _range(value: range) -> bytes:
+    canonical = (len(value), *value[:1], value.step if len(value) > 1 else 0)
+    return seal(b"range", *map(whole, canonical))
+
+
+def _path(value: PurePath) -> bytes:
+    return atom(b"path", value.as_posix().encode("utf-8", "surrogatepass"))
+
+
+ATOMS: Mapping[type, Atom] = {
+    type(None): lambda value: b"None:",
+    type(Ellipsis): lambda value: b"Ellipsis:",
+    type(NotImplemented): lambda value: b"NotImplemented:",
+    bool: lambda value: b"True:" if value else b"False:",
+    int: whole,
+    float: _float,
+    complex: _complex,
+    str: text,
+    bytes: lambda value: atom(b"bytes", value),
+    bytearray: lambda value: atom(b"bytearray", bytes(value)),
+    Decimal: _decimal,
+    Fraction: lambda value: seal(b"Fraction", *map(whole, value.as_integer_ratio())),
+    UUID: lambda value: atom(b"UUID", value.bytes),
+    range: _range,
+    datetime.date: lambda value: atom(b"date", value.isoformat().encode()),
+    datetime.timedelta: lambda value: seal(
+        b"timedelta", *map(whole, (value.days, value.seconds, value.microseconds))
+    ),
+    PurePosixPath: _path,
+    PosixPath: _path,
+    PureWindowsPath: _path,
+    WindowsPath: _path,
+}
+"""The makers of forms of values that hold no others, by exact type."""
+
+
+def zone(tz: datetime.tzinfo | None) -> str:
+    """The name of a time zone, the same for zoneinfo and pytz; `Stuck` for any other class."""
+    if tz is None:
+        return "naive"
+    if isinstance(tz, datetime.timezone):
+        return "UTC" if tz == datetime.UTC else f"{tz} {tz.utcoffset(None)}"
+    named = type(tz) is ZoneInfo and tz.key is not None
+    if named or type(tz).__module__.partition(".")[0] == "pytz":
+        return str(tz)
+    raise Stuck(type_name(type(tz)))
+
+
+def moment(tag: bytes, value: Any) -> bytes:
+    """The form of a time or date with its fold and zone."""
+    return atom(tag, f"{value.isoformat()} {value.fold} {zone(value.tzinfo)}".encode())
+
+
+def _memoryview(walk: Walk, value: memoryview) -> bytes:
+    shape = walk.sequence(value.shape or ())
+    return seal(b"memoryview", text(value.format), shape, value.tobytes())
+
+
+def _random(walk: Walk, value: Random) -> bytes:
+    return seal(b"Random", walk.encode(value.getstate()))
+
+
+def _zone(walk: Walk, value: datetime.tzinfo) -> bytes:
+    return atom(b"tzinfo", zone(value).encode())
+
+
+RULES: Mapping[type, Rule] = {
+    list: lambda walk, value: seal(b"list", walk.sequence(value)),
+    tuple: lambda walk, value: seal(b"tuple", walk.sequence(value)),
+    dict: lambda walk, value: seal(b"dict", walk.pairs(value.items())),
+    set: lambda walk, value: seal(b"set", walk.unordered(value)),
+    frozenset: lambda walk, value: seal(b"frozenset", walk.unordered(value)),
+    OrderedDict: lambda walk, value: seal(b"OrderedDict", walk.sequence(value.items())),
+    Counter: lambda walk, value: seal(b"Counter", walk.pairs(value.items())),
+    defaultdict: lambda walk, value: seal(
+        b"defaultdict", walk.encode(value.default_factory), walk.pairs(value.items())
+    ),
+    deque: lambda walk, value: seal(b"deque", walk.encode(value.maxlen), walk.sequence(value)),
+    types.MappingProxyType: lambda walk, value: seal(b"mappingproxy", walk.pairs(value.items())),
+    slice: lambda walk, value: seal(b"slice", walk.sequence((value.start, value.stop, value.step))),
+    memoryview: _memoryview,
+    datetime.datetime: lambda walk, value: moment(b"datetime", value),
+    datetime.time: lambda walk, value: moment(b"time", value),
+    datetime.timezone: _zone,
+    ZoneInfo: _zone,
+    Pattern: lambda walk, value: seal(b"Pattern", walk.sequence((value.pattern, value.flags))),
+    Random: _random,
+}
+"""The rules of values that hold others, or that may run code of the user, by exact type."""

@@ -1,0 +1,228 @@
+"""Where running code is written: from a function or class to its place in a file or cell.
+
+Text comes from :mod:`linecache`, so scripts, modules, notebook cells, doctests and any other
+source that a tool registers there are found alike.  The text may be newer than the code that
+runs, as when a file was edited after its import.  Therefore a place counts only when compiling
+it again gives the very code object that runs.
+"""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import contextlib
+import functools
+import inspect
+import linecache
+import sys
+import textwrap
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import CodeType, FunctionType
+from typing import Any
+
+from daskperiment.fingerprint.bytecode import nested
+from daskperiment.fingerprint.syntax import Definition
+
+KEPT_FILES = 16
+_FUTURE = functools.reduce(
+    lambda flags, name: flags | getattr(__future__, name).compiler_flag,
+    __future__.all_feature_names,
+    0,
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A definition and the whole text of the file or cell that it stands in."""
+
+    node: Definition
+    file: str
+    text: str
+
+    @property
+    def source(self) -> str:
+        """Its own lines, those of its decorators included, indentation trimmed."""
+        lines = self.text.split("\n")[_first_line(self.node) - 1 : _last(self.node)]
+        return textwrap.dedent("\n".join(lines))
+
+
+def place_of_function(function: FunctionType) -> Place | None:
+    """Where the code of `function` is written, or None where no text agrees with it."""
+    code = function.__code__
+    for text in _texts_of(code.co_filename, function.__globals__):
+        if (node := text.function(code)) is not None:
+            return Place(node, text.name, text.text)
+    return None
+
+
+def place_of_class(cls: type) -> Place | None:
+    """Where `cls` is written, or None where no text agrees with its methods.
+
+    A class without methods of its own is found by its name alone.
+    """
+    methods = list(_methods(cls))
+    module = sys.modules.get(cls.__module__)
+    name = methods[0].co_filename if methods else getattr(module, "__file__", None)
+    for text in _texts_of(name, vars(module) if module else None) if name else ():
+        node = text.cls(cls.__qualname__, methods)
+        if node is not None:
+            return Place(node, text.name, text.text)
+    return None
+
+
+def source(function: Any) -> str:
+    """The text of a function, decorators included; empty where no text agrees with it.
+
+    Examples
+    --------
+    >>> source(source).splitlines()[0]
+    'def source(function: Any) -> str:'
+    """
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    function = getattr(function, "__func__", function)
+    place: Place | None = None
+    if isinstance(function, FunctionType):
+        place = place_of_function(function)
+    elif isinstance(function, type):
+        place = place_of_class(function)
+    return place.source if place else ""
+
+
+def _methods(cls: type) -> Iterator[CodeType]:
+    """The code that the class statement itself defines, not that of decorators and bases."""
+    for value in vars(cls).values():
+        if isinstance(value, FunctionType) and value.__globals__.get("__name__") == cls.__module__:
+            code = value.__code__
+            if code.co_qualname == f"{cls.__qualname__}.{code.co_name}":
+                yield code
+
+
+def _first_line(node: Definition) -> int:
+    decorators = [] if isinstance(node, ast.Lambda) else node.decorator_list
+    return min(item.lineno for item in [node, *decorators])
+
+
+def _last(node: Definition) -> int:
+    return node.end_lineno or node.lineno
+
+
+class _Text:
+    """One version of a file or cell, parsed."""
+
+    def __init__(self, name: str, lines: list[str]) -> None:
+        self.name = name
+        self.lines = lines
+        self.text = "".join(lines)
+        self._functions: dict[tuple[int, str], list[tuple[Definition, ast.stmt]]] = {}
+        self._classes: dict[str, list[ast.ClassDef]] = {}
+        self._imports: list[ast.stmt] = []
+        self._compiled: dict[tuple[int, bool], frozenset[CodeType]] = {}
+        with _quiet(), contextlib.suppress(SyntaxError, ValueError):
+            for statement in ast.parse(self.text).body:
+                self._index(statement)
+
+    def _index(self, statement: ast.stmt) -> None:
+        todo: list[tuple[ast.AST, str]] = [(statement, "")]
+        while todo:
+            node, prefix = todo.pop()
+            if isinstance(node, ast.ClassDef):
+                self._classes.setdefault(prefix + node.name, []).append(node)
+                prefix += f"{node.name}."
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
+                key = _first_line(node), name
+                self._functions.setdefault(key, []).append((node, statement))
+                prefix += f"{name}.<locals>."
+            elif isinstance(node, ast.Import | ast.ImportFrom) and not prefix:
+                self._imports.append(node)
+            todo.extend((child, prefix) for child in ast.iter_child_nodes(node))
+
+    def function(self, code: CodeType) -> Definition | None:
+        """The definition that compiles to `code`."""
+        found = self._functions.get((code.co_firstlineno, code.co_name), [])
+        if len(found) > 1:  # lambdas on one line: the narrowest that spans the code
+            found = [item for item in found if _spans(item[0], code)]
+            found = sorted(found, key=lambda item: _width(item[0]))[:1]
+        return found[0][0] if found and self._compiles_to(code, found[0][1]) else None
+
+    def _compiles_to(self, code: CodeType, statement: ast.stmt) -> bool:
+        # A method call on an imported module compiles to other instructions, but only where
+        # the compiler sees the import: a notebook runs the statements of a cell one by one.
+        return any(code in self._codes(statement, alone, code) for alone in (False, True))
+
+    def _codes(self, statement: ast.stmt, alone: bool, like: CodeType) -> frozenset[CodeType]:
+        # The whole statement at the top, because closures and private names need their frame.
+        key = id(statement), alone
+        if key not in self._compiled:
+            module = ast.Module([*([] if alone else self._imports), statement], [])
+            flags = like.co_flags & _FUTURE
+            with _quiet():
+                code = compile(module, self.name, "exec", flags=flags, dont_inherit=True)
+            self._compiled[key] = frozenset(nested(code))
+        return self._compiled[key]
+
+    def cls(self, qualname: str, methods: list[CodeType]) -> ast.ClassDef | None:
+        """The last class statement of this name that holds all of `methods`."""
+        for node in reversed(self._classes.get(qualname, [])):
+            if all(
+                node.lineno <= code.co_firstlineno <= _last(node) and self.function(code)
+                for code in methods
+            ):
+                return node
+        return None
+
+
+def _spans(node: Definition, code: CodeType) -> bool:
+    first, last = _span(node)
+    inside = [
+        first <= (line, column) and (end_line, end_column) <= last
+        for line, end_line, column, end_column in code.co_positions()
+        if line and end_line and column is not None and end_column  # 0: not in the text
+    ]
+    return bool(inside) and all(inside)
+
+
+def _width(node: Definition) -> tuple[int, int]:
+    (line, column), (end_line, end_column) = _span(node)
+    return end_line - line, end_column - column
+
+
+def _span(node: Definition) -> tuple[tuple[int, int], tuple[int, int]]:
+    body = node.body if isinstance(node, ast.Lambda) else node
+    return (body.lineno, body.col_offset), (_last(node), body.end_col_offset or 0)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    # The warnings of the user's code were given when it was compiled for running.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+_texts: dict[str, _Text] = {}
+
+
+def _texts_of(name: str, module_globals: dict[str, Any] | None) -> Iterator[_Text]:
+    """The text that is at hand, then the one on disk if that differs."""
+    if lines := linecache.getlines(name, module_globals):
+        yield _parsed(name, lines)
+    linecache.checkcache(name)
+    fresh = linecache.getlines(name, module_globals)
+    if fresh and fresh != lines:
+        yield _parsed(name, fresh)
+
+
+def _parsed(name: str, lines: list[str]) -> _Text:
+    known = _texts.get(name)
+    # Doctests give a new list at each look, hence the comparison.
+    if known is not None and (known.lines is lines or known.lines == lines):
+        return known
+    while len(_texts) >= KEPT_FILES:
+        _texts.pop(next(iter(_texts)), None)
+    text = _texts[name] = _Text(name, lines)
+    return text

@@ -1,0 +1,120 @@
+"""Metrics: named series of (epoch, value, time) in a trial."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from daskperiment.backends.base import Append, Backend
+from daskperiment.errors import InvalidNameError, MetricNotFoundError, TrialIDNotFoundError
+from daskperiment.history import paths
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NAME_LENGTH = 250
+
+
+class Point(NamedTuple):
+    """One saved value: its epoch, the number and the Unix time when it was saved."""
+
+    epoch: int
+    value: int | float
+    time: float
+
+
+def check_name(name: object) -> str:
+    """Return a metric name, or raise InvalidNameError.
+
+    Any printable text up to 250 characters is a name, such as ``train/loss``.
+    """
+    if isinstance(name, str) and 0 < len(name) <= _NAME_LENGTH and name.isprintable():
+        return name
+    raise InvalidNameError(
+        f"Metric name must be a printable text of 1 to {_NAME_LENGTH} characters, "
+        f"such as 'train/loss', not {str(name)[:80]!r}"
+    )
+
+
+def check_epoch(epoch: object) -> int:
+    """Return an epoch as int, or raise TypeError."""
+    try:
+        return operator.index(epoch)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"Epoch must be an integer, not {type(epoch).__name__}") from None
+
+
+def check_value(value: Any) -> int | float:
+    """Return a metric value as a Python number: numbers and whatever has one ``item()``."""
+    if isinstance(value, (int, float)) and type(value) in (int, float):
+        return value if isinstance(value, float) or abs(value) < 2**63 else float(value)
+    try:
+        number = value.item() if hasattr(value, "item") else value
+        return float(number) if not isinstance(number, (bool, int)) else int(number)
+    except (TypeError, ValueError, AttributeError, OverflowError):
+        raise TypeError(
+            f"Metric value must be one number, not {type(value).__name__}"
+        ) from None
+
+
+class Metrics:
+    """Metric series of one experiment's trials."""
+
+    def __init__(self, backend: Backend, name: str) -> None:
+        self.backend = backend
+        self.name = name
+
+    def writing(self, uid: str, points: Mapping[str, Sequence[Point]]) -> Append:
+        """The write that adds a batch of points: one entry of the log, whatever its length."""
+        batch = {name: [list(column) for column in zip(*p, strict=True)] for name, p in points.items()}
+        return Append(paths.metrics(self.name, uid), [batch])
+
+    def read(self, uid: str) -> dict[str, list[Point]]:
+        """All series of a trial, each in the order in which its points were saved."""
+        series: dict[str, list[Point]] = {}
+        for batch in self.backend.read(paths.metrics(self.name, uid)):
+            for name, columns in batch.items():
+                series.setdefault(name, []).extend(map(Point, *columns))
+        return series
+
+    def frame(self, name: str, trials: Mapping[int, str]) -> pd.DataFrame:
+        """One metric of several trials side by side.
+
+        Parameters
+        ----------
+        name : str
+            The metric.
+        trials : mapping of int to str
+            Uid by trial number.
+
+        Returns
+        -------
+        DataFrame
+            Index ``Epoch``; a column for each trial, the axis named ``Trial ID``; NaN where
+            a trial has no value.  Of several values of one epoch the last one is shown.
+
+        Raises
+        ------
+        MetricNotFoundError
+            None of the trials has the metric.
+        TrialIDNotFoundError
+            Some of the trials have it, but not all.
+        """
+        import pandas as pd
+
+        series = {number: self.read(uid).get(name) for number, uid in trials.items()}
+        missing = [number for number, points in series.items() if not points]
+        if len(missing) == len(series):
+            raise MetricNotFoundError(
+                f"Unable to find saved metric with specified key: {name!r} in trial "
+                f"{', '.join(map(str, series))}"
+            )
+        if missing:
+            raise TrialIDNotFoundError(f"Metric {name!r} was not saved in trial {missing[0]}")
+        columns = {
+            number: pd.Series({point.epoch: point.value for point in points or ()})
+            for number, points in series.items()
+        }
+        table = pd.concat(columns, axis=1).sort_index()
+        return table.rename_axis(index="Epoch", columns="Trial ID")

@@ -1,0 +1,203 @@
+"""The one grammar of conditions on trials, for Python, command line and dashboard.
+
+A condition compares columns with literals::
+
+    a > 1 and (Success or not State == "CRASHED")
+    `learning rate` in [0.1, 0.01] and Result >= 0.9
+
+Columns are names, or any text between backticks.  Literals are numbers, quoted text,
+``true``, ``false``, ``none`` and lists of these.  It is parsed here and never evaluated as
+Python, so it may come from a web page.  A comparison with a missing value, or of values
+that have no order, is false.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from daskperiment.errors import QueryError
+
+Row: TypeAlias = Mapping[str, Any]
+Condition: TypeAlias = Callable[[Row], bool]
+
+_TOKEN = re.compile(
+    r"""\s*(?:
+        (?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))
+      | (?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
+      | `(?P<quoted>[^`]+)`
+      | (?P<symbol><=|>=|==|!=|<|>|=|\(|\)|\[|\]|,)
+      | (?P<word>[^\W\d]\w*)
+    )""",
+    re.VERBOSE,
+)
+_ORDER = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+_EQUAL = {"==": True, "=": True, "!=": False}
+_CONSTANTS = {"true": True, "false": False, "none": None, "nan": float("nan"), "inf": float("inf")}
+_DEEPEST = 50
+_LONGEST = 10_000
+
+
+def parse(text: str) -> Condition:
+    """Compile a condition.
+
+    Returns
+    -------
+    callable
+        Takes a mapping of column to value and says whether the condition holds.
+
+    Raises
+    ------
+    QueryError
+        The text is no condition; the message points at the place.
+
+    Examples
+    --------
+    >>> good = parse("a > 1 and not b == 'slow'")
+    >>> good({"a": 2, "b": "fast"}), good({"a": 2, "b": "slow"}), good({})
+    (True, False, False)
+    """
+    return _Parser(text).whole()
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        if len(text) > _LONGEST:
+            raise QueryError(f"The condition is longer than {_LONGEST} characters")
+        self.text = text
+        self.tokens = self._split()
+        self.next = 0
+        self.depth = 0
+
+    def _split(self) -> list[tuple[str, str, int]]:
+        tokens, position, end = [], 0, len(self.text.rstrip())
+        while position < end:
+            match = _TOKEN.match(self.text, position)
+            if match is None:
+                raise self._error("a name, a number or a quoted text was expected", position)
+            kind = str(match.lastgroup)
+            tokens.append((kind, match.group(kind), match.start(kind)))
+            position = match.end()
+        return tokens
+
+    def _error(self, problem: str, position: int | None = None) -> QueryError:
+        if position is None:
+            position = self.tokens[self.next][2] if self.next < len(self.tokens) else len(self.text)
+        return QueryError(
+            f"Cannot read the condition at character {position + 1}: {problem}\n"
+            f"  {self.text}\n  {' ' * position}^\n"
+            f"Write it like: a > 1 and (Success or State == 'CRASHED')"
+        )
+
+    def _peek(self) -> tuple[str, str]:
+        return self.tokens[self.next][:2] if self.next < len(self.tokens) else ("end", "")
+
+    def _accept(self, *values: str) -> str | None:
+        kind, value = self._peek()
+        if kind in ("word", "symbol") and value in values:
+            self.next += 1
+            return value
+        return None
+
+    def whole(self) -> Condition:
+        condition = self._any()
+        if self._peek()[0] != "end":
+            raise self._error("'and', 'or' or the end was expected")
+        return condition
+
+    def _any(self) -> Condition:
+        parts = [self._all()]
+        while self._accept("or"):
+            parts.append(self._all())
+        return parts[0] if len(parts) == 1 else lambda row: any(part(row) for part in parts)
+
+    def _all(self) -> Condition:
+        parts = [self._one()]
+        while self._accept("and"):
+            parts.append(self._one())
+        return parts[0] if len(parts) == 1 else lambda row: all(part(row) for part in parts)
+
+    def _one(self) -> Condition:
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            raise self._error(f"more than {_DEEPEST} levels of parentheses and 'not'")
+        try:
+            if self._accept("not"):
+                inner = self._one()
+                return lambda row: not inner(row)
+            if self._accept("("):
+                inner = self._any()
+                if not self._accept(")"):
+                    raise self._error("')' was expected")
+                return inner
+            return self._comparison()
+        finally:
+            self.depth -= 1
+
+    def _comparison(self) -> Condition:
+        column = self._column()
+        if self._accept("in"):
+            choices = self._list()
+            return lambda row: any(_equal(row.get(column), choice) for choice in choices)
+        if sign := self._accept(*_EQUAL):
+            wanted, same = self._literal(), _EQUAL[sign]
+            return lambda row: column in row and _equal(row[column], wanted) is same
+        if sign := self._accept(*_ORDER):
+            limit, compare = self._literal(), _ORDER[sign]
+            return lambda row: _ordered(compare, row.get(column), limit)
+        return lambda row: row.get(column) is True
+
+    def _column(self) -> str:
+        kind, value = self._peek()
+        if kind not in ("word", "quoted"):
+            raise self._error("the name of a column was expected")
+        self.next += 1
+        return value
+
+    def _list(self) -> list[Any]:
+        if not self._accept("["):
+            raise self._error("'[' was expected after 'in'")
+        values = [] if self._peek()[1] == "]" else [self._literal()]
+        while self._accept(","):
+            values.append(self._literal())
+        if not self._accept("]"):
+            raise self._error("']' was expected")
+        return values
+
+    def _literal(self) -> Any:
+        kind, value = self._peek()
+        if kind == "word" and value.lower() in _CONSTANTS:
+            found: Any = _CONSTANTS[value.lower()]
+        elif kind == "number":
+            found = _number(value)
+        elif kind == "text":
+            found = re.sub(r"\\(.)", r"\1", value[1:-1])
+        else:
+            raise self._error("a number, a quoted text, true, false or none was expected")
+        self.next += 1
+        return found
+
+
+def _number(text: str) -> int | float:
+    digits = text.lstrip("+-")
+    return int(text) if digits.isdigit() and len(digits) < 19 else float(text)
+
+
+def _equal(value: Any, wanted: Any) -> bool:
+    if isinstance(value, bool) is not isinstance(wanted, bool):
+        return False
+    try:
+        return bool(value == wanted)
+    except Exception:
+        return False
+
+
+def _ordered(compare: Callable[[Any, Any], Any], value: Any, limit: Any) -> bool:
+    if value is None or isinstance(value, bool):
+        return False
+    try:
+        return bool(compare(value, limit))
+    except Exception:
+        return False

@@ -1,0 +1,86 @@
+"""Step records of a trial."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from daskperiment.backends.base import Append, Backend
+from daskperiment.errors import StepNotFoundError
+from daskperiment.history import paths, payloads
+from daskperiment.records import StepRecord
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = (
+    "step", "call", "attempt", "outcome", "seconds", "seed", "drew", "fingerprint", "inputs",
+    "output", "parameters", "upstream", "threads", "environment", "host", "pid", "started",
+    "entropy", "reused_from", "unhashed",
+)  # fmt: skip
+
+
+class Steps:
+    """Step records of one experiment's trials."""
+
+    def __init__(self, backend: Backend, name: str) -> None:
+        self.backend = backend
+        self.name = name
+
+    def writing(self, uid: str, records: Sequence[StepRecord]) -> Append:
+        """The write that adds records to a trial."""
+        return Append(paths.steps(self.name, uid), [record.document() for record in records])
+
+    def read(self, uid: str) -> list[StepRecord]:
+        """Records of a trial in the order in which the calls ended."""
+        entries = self.backend.read(paths.steps(self.name, uid))
+        return [StepRecord.from_document(entry) for entry in entries]
+
+    def persisted(self, uid: str, step: str, call: int | None) -> Any:
+        """Kept output of a step: of the given call, else of the last one in graph order.
+
+        Raises
+        ------
+        StepNotFoundError
+            The trial has no kept output of this step or call.
+        """
+        kept = {r.call: r.kept for r in self.read(uid) if r.step == step and r.kept is not None}
+        if not kept or (call is not None and call not in kept):
+            raise StepNotFoundError(
+                f"Step {step!r} has no kept output{'' if call is None else f' of call {call}'} "
+                f"in this trial; kept calls: {sorted(kept) or 'none'}. Decorate the step with "
+                f"@ex.persist to keep its outputs"
+            )
+        document = kept[max(kept) if call is None else call]
+        assert document is not None
+        return payloads.load(self.backend, document)
+
+
+def frame(records: Iterable[StepRecord]) -> pd.DataFrame:
+    """Step records as a table, one row a call, in the order in which the calls ended.
+
+    ``inputs`` is a dict of digests by argument name, ``parameters`` and ``upstream`` list
+    what the inputs were made from (``clean[0]`` is call 0 of step ``clean``), ``attempt``
+    counts repetitions of one call, ``started`` is in UTC, ``seconds`` in seconds.
+    """
+    import pandas as pd
+
+    attempts: Counter[tuple[str, int]] = Counter()
+    rows = []
+    for record in records:
+        rows.append(_row(record, attempts[record.place]))
+        attempts[record.place] += 1
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    table["started"] = pd.to_datetime(table["started"], unit="s", utc=True)
+    return table
+
+
+def _row(record: StepRecord, attempt: int) -> dict[str, Any]:
+    row: dict[str, Any] = {name: getattr(record, name, None) for name in COLUMNS}
+    origins = dict.fromkeys(o for argument in record.inputs for o in argument.origins)
+    row["attempt"] = attempt
+    row["inputs"] = {argument.name: argument.digest for argument in record.inputs}
+    row["parameters"] = [name for kind, name, _ in origins if kind == "parameter"]
+    row["upstream"] = [f"{name}[{call}]" for kind, name, call in origins if kind == "step"]
+    return row

@@ -1,0 +1,148 @@
+"""Trials: their rows, their numbers and the one way in which each ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from daskperiment.backends.base import Backend, Insert, Remove, Update, Write
+from daskperiment.errors import ConflictError, TrialIDNotFoundError
+from daskperiment.history import paths
+from daskperiment.platform import is_alive
+from daskperiment.records import TrialState
+from daskperiment.typing import Document, Where
+
+# A state may be left only from these; FAILED only as long as a step's failure is provisional
+# (a scheduler may run the step again), CRASHED only by the process that was thought dead.
+_RUNNING = {"state": TrialState.RUNNING.value}
+_PROVISIONAL = {"state": TrialState.FAILED.value, "ended_by": "step"}
+_PRESUMED_DEAD = {"state": TrialState.CRASHED.value}
+
+
+class Trials:
+    """Rows of one experiment's trials.
+
+    Parameters
+    ----------
+    backend : Backend
+        Where they are.
+    name : str
+        Id of the experiment.
+    """
+
+    def __init__(self, backend: Backend, name: str) -> None:
+        self.backend = backend
+        self.name = name
+        self._path = paths.trials(name)
+        self._running = paths.running(name)
+
+    def begin(self, document: Document) -> int:
+        """Insert the RUNNING row; the row is the number.
+
+        Called again for a uid that is running, it returns that trial's number: a scheduler
+        that repeats the beginning of a trial does not begin another.
+        """
+        uid, owner = document["uid"], document["owner"]
+        try:
+            number, _ = self.backend.apply(
+                Insert(self._path, document), Insert(self._running, owner, uid)
+            )
+        except ConflictError:
+            return self._number(uid)
+        return int(number)
+
+    def _number(self, uid: str) -> int:
+        for number, _ in self.find(where={"uid": uid}, fields=[], newest=True, limit=1):
+            return number
+        raise TrialIDNotFoundError(f"There is no trial with uid {uid}")
+
+    def end(
+        self, number: int, uid: str, changes: Document, writes: Sequence[Write] = ()
+    ) -> bool:
+        """End a trial once: ``changes`` holds its final state.
+
+        Parameters
+        ----------
+        number, uid : int, str
+            The trial.
+        changes : dict
+            Fields to set, with ``state``.
+        writes : sequence of Write
+            Records of the trial that are committed in the same group; they are kept also
+            when the trial has ended already.
+
+        Returns
+        -------
+        bool
+            Whether the trial ended by this call.
+        """
+        row = (self._path, number)
+        gone = Remove(self._running, uid)
+        edges: list[tuple[dict[str, str], Document]] = [(_RUNNING, {}), (_PROVISIONAL, {})]
+        if changes["state"] == TrialState.COMPLETE:
+            edges.append((_PRESUMED_DEAD, {"late": True}))
+        for expected, mark in edges:
+            expect = {**expected, "uid": uid}
+            try:
+                self.backend.apply(*writes, Update(*row, {**changes, **mark}, expect), gone)
+                return True
+            except ConflictError:
+                continue
+        self.backend.apply(*writes, gone)
+        return False
+
+    def fail_for_now(self, number: int, uid: str, changes: Document) -> None:
+        """Mark a RUNNING trial FAILED by a step; its completion may still override it."""
+        provisional = {**changes, **_PROVISIONAL}
+        self.backend.update(self._path, number, provisional, expect={**_RUNNING, "uid": uid})
+
+    def change(self, number: int, changes: Document) -> None:
+        """Set fields of a row."""
+        self.backend.update(self._path, number, changes)
+
+    def last(self) -> int:
+        """Highest number given so far, 0 before the first trial."""
+        return next((n for n, _ in self.find(fields=[], newest=True, limit=1)), 0)
+
+    def get(self, number: int) -> Document:
+        """One row; TrialIDNotFoundError when there is none."""
+        document = self.backend.get(self._path, number)
+        if document is None:
+            last = self.last()
+            known = f"its trials are 1 to {last}" if last else "it has no trial yet"
+            raise TrialIDNotFoundError(
+                f"There is no trial {number} in experiment {self.name!r}: {known}"
+            )
+        return document
+
+    def find(
+        self,
+        where: Where | None = None,
+        fields: Sequence[str] | None = None,
+        newest: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[tuple[int, Document]]:
+        """Rows in the order of their numbers, or newest first."""
+        order = "-key" if newest else "key"
+        rows: Iterator[tuple[Any, Document]] = self.backend.find(
+            self._path, where, fields=fields, order_by=order, limit=limit
+        )
+        return rows
+
+    def bury(self) -> None:
+        """Mark trials whose process on this host is gone as CRASHED."""
+        dead = [uid for uid, owner in self.backend.find(self._running) if not is_alive(owner)]
+        for uid in dead:
+            self._bury(str(uid))
+
+    def _bury(self, uid: str) -> None:
+        number = self._number(uid)
+        crash = {
+            "state": TrialState.CRASHED.value,
+            "ended_by": "owner gone",
+            "description": "CRASHED(the process that ran the trial is gone)",
+        }
+        for expected, changes in ((_RUNNING, crash), (_PROVISIONAL, {"ended_by": "owner gone"})):
+            if self.backend.update(self._path, number, changes, {**expected, "uid": uid}):
+                break
+        self.backend.apply(Remove(self._running, uid))

@@ -1,0 +1,242 @@
+"""Parameters: their declarations, their values, and the nodes that stand for them."""
+
+from __future__ import annotations
+
+import difflib
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dask.highlevelgraph import HighLevelGraph
+from dask.task_spec import TaskRef
+
+from daskperiment.errors import InvalidNameError, ParameterError, ParameterUndeclaredError
+from daskperiment.graph import Fixed, Lookup, Node, Owner, Values, undefined
+
+_NAME_LENGTH = 250
+_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+class Undefined:
+    """The value of a parameter that has none; shown as ``Undefined``."""
+
+    def __repr__(self) -> str:
+        return "Undefined"
+
+    def __reduce__(self) -> str:
+        return "UNDEFINED"
+
+
+UNDEFINED = Undefined()
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What is known of a parameter beside its value.
+
+    Parameters
+    ----------
+    name : str
+        Its name: printable, 1 to 250 characters.
+    default : Any
+        Value when none is set; ``UNDEFINED`` when there is none, ``None`` is a value.
+    type : callable, optional
+        A class or converter that every value other than a ``None`` default must pass.
+    choices : tuple, optional
+        The only values allowed.
+    help : str, optional
+        A sentence for whoever sets it.
+    """
+
+    name: str
+    default: Any = UNDEFINED
+    type: Callable[[Any], Any] | None = None
+    choices: tuple[Any, ...] | None = None
+    help: str | None = None
+
+    def accept(self, value: Any) -> Any:
+        """Return the value as it will be used, or raise ParameterError."""
+        if value is None and self.default is None:
+            return None
+        if self.type is not None:
+            value = self._convert(value)
+        if self.choices is not None and not any(_same(value, choice) for choice in self.choices):
+            raise ParameterError(
+                f"Parameter {self.name!r} must be one of {list(self.choices)}, not {value!r}"
+            )
+        return value
+
+    def _convert(self, value: Any) -> Any:
+        kind = self.type
+        assert kind is not None
+        if isinstance(kind, type) and isinstance(value, kind) and not _bool_as_number(value, kind):
+            return value
+        try:
+            if kind is bool:
+                return _BOOLEANS[str(value).strip().lower()]
+            converted = kind(value)
+            if isinstance(value, str) or not isinstance(kind, type) or _same(converted, value):
+                return converted
+        except Exception as error:
+            raise self._refuse(value) from error
+        raise self._refuse(value)
+
+    def _refuse(self, value: Any) -> ParameterError:
+        kind = getattr(self.type, "__name__", repr(self.type))
+        return ParameterError(
+            f"Parameter {self.name!r} must be of type {kind}: {value!r} is {type(value).__name__} "
+            f"and cannot be converted without loss"
+        )
+
+
+def _bool_as_number(value: Any, kind: Any) -> bool:
+    return isinstance(value, bool) and kind is not bool and kind is not object
+
+
+def _same(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except Exception:
+        return False
+
+
+class Parameters:
+    """Declared parameters of one experiment handle and their current values.
+
+    Reads and writes are atomic: a trial takes one consistent set of values.
+    """
+
+    def __init__(self) -> None:
+        self.declared: dict[str, Declaration] = {}
+        self._set: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.declared, self._set)
+
+    def declare(self, declaration: Declaration) -> None:
+        """Add a declaration; one of the same name is replaced, its value kept if it still fits."""
+        check_name(declaration.name)
+        if declaration.default is not UNDEFINED:
+            default = declaration.accept(declaration.default)
+            declaration = Declaration(**{**vars(declaration), "default": default})
+        with self._lock:
+            self.declared = {**self.declared, declaration.name: declaration}
+            if declaration.name in self._set:
+                declaration.accept(self._set[declaration.name])
+
+    def checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Accepted values, or an error naming the first that is wrong; nothing is set."""
+        return {name: self._declaration(name).accept(value) for name, value in values.items()}
+
+    def set(self, values: Mapping[str, Any]) -> None:
+        """Set all of the values or, when one is wrong, none."""
+        accepted = self.checked(values)
+        with self._lock:
+            self._set = {**self._set, **accepted}
+
+    def values(self) -> dict[str, Any]:
+        """Values by name in the order of declaration; parameters without one are absent."""
+        with self._lock:
+            given, declared = self._set, self.declared
+        values = {name: given.get(name, d.default) for name, d in declared.items()}
+        return {name: value for name, value in values.items() if value is not UNDEFINED}
+
+    def undefined(self, names: Iterable[str] | None = None) -> list[str]:
+        """Names, of these or of all declared ones, that have no value."""
+        values = self.values()
+        return [name for name in (self.declared if names is None else names) if name not in values]
+
+    def _declaration(self, name: str) -> Declaration:
+        try:
+            return self.declared[name]
+        except KeyError:
+            raise self._undeclared(name) from None
+
+    def _undeclared(self, name: str) -> ParameterUndeclaredError:
+        near = difflib.get_close_matches(str(name), self.declared, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"declare it with ex.parameter({name!r})"
+        known = ", ".join(self.declared) or "none"
+        return ParameterUndeclaredError(
+            f"Parameter is not declared: {name}; {hint} (declared: {known})"
+        )
+
+
+def _restored(declared: dict[str, Declaration], values: dict[str, Any]) -> Parameters:
+    parameters = Parameters()
+    parameters.declared, parameters._set = declared, values
+    return parameters
+
+
+def check_name(name: object) -> str:
+    """Return a parameter name, or raise InvalidNameError."""
+    if isinstance(name, str) and 0 < len(name) <= _NAME_LENGTH and name.isprintable():
+        return name
+    raise InvalidNameError(
+        f"Parameter name must be a printable text of 1 to {_NAME_LENGTH} characters, "
+        f"not {str(name)[:80]!r}"
+    )
+
+
+def summary(values: Mapping[str, Any]) -> str:
+    """Values as one line, ``a=1<class 'int'>, b=2<class 'int'>``.
+
+    Examples
+    --------
+    >>> summary({"a": 1})
+    "a=1<class 'int'>"
+    """
+    from daskperiment.serializers import preview
+
+    return ", ".join(f"{name}={preview(value)}{type(value)}" for name, value in values.items())
+
+
+class Parameter(Node):
+    """A parameter in a graph: a Delayed whose value is filled in when a trial runs.
+
+    It mixes with operators, plain functions and Dask collections like any Delayed.
+    """
+
+    __slots__ = ("_declared", "name")
+
+    def __init__(self, owner: Owner, name: str, declared: Parameters) -> None:
+        key, values = f"{owner.id}-parameter-{name}", f"{owner.id}-values"
+        layers = {
+            values: {values: Fixed(values, Values(owner))},
+            key: {key: Fixed(key, Lookup(name), TaskRef(values))},
+        }
+        super().__init__(key, HighLevelGraph(layers, {values: set(), key: {values}}), owner)
+        self.name = name
+        self._declared = declared
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Node, (self._key, self._dask, self._owner)
+
+    @property
+    def is_undefined(self) -> bool:
+        """Whether it has neither a value nor a default."""
+        return bool(self._declared.undefined([self.name]))
+
+    def resolve(self, allow_undefined: bool = False) -> Any:
+        """Return the current value; without one raise ParameterUndefinedError or, when
+        allowed, return the object shown as ``Undefined``.
+        """
+        if self.is_undefined and not allow_undefined:
+            raise undefined([self.name])
+        return self._declared.values().get(self.name, UNDEFINED)
+
+    def set(self, value: Any) -> None:
+        """Set the value for the next trials."""
+        self._declared.set({self.name: value})
+
+    def summarize(self) -> str:
+        """Name and value as in the log, ``a=1<class 'int'>``."""
+        return f"{self.name}={self._text()}"
+
+    def _text(self) -> str:
+        value = self.resolve(allow_undefined=True)
+        return "Undefined" if value is UNDEFINED else summary({"": value})[1:]
+
+    def __repr__(self) -> str:
+        return f"Parameter({self.name}: {self._text()})"

@@ -1,0 +1,130 @@
+"""What differs between operating systems, each with a portable branch."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+
+def sync_directory(directory: Path) -> None:
+    """Make names that were added to a directory survive a power failure.
+
+    Does nothing on Windows, where a directory cannot be opened and NTFS keeps a journal.
+
+    Examples
+    --------
+    >>> sync_directory(Path())
+    """
+    if os.name == "nt":
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def at_fork(**functions: Callable[[], object]) -> None:
+    """Register what ``os.fork`` calls, by the names of :func:`os.register_at_fork`.
+
+    Does nothing where processes do not fork.
+
+    Examples
+    --------
+    >>> at_fork(after_in_child=lambda: None)
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(**functions)
+
+
+class Lock(Protocol):
+    """What a lock needs to be held while the process forks."""
+
+    def acquire(self) -> object:
+        """Wait for the lock and take it."""
+
+    def release(self) -> object:
+        """Let the next one have it."""
+
+
+def hold_across_fork(lock: Lock) -> None:
+    """Take a lock for the moment of each ``os.fork`` from now on.
+
+    So no other thread is in the middle of what the lock guards when the child's copy is
+    made, and the child never inherits a lock that nobody there will release.
+
+    Examples
+    --------
+    >>> import threading
+    >>> hold_across_fork(threading.RLock())
+    """
+    at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
+
+
+def usable_cpus() -> int:
+    """Return how many processors this process may run on.
+
+    Examples
+    --------
+    >>> usable_cpus() >= 1
+    True
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_model() -> str:
+    """Return the processor's model name, without any figure that changes while it runs."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())
+
+
+def boot_id() -> str | None:
+    """Return an identifier of the machine's present start, or None where there is none.
+
+    Together with a process id and the time the process started it tells whether a process
+    seen earlier can still be the same one.
+    """
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+
+
+def is_alive(owner: dict[str, Any]) -> bool:
+    """Whether the process of a record may still run; unknown counts as yes.
+
+    Parameters
+    ----------
+    owner : dict
+        ``host``, ``pid``, ``boot_id`` and ``started`` of the process.
+
+    Notes
+    -----
+    Of another host nothing is known.  On this one the process is gone when the machine
+    was started anew since, when no process has its number, or when the one that has it
+    was started at another time.
+    """
+    if owner["host"] != platform.node():
+        return True
+    if owner["boot_id"] != boot_id():
+        return False
+    if owner["pid"] == os.getpid():
+        return True
+    import psutil
+
+    try:
+        started = psutil.Process(owner["pid"]).create_time()
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return True
+    return abs(started - float(owner["started"])) < 1.0

@@ -1,0 +1,23 @@
+"""From values to what can be stored, and back.
+
+:func:`to_json` and :func:`from_json` write plain data into documents, :func:`encode` and
+:func:`decode` any value into the bytes of a payload, :func:`preview` any value into a line
+of text that is safe to show.
+"""
+
+from __future__ import annotations
+
+from .payload import Encoded, NotEncodable, decode, encode
+from .plain import NotPlain, from_json, to_json
+from .preview import preview
+
+__all__ = [
+    "Encoded",
+    "NotEncodable",
+    "NotPlain",
+    "decode",
+    "encode",
+    "from_json",
+    "preview",
+    "to_json",
+]

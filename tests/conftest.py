@@ -1,0 +1,82 @@
+"""Fixtures that every test may ask for: stores, schedulers, experiments."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daskperiment import Experiment
+from daskperiment.backends import Backend, open_backend
+
+SCHEDULERS = ("synchronous", "threads", "processes", "cluster")
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees the store, the configuration or the files of another."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DASKPERIMENT_BACKEND", raising=False)
+
+
+@pytest.fixture(params=["memory", "local"])
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
+    """Each embedded backend, empty."""
+    place = "memory://" if request.param == "memory" else tmp_path / "store"
+    with open_backend(place) as backend:
+        yield backend
+
+
+@pytest.fixture
+def ex(backend: Backend) -> Experiment:
+    """An experiment in each embedded backend."""
+    return Experiment("example", backend=backend)
+
+
+@pytest.fixture
+def memory_ex() -> Experiment:
+    """An experiment in memory, for what does not depend on the backend."""
+    return Experiment("example", backend="memory://")
+
+
+@pytest.fixture(scope="session")
+def client() -> Iterator[Any]:
+    """A real cluster of two worker processes on this machine."""
+    distributed = pytest.importorskip("distributed")
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cluster = distributed.LocalCluster(
+            n_workers=2, threads_per_worker=2, dashboard_address=None, host="127.0.0.1"
+        )
+        client = distributed.Client(cluster, set_as_default=False)
+    yield client
+    client.close()
+    cluster.close()
+
+
+@pytest.fixture(params=SCHEDULERS)
+def scheduler(request: pytest.FixtureRequest) -> Any:
+    """Each of Dask's schedulers, as the value of ``scheduler=``."""
+    if request.param == "cluster":
+        return request.getfixturevalue("client")
+    return request.param
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _workers_find_the_tests() -> Iterator[None]:
+    """Worker processes import test modules by name, as those of users import theirs."""
+    root = str(Path(__file__).parent.parent)
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = root if before is None else os.pathsep.join([root, before])
+    yield
+    if before is None:
+        del os.environ["PYTHONPATH"]
+    else:
+        os.environ["PYTHONPATH"] = before
+
+

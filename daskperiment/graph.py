@@ -407,13 +407,26 @@ def _two_experiments(one: str, other: str) -> StepDefinitionError:
 def _flattened(graph: Mapping[GraphKey, Any]) -> tuple[Nodes, dict[GraphKey, dict[str, Any]]]:
     """Canonical nodes with the holes open again, and the annotations by key."""
     flat = convert_legacy_graph(ensure_dict(graph))
-    nodes = {canonical(key): _opened(node, canonical(key)) for key, node in flat.items()}
+    names = {key: canonical(_unwrapped(node).key) for key, node in flat.items()}
+    nodes = {names[key]: _opened(_unwrapped(n), names[key], names) for key, n in flat.items()}
     annotations: dict[GraphKey, dict[str, Any]] = {}
     for layer in getattr(graph, "layers", {}).values():
         if layer.annotations:
             for key in layer:
-                annotations.setdefault(canonical(key), {}).update(_notes(layer.annotations, key))
+                notes = annotations.setdefault(names.get(key, canonical(key)), {})
+                notes.update(_notes(layer.annotations, key))
     return nodes, annotations
+
+
+def _unwrapped(node: GraphNode) -> GraphNode:
+    """The node itself, where Dask made a private copy of a collection passed to a delayed call.
+
+    Such a copy has keys of its own and holds the nodes, with theirs, in calls of an identity.
+    """
+    func = getattr(node, "func", None)
+    if getattr(func, "__qualname__", "") == "ProhibitReuse._identity":
+        return node.args[0]
+    return node
 
 
 def _notes(annotations: Mapping[str, Any], key: GraphKey) -> dict[str, Any]:
@@ -422,8 +435,8 @@ def _notes(annotations: Mapping[str, Any], key: GraphKey) -> dict[str, Any]:
     return {n: v for n, v in values.items() if type(v).__name__ != "_AnnotationsTombstone"}
 
 
-def _opened(node: GraphNode, key: GraphKey) -> GraphNode:
-    node = _renamed(node, key, {name: canonical(name) for name in node.dependencies})
+def _opened(node: GraphNode, key: GraphKey, names: Mapping[GraphKey, GraphKey]) -> GraphNode:
+    node = _renamed(node, key, {name: names.get(name, name) for name in node.dependencies})
     func = getattr(node, "func", None)
     if isinstance(func, Begin):
         return Fixed(key, NoTrial())

@@ -168,8 +168,9 @@ class Trial:
     def code(self) -> str:
         """Source of the steps, decorator lines included, in the order of definition."""
         snapshots = Snapshots(self._backend)
-        steps = self._snapshot("code")["steps"]
-        return "\n\n".join(snapshots.text(step["source"]) for step in steps)
+        steps = {step["name"]: step["source"] for step in self._snapshot("code")["steps"]}
+        texts = {name: snapshots.text(digest) for name, digest in steps.items()}
+        return "\n\n".join(text or f"# {name}: no source" for name, text in texts.items())
 
     @property
     def sources(self) -> dict[str, str]:

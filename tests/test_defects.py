@@ -104,7 +104,8 @@ def test_x1_kill_9_loses_no_finished_trial() -> None:
 def test_x2_four_processes_lose_nothing() -> None:
     processes = [run(LOOP.format(n=25), wait=False) for _ in range(4)]
     for process in processes:
-        assert process.wait(100) == 0
+        process.communicate(timeout=100)
+        assert process.returncode == 0
 
     ex = Experiment("killed")
     assert [trial.number for trial in ex.trials] == list(range(1, 101))
@@ -319,11 +320,14 @@ def test_x9_the_observation_of_the_same_circumstances_decides(memory_ex: Experim
     assert s.compute(seed=1) == memory_ex[1].result  # a warning would be an error
 
 
-def test_x9_objects_are_compared_by_what_is_in_them(memory_ex: Experiment) -> None:
-    class Box:
-        def __init__(self, content: int) -> None:
-            self.content = content
+class Box:
+    """An object as users write them."""
 
+    def __init__(self, content: int) -> None:
+        self.content = content
+
+
+def test_x9_objects_are_compared_by_what_is_in_them(memory_ex: Experiment) -> None:
     outputs = iter([1, 1, 2])
 
     @memory_ex.result

@@ -464,6 +464,7 @@ def test_a_preview_does_not_write_out_a_large_value_first():
             return "1"
 
     preview({"rows": [Counted() for _ in range(100_000)]})
+    preview({n: Counted() for n in range(100_000)})
     assert len(written) <= 1000
 
 

@@ -103,7 +103,7 @@ class Watch:
         self._same: dict[tuple[int, Any], tuple[Space, Any, Any]] = {}
         self._alive: dict[tuple[int, Any], tuple[Space, Any, weakref.ref[Any]]] = {}
         self._equal: dict[tuple[int, Any], tuple[Slot, str]] = {}
-        self._functions: dict[int, tuple[weakref.ref[FunctionType], CodeType, Any, Any]] = {}
+        self._functions: dict[int, tuple[weakref.ref[FunctionType], CodeType]] = {}
         self._shapes: list[tuple[Callable[[], object], object]] = []
 
     def same(self, slot: Slot, value: object) -> None:
@@ -122,13 +122,8 @@ class Watch:
             self._equal[id(slot.space), slot.key] = slot, expected
 
     def function(self, function: FunctionType) -> None:
-        """Expect the function's parts, which some tools exchange in place."""
-        self._functions[id(function)] = (
-            weakref.ref(function),
-            function.__code__,
-            function.__defaults__,
-            function.__kwdefaults__,
-        )
+        """Expect the function's code, which tools that reload modules exchange in place."""
+        self._functions[id(function)] = weakref.ref(function), function.__code__
 
     def shape(self, look: Callable[[], object], expected: object) -> None:
         """Expect `look` to give an equal of `expected`."""
@@ -146,14 +141,9 @@ class Watch:
         return self._unchanged_functions() and self._unchanged_values()
 
     def _unchanged_functions(self) -> bool:
-        for reference, code, defaults, keywords in self._functions.values():
+        for reference, code in self._functions.values():
             function = reference()
-            if (
-                function is None
-                or function.__code__ is not code
-                or function.__defaults__ is not defaults
-                or function.__kwdefaults__ is not keywords
-            ):
+            if function is None or function.__code__ is not code:
                 return False
         return True
 

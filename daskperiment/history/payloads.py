@@ -8,7 +8,7 @@ from blake3 import blake3
 
 from daskperiment.backends.base import Backend, Put
 from daskperiment.errors import PayloadError, ValueNotKeptError
-from daskperiment.serializers import decode, encode, preview
+from daskperiment.serializers import NotEncodable, decode, encode, preview
 from daskperiment.typing import Document
 
 _INLINE_BYTES = 4096
@@ -38,7 +38,7 @@ def keep(value: Any) -> tuple[Document, list[Put]]:
     described: Document = {"type": repr(type(value)), "preview": preview(value)}
     try:
         encoded = encode(value)
-    except ValueNotKeptError as error:
+    except NotEncodable as error:
         return described | {"reason": str(error)}, []
     if encoded.codec == "json" and len(encoded.data) <= _INLINE_BYTES:
         return described | {"json": encoded.data.decode()}, []

@@ -210,9 +210,9 @@ def _read_numpy(content: JSON, level: int) -> Any:
     import numpy as np
 
     dtype, data = np.dtype(content[0]), b64decode(content[1], validate=True)
-    if dtype.hasobject or dtype.itemsize != len(data):  # an object would be an address
+    if dtype.itemsize != len(data):
         raise ValueError(f"{len(data)} bytes are no NumPy {dtype}")
-    return np.frombuffer(data, dtype)[0]
+    return np.frombuffer(data, dtype)[0]  # which refuses objects: they would be addresses
 
 
 def _read_numpy_text(content: JSON, level: int) -> Any:

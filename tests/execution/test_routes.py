@@ -237,8 +237,7 @@ def test_reads_work_while_a_trial_runs(ex: Experiment) -> None:
     def pause() -> int:
         ex.log_metric("loss", 1.0)
         inside.set()
-        assert go.wait(30)
-        return 1
+        return int(go.wait(30))
 
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(pause().compute)
@@ -269,7 +268,7 @@ class TestOnACluster:
         second = client.compute(graph.s)
 
         assert (first.result(), second.result()) == (8, 16)
-        assert [trial.parameters["a"] for trial in graph.ex.trials] == [1, 5]
+        assert sorted(trial.parameters["a"] for trial in graph.ex.trials) == [1, 5]
 
     def test_client_persist(self, graph: Graph, client: Any) -> None:
         assert client.persist(graph.s).compute(scheduler=client) == 8

@@ -276,6 +276,16 @@ def test_two_lambdas_on_one_line_are_told_apart(load):
     assert fingerprint(moved.g).digest == fingerprint(module.g).digest
 
 
+def test_a_lambda_inside_a_lambda_counts_by_its_own_text(load):
+    module = load(
+        pipeline="""
+            f = (lambda x: lambda y: x + y)(1)
+            g = (lambda x, unused=0: lambda y: x + y)(1)
+        """
+    )
+    assert fingerprint(module.f).digest == fingerprint(module.g).digest
+
+
 def test_lambdas_are_numbered_and_not_named_by_their_line(load):
     module = load(
         pipeline="""
@@ -450,6 +460,32 @@ def test_classes_with_generated_members_count_by_their_text(load, text):
     assert base.digest == fingerprint(load(pipeline=head + "# why\n\n" + text + tail).f).digest
 
 
+def test_a_class_named_like_its_base_is_found_where_it_is_written(load):
+    text = "import enum\n\nclass Flag(enum.Flag):\n    A = 1\n\ndef f():\n    return Flag.A\n"
+    assert [item.module for item in fingerprint(load(pipeline=text).f).sources] == ["pipeline"]
+
+
+def test_a_base_that_no_name_leads_to_counts(digest_of):
+    text = """
+        def make():
+            class Base:
+                def m(self):
+                    return {}
+
+            class Model(Base):
+                pass
+
+            return Model
+
+        Made = make()
+
+        def f():
+            return Made().m()
+    """
+    assert digest_of(text.format(1)) == digest_of(text.format(1))
+    assert digest_of(text.format(1)) != digest_of(text.format(2))
+
+
 # Decorators
 
 
@@ -519,13 +555,14 @@ def test_a_class_that_wraps_leads_to_the_function(digest_of):
 
         @Retry
         def helper(x):
+            "{}"
             return x {} 1
 
         def f(x):
             return helper(x)
     """
-    assert digest_of(text.format("+")) == digest_of(text.format("+"))
-    assert digest_of(text.format("+")) != digest_of(text.format("-"))
+    assert digest_of(text.format("Doc.", "+")) == digest_of(text.format("Other doc.", "+"))
+    assert digest_of(text.format("Doc.", "+")) != digest_of(text.format("Doc.", "-"))
 
 
 @pytest.mark.parametrize("line", ["", "@ex.persist", "@ex.result()", "@lab.ex", "@lab.ex.persist"])
@@ -762,6 +799,7 @@ def test_nothing_is_read_again_while_nothing_changed(load, monkeypatch):
         "helper.__code__ = (lambda x: -x).__code__",
         "helper.__defaults__ = (2,)",
         "helper.__defaults__[0].append(5)",
+        "Marker = None; gc.collect()",
         "Model.fit = lambda self: 0",
         "Model.rate = 3",
         "MODEL.rate = 3",
@@ -773,6 +811,8 @@ def test_nothing_is_read_again_while_nothing_changed(load, monkeypatch):
 def test_a_change_while_running_is_noticed_at_the_next_call(load, change):
     module = load(
         pipeline="""
+            import gc
+
             LIMIT = 3
             LIST = [1]
 
@@ -792,6 +832,9 @@ def test_a_change_while_running_is_noticed_at_the_next_call(load, change):
 
             MODEL = Model()
 
+            class Marker:
+                pass
+
             def make():
                 cell = 1
 
@@ -807,6 +850,7 @@ def test_a_change_while_running_is_noticed_at_the_next_call(load, change):
             read, change_cell = make()
 
             def f(x):
+                Marker
                 return abs(helper(x) + LIMIT + LIST[0] + TABLE["f"](x) + MODEL.fit() + read())
         """
     )

@@ -1,0 +1,116 @@
+"""What recording costs: each figure is a ratio to the same work without recording.
+
+Run it by ``make bench``.  Recorded and bare computations alternate in one process, so that a
+busy machine disturbs both alike; the figures are medians.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any
+
+import dask
+
+from daskperiment import Experiment
+
+
+def prepare(a: int, b: int) -> int:
+    return a + b
+
+
+def train(data: int) -> int:
+    return data * 2
+
+
+def score(model: int) -> int:
+    return model - 1
+
+
+def bare() -> Any:
+    d = dask.delayed(prepare, pure=False)(dask.delayed(1), dask.delayed(2))
+    return dask.delayed(score, pure=False)(dask.delayed(train, pure=False)(d))
+
+
+def recorded(ex: Experiment) -> Any:
+    a, b = ex.parameter("a", default=1), ex.parameter("b", default=2)
+    return ex.result(score)(ex(train)(ex(prepare)(a, b)))
+
+
+def timed(function: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    value = function()
+    seconds = time.perf_counter() - start
+    assert value in (5, (5,)), value
+    return seconds
+
+
+def alternate(functions: dict[str, Callable[[], Any]], times: int) -> dict[str, float]:
+    """Median seconds of each function, called in turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(times):
+        for name, function in functions.items():
+            seconds[name].append(timed(function))
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def overhead(scheduler: str, place: str) -> None:
+    ex = Experiment("bench", backend=place)
+    s, plain = recorded(ex), bare()
+    functions = {
+        "bare": lambda: dask.compute(plain, scheduler=scheduler),
+        "s.compute()": lambda: s.compute(scheduler=scheduler),
+        "dask.compute(s)": lambda: dask.compute(s, scheduler=scheduler),
+    }
+    for function in functions.values():
+        function()
+    early = ex.trial_id
+    first = alternate(functions, 30)
+    while ex.trial_id < 2000 - 60:
+        s.compute(scheduler="synchronous")
+    late = ex.trial_id
+    last = alternate(functions, 60)
+    for name in ("s.compute()", "dask.compute(s)"):
+        print(
+            f"{scheduler:12} {name:16} over bare dask.compute: "
+            f"{first[name] / first['bare']:.2f} from trial {early} on, "
+            f"{last[name] / last['bare']:.2f} from trial {late} on "
+            f"({last[name] * 1e6:.0f} us and {last['bare'] * 1e6:.0f} us)",
+            flush=True,
+        )
+
+
+def import_time() -> None:
+    def start(code: str) -> float:
+        begun = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return time.perf_counter() - begun
+
+    for code in ("import dask.delayed", "import daskperiment"):
+        start(code)
+    ours, theirs, nothing = ([], [], [])  # type: ignore[var-annotated]
+    for _ in range(11):
+        nothing.append(start("pass"))
+        theirs.append(start("import dask.delayed"))
+        ours.append(start("import daskperiment"))
+    base = statistics.median(nothing)
+    ratio = (statistics.median(ours) - base) / (statistics.median(theirs) - base)
+    print(f"import daskperiment over import dask.delayed: {ratio:.2f}")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        for scheduler in ("synchronous", "threads"):
+            overhead(scheduler, os.path.join(folder, scheduler))
+        os.chdir("/")
+    import_time()
+
+
+if __name__ == "__main__":
+    main()

@@ -107,7 +107,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         for scheduler in ("synchronous", "threads"):
-            overhead(scheduler, os.path.join(folder, scheduler))
+            overhead(scheduler, f"{folder}/{scheduler}")
         os.chdir("/")
     import_time()
 

@@ -13,8 +13,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-
 from daskperiment.errors import (
     ArtifactNotFoundError,
     BackendError,
@@ -48,7 +46,14 @@ from daskperiment.experiment import Experiment
 from daskperiment.records import TrialState
 from daskperiment.trial import Trial
 
-__version__ = version("daskperiment")
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":  # reading metadata takes longer than the rest of this import
+        from importlib.metadata import version
+
+        return version("daskperiment")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = [
     # what users make and hold

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
@@ -330,7 +330,9 @@ class Experiment:
         values = self.values() | self._parameters.checked(given or {})
         if missing := layout.missing(values):
             raise undefined(missing)
-        used = {name: values[name] for name in self._parameters.declared if name in layout.parameters}
+        used = {
+            name: values[name] for name in self._parameters.declared if name in layout.parameters
+        }
         if not layout.records:
             return compute(layout, None, used, arguments)
         return self._recorder.run(layout, used, self.seed if seed is None else seed, arguments)
@@ -429,7 +431,9 @@ class Experiment:
         """
         running = self._running("save_artifact()")
         is_file = isinstance(content, str) and len(content) < 4096 and Path(content).exists()
-        running.trial.save_artifact(artifacts.check_name(name), Path(content) if is_file else content)
+        running.trial.save_artifact(
+            artifacts.check_name(name), Path(content) if is_file else content
+        )
 
     def artifact_path(self, name: str) -> Path:
         """A path for the running step to write a file to, kept when the step ends."""
@@ -575,7 +579,7 @@ class Experiment:
             return self[trial_id].code
         return code.capture({name: step.fn for name, step in self._steps.items()}).text
 
-    def load_metric(self, metric_key: str, trial_id: int | Sequence[int]) -> pd.DataFrame:
+    def load_metric(self, metric_key: str, trial_id: int | Iterable[int]) -> pd.DataFrame:
         """One metric of one or several trials as a table.
 
         Returns
@@ -591,10 +595,11 @@ class Experiment:
         TrialIDNotFoundError
             There is no such trial, or only some of them have the metric.
         """
-        numbers = list(trial_id) if isinstance(trial_id, (list, tuple, range)) else [trial_id]
+        numbers = list(trial_id) if isinstance(trial_id, Iterable) else [trial_id]
         if not numbers:
             raise TrialIDNotFoundError("No trial was named: give one number or a list of them")
-        uids = {int(number): self[number].uid for number in numbers}
+        found = [self[number] for number in numbers]
+        uids = {trial.number: trial.uid for trial in found}
         return metrics.Metrics(self.backend, self.id).frame(metrics.check_name(metric_key), uids)
 
 

@@ -13,6 +13,7 @@ runs may share a key; stripping the tag makes copies of one node the same node a
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import operator
@@ -354,6 +355,15 @@ class Layout:
             graph[key] = DataNode(key, values[name])
         return graph
 
+    @cached_property
+    def sequence(self) -> list[tuple[GraphKey, list[GraphKey]]]:
+        """Keys in an order in which they can be computed, each with those not needed after it."""
+        last_use = {ref: key for key, node in self.nodes.items() for ref in node.dependencies}
+        done: dict[GraphKey, list[GraphKey]] = {key: [] for key in self.nodes}
+        for ref, key in last_use.items():
+            done[key].append(ref)
+        return list(done.items())
+
     def bound(self, trial: RunningTrial | None, values: Mapping[str, Any]) -> Delayed:
         """The graph with the holes filled, under fresh keys and with its annotations."""
         nodes = {k: n for k, n in self.local(trial, values).items() if k != self.trial_key}
@@ -608,7 +618,10 @@ class Node(Delayed):  # type: ignore[misc]
     @property
     def dask(self) -> Any:
         """The graph that a compute, persist or submission takes: holes open, fresh keys."""
-        return self._opened.setdefault(get_ident(), self.layout().open())._dask
+        here = get_ident()
+        if here not in self._opened:
+            self._opened[here] = self.layout().open()
+        return self._opened[here]._dask
 
     def __dask_keys__(self) -> list[GraphKey]:
         opened = self._opened.pop(get_ident(), None)
@@ -633,22 +646,26 @@ class Node(Delayed):  # type: ignore[misc]
 
     @classmethod
     def _get_binary_operator(cls, op: Any, inv: bool = False) -> Any:
-        method = delayed(right(op) if inv else op, pure=True)
-
         def apply(*operands: Any) -> Node:
             node = next(x for x in operands if isinstance(x, Node))
-            return node._wrap(method(*operands))
+            return node._wrap(_delayed_operator(op, inv)(*operands))
 
         return apply
 
     _get_unary_operator = _get_binary_operator
 
 
-for _operator in (
-    "abs neg pos invert add sub mul floordiv truediv mod pow and_ or_ xor lshift rshift "
-    "eq ge gt ne le lt getitem matmul"
-).split():
-    Node._bind_operator(getattr(operator, _operator))
+@functools.cache
+def _delayed_operator(op: Any, inv: bool) -> Any:
+    return delayed(right(op) if inv else op, pure=True)
+
+
+_OPERATORS = """
+    abs neg pos invert add sub mul floordiv truediv mod pow and_ or_ xor lshift rshift
+    eq ge gt ne le lt getitem matmul
+"""
+for _name in _OPERATORS.split():
+    Node._bind_operator(getattr(operator, _name))
 
 
 def _without(node: GraphNode, hidden: tuple[GraphKey, ...]) -> GraphNode:

@@ -12,7 +12,7 @@ Origin: TypeAlias = tuple[str, str, int]
 """Where an input comes from: ``("parameter", name, 0)`` or ``("step", name, call)``."""
 
 
-class TrialState(str, enum.Enum):
+class TrialState(enum.StrEnum):
     """State of a trial; each value equals its name, so ``state == "COMPLETE"`` holds.
 
     Examples
@@ -28,8 +28,6 @@ class TrialState(str, enum.Enum):
     PRUNED = "PRUNED"
     CANCELLED = "CANCELLED"
     CRASHED = "CRASHED"
-
-    __str__ = str.__str__
 
     @property
     def ended(self) -> bool:
@@ -126,23 +124,33 @@ class StepRecord:
         return self.step, self.call
 
     def document(self) -> Document:
-        """The record as JSON."""
-        doc: Document = {name: getattr(self, name) for name in _PLAIN}
+        """The record as JSON; fields that are None are left out."""
+        fields = ((name, getattr(self, name)) for name in _PLAIN)
+        doc: Document = {name: value for name, value in fields if value is not None}
         doc["inputs"] = [
-            [a.name, a.digest, a.preview, [list(origin) for origin in a.origins], a.keyword]
-            for a in self.inputs
+            [a.name, a.digest, a.preview, a.keyword, *map(_written, a.origins)] for a in self.inputs
         ]
         return doc
 
     @classmethod
     def from_document(cls, document: Document) -> StepRecord:
         """Read back what :meth:`document` gave; fields of a newer version are ignored."""
-        fields = {name: document.get(name) for name in _PLAIN}
+        fields: dict[str, Any] = {name: document.get(name) for name in _PLAIN}
         inputs = tuple(
-            Argument(name, digest, preview, tuple(tuple(origin) for origin in origins), keyword)
-            for name, digest, preview, origins, keyword in document["inputs"]
+            Argument(name, digest, preview, tuple(map(_read, origins)), keyword)
+            for name, digest, preview, keyword, *origins in document["inputs"]
         )
         return cls(inputs=inputs, **fields)
+
+
+def _written(origin: Origin) -> str:
+    kind, name, call = origin
+    return f"{kind} {call} {name}"
+
+
+def _read(text: str) -> Origin:
+    kind, call, name = text.split(" ", 2)
+    return kind, name, int(call)
 
 
 _PLAIN = tuple(name for name in StepRecord.__slots__ if name != "inputs")

@@ -132,17 +132,20 @@ class Trial:
     @property
     def description(self) -> str | None:
         """Type and message of the failure, ``ZeroDivisionError(division by zero)``."""
-        return self._row.get("description")
+        text: str | None = self._row.get("description")
+        return text
 
     @property
     def traceback(self) -> str | None:
         """Traceback of the failure as text."""
-        return self._row.get("traceback")
+        text: str | None = self._row.get("traceback")
+        return text
 
     @property
     def user(self) -> str | None:
         """Who ran it."""
-        return self._known["owner"].get("user")
+        name: str | None = self._known["owner"].get("user")
+        return name
 
     @property
     def host(self) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 JSON: TypeAlias = Any
-"""None, bool, int of 64 bits, float (NaN and infinities too), str, list or str-keyed dict of JSON."""
+"""None, bool, 64-bit int, float (NaN and infinities too), str, list or str-keyed dict of JSON."""
 
 Document: TypeAlias = dict[str, JSON]
 """A small JSON object; its top-level field names are identifiers."""

@@ -78,5 +78,3 @@ def _workers_find_the_tests() -> Iterator[None]:
         del os.environ["PYTHONPATH"]
     else:
         os.environ["PYTHONPATH"] = before
-
-

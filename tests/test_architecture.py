@@ -100,7 +100,9 @@ def test_there_is_no_import_cycle() -> None:
         return target or None
 
     graph = {
-        name: {m for t in own_imports(path, everywhere=False) if (m := module(t)) not in (None, name)}
+        name: {
+            m for t in own_imports(path, everywhere=False) if (m := module(t)) not in (None, name)
+        }
         for name, path in known.items()
     }
     TopologicalSorter(graph).prepare()  # raises CycleError
@@ -126,7 +128,7 @@ def test_importing_has_no_side_effects(tmp_path: Path) -> None:
 import logging, os, sys, threading
 before = dict(os.environ)
 import daskperiment
-heavy = {"pandas", "numpy", "distributed", "redis", "pymongo", "flask", "sklearn", "git", "psutil"}
+heavy = {"pandas", "numpy", "distributed", "redis", "pymongo", "flask", "sklearn", "git"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 assert not os.listdir("."), os.listdir(".")
 assert not logging.root.handlers and not logging.getLogger("daskperiment").handlers

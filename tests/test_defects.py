@@ -60,7 +60,7 @@ LOOP = """
 """
 
 
-# -- X1: one pickle, rewritten after every trial --------------------------------------------
+# -- X1: one pickle, rewritten after every trial --
 
 
 def test_x1_a_result_that_cannot_be_kept_costs_nothing_else(ex: Experiment) -> None:
@@ -98,7 +98,7 @@ def test_x1_kill_9_loses_no_finished_trial() -> None:
         assert set(history["State"]) <= {"COMPLETE", "CRASHED"}
 
 
-# -- X2: no safety between processes, paths baked in ------------------------------------------
+# -- X2: no safety between processes, paths baked in --
 
 
 def test_x2_four_processes_lose_nothing() -> None:
@@ -123,7 +123,7 @@ def test_x2_a_copied_folder_is_a_store_of_its_own() -> None:
     assert Experiment("killed").trial_id == 2
 
 
-# -- X3: the trial lock leaks -------------------------------------------------------------------
+# -- X3: the trial lock leaks --
 
 
 def test_x3_a_bad_seed_takes_no_number_and_blocks_nothing(ex: Experiment) -> None:
@@ -140,7 +140,7 @@ def test_x3_a_bad_seed_takes_no_number_and_blocks_nothing(ex: Experiment) -> Non
     assert ex.latest.seed == 3
 
 
-# -- X4: one trial at a time, with global parameters ---------------------------------------------
+# -- X4: one trial at a time, with global parameters --
 
 
 def test_x4_trials_with_their_own_parameters_run_at_the_same_time(ex: Experiment) -> None:
@@ -162,7 +162,7 @@ def test_x4_trials_with_their_own_parameters_run_at_the_same_time(ex: Experiment
     assert a.compute() == -1
 
 
-# -- X5: only in-process schedulers ------------------------------------------------------------------
+# -- X5: only in-process schedulers --
 
 
 def test_x5_every_scheduler_records_the_same(ex: Experiment, scheduler: Any) -> None:
@@ -189,7 +189,7 @@ def test_x5_every_scheduler_records_the_same(ex: Experiment, scheduler: Any) -> 
     assert list(trial.steps["step"]) == ["inc", "double"]
 
 
-# -- X6: building a graph executes it, reading sys.argv --------------------------------------------
+# -- X6: building a graph executes it, reading sys.argv --
 
 
 def test_x6_a_script_runs_only_what_it_computes_whatever_its_arguments() -> None:
@@ -214,7 +214,7 @@ def test_x6_a_script_runs_only_what_it_computes_whatever_its_arguments() -> None
     assert (code, out) == (0, "0 2 1 ['a=foo', '--verbose', 'x y']\n"), err
 
 
-# -- X7: a singleton by id ----------------------------------------------------------------------------
+# -- X7: a singleton by id --
 
 
 def test_x7_handles_of_one_id_do_not_share_backend_or_parameters() -> None:
@@ -236,7 +236,7 @@ def test_x7_a_failed_constructor_leaves_nothing_behind() -> None:
     assert Experiment("again").seed is None
 
 
-# -- X8: seeding does not give reproducibility -------------------------------------------------------
+# -- X8: seeding does not give reproducibility --
 
 
 def test_x8_threads_draw_what_a_serial_run_draws(memory_ex: Experiment) -> None:
@@ -288,7 +288,7 @@ def test_x8_the_users_own_streams_stay_where_they_were(memory_ex: Experiment) ->
     )
 
 
-# -- X9: the purity check is unsound -------------------------------------------------------------------
+# -- X9: the purity check is unsound --
 
 
 def test_x9_an_edited_step_is_told_from_an_impure_one(memory_ex: Experiment) -> None:
@@ -358,7 +358,7 @@ def test_x9_a_warning_comes_once_for_each_step_and_set_of_causes(memory_ex: Expe
     assert len(caught.list) == 1
 
 
-# -- X12: interrupted trials vanish -------------------------------------------------------------------
+# -- X12: interrupted trials vanish --
 
 
 @pytest.mark.parametrize(
@@ -412,7 +412,7 @@ def test_x12_a_killed_trial_keeps_its_number_and_is_crashed() -> None:
     assert ex[1].metrics["loss"][0].value == 1.0
 
 
-# -- X15: bypassed tracking, names that spoil -----------------------------------------------------------
+# -- X15: bypassed tracking, names that spoil --
 
 
 def test_x15_no_way_of_computing_escapes_the_record(ex: Experiment) -> None:

@@ -54,9 +54,7 @@ def test_q2_and_q3_defining_a_graph_runs_nothing(ex: Experiment) -> None:
     assert ex.trial_id == 0
 
 
-def test_the_quickstart(
-    backend: Backend, scheduler: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_quickstart(backend: Backend, scheduler: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "daskperiment")
     ex = Experiment("quickstart_pj", backend=backend)
     a, b = ex.parameter("a"), ex.parameter("b")

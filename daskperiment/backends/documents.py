@@ -68,7 +68,7 @@ def check_json(value: object, depth: int = 0) -> None:
             raise DocumentError("an integer is beyond 64 bits: store it as text")
     elif isinstance(value, dict):
         for key in value:
-            if not isinstance(key, str):
+            if type(key) is not str and not isinstance(key, str):
                 raise DocumentError(f"an object's keys must be text, not {_type(key)}")
         _check_items(value.values(), depth)
     elif isinstance(value, list):
@@ -80,9 +80,8 @@ def check_json(value: object, depth: int = 0) -> None:
 def _check_items(items: Iterable[object], depth: int) -> None:
     if depth == MAX_DEPTH:
         raise DocumentError(f"a value is nested more than {MAX_DEPTH} levels deep")
-    for item in items:
-        if type(item) not in _LEAVES:
-            check_json(item, depth + 1)
+    for item in [item for item in items if type(item) not in _LEAVES]:
+        check_json(item, depth + 1)
 
 
 def check_document(document: object) -> None:

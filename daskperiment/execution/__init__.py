@@ -1,0 +1,1 @@
+"""Running trials: around one call of a step, and around one trial."""

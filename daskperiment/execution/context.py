@@ -19,6 +19,7 @@ from daskperiment.graph import StepCall
 from daskperiment.history import paths, payloads
 from daskperiment.history.artifacts import Artifacts
 from daskperiment.history.metrics import Metrics, Point
+from daskperiment.history.observations import Observations
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.history.steps import Steps
 from daskperiment.history.trials import Trials
@@ -51,12 +52,15 @@ class Ticket:
         The row to insert.
     fingerprints : dict
         Code digest by step.
+    observations : Observations
+        What steps gave before; shared by the trials of one handle.
     """
 
     backend: Backend
     name: str
     row: Document
-    fingerprints: dict[str, str | None]
+    fingerprints: dict[str, str]
+    observations: Observations
 
     def start(self) -> TrialContext:
         """Insert the RUNNING row, which gives the number, and return the running trial."""
@@ -68,19 +72,19 @@ class Ticket:
 class TrialContext:
     """A running trial.
 
-    In the process that runs the trial, records wait up to 50 ms so that a short trial
-    is written by two groups; a copy that has travelled to a worker writes after each step.
-    Safe to use from several threads.
+    As long as it has not travelled to another process, records wait up to 50 ms, so that
+    a short trial is written by two groups; from then on each process writes its own after
+    each step.  Safe to use from several threads.
 
     Attributes
     ----------
-    buffered : bool
-        Whether records may wait.
+    supervised : bool
+        Whether somebody waits for the graph and will end the trial, also after a failure.
     shared : bool
-        Whether copies of it were sent to other processes, which write their own records.
+        Whether it has copies in other processes.
     """
 
-    def __init__(self, ticket: Ticket, number: int) -> None:
+    def __init__(self, ticket: Ticket, number: int, shared: bool = False) -> None:
         self.ticket = ticket
         self.number = number
         self.backend = ticket.backend
@@ -88,8 +92,8 @@ class TrialContext:
         self.uid: str = ticket.row["uid"]
         self.seed: int = ticket.row["seed"]
         self.fingerprints = ticket.fingerprints
-        self.buffered = False
-        self.shared = False
+        self.supervised = False
+        self.shared = shared
         self.records: list[StepRecord] = []
         self._lock = threading.RLock()
         self._waiting: list[StepRecord] = []
@@ -101,8 +105,10 @@ class TrialContext:
         self._warned = False
 
     def __reduce__(self) -> tuple[Any, ...]:
+        # Whoever ends the trial may do so elsewhere: nothing may wait here any longer.
         self.shared = True
-        return TrialContext, (self.ticket, self.number)
+        self.flush()
+        return TrialContext, (self.ticket, self.number, True)
 
     # -- what steps do ------------------------------------------------------------------
 
@@ -161,7 +167,7 @@ class TrialContext:
             self.records.append(record)
             self._waiting.append(record)
             young = time.monotonic() - self._flushed < _STEP_FLUSH
-        if not (self.buffered and young):
+        if self.shared or not young:
             self.flush()
 
     # -- writing ------------------------------------------------------------------------
@@ -215,7 +221,7 @@ class TrialContext:
             failure["failed_step"] = call.step.name
         with self._lock:
             self._row |= failure
-        if not self.buffered:
+        if not self.supervised:
             self.flush()
             Trials(self.backend, self.name).fail_for_now(self.number, self.uid, {})
 
@@ -271,5 +277,3 @@ def failed(error: BaseException) -> Document:
     except Exception:
         text = describe(error)
     return {"description": describe(error)[:10_000], "traceback": text[-100_000:]}
-
-

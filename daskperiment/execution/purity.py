@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from daskperiment.errors import PurityWarning
-from daskperiment.history.observations import Observation, Observations, observe
+from daskperiment.history.observations import Observation, observe
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.records import StepRecord
 from daskperiment.typing import Document
@@ -28,19 +28,17 @@ def check(trial: TrialContext, records: Sequence[StepRecord]) -> None:
 
     A warning is given once for each step and set of causes.
     """
-    code = trial.ticket.row["code"]
-    found = [(record, observe(trial.number, code, record)) for record in records]
-    seen = [(record, observation) for record, observation in found if observation is not None]
-    if not seen:
-        return
-    contradicted = Observations(trial.backend, trial.name).compare(seen)
+    observations = trial.ticket.observations
     told: set[tuple[str, ...]] = set()
-    for (record, now), before in zip(seen, contradicted, strict=True):
-        if before is not None:
-            causes = find_causes(Snapshots(trial.backend), record, now, before)
-            if (mark := (record.step, *causes)) not in told:
-                told.add(mark)
-                _warn(trial, record, before, causes)
+    for record in records:
+        now = observe(trial.number, trial.ticket.row["code"], record)
+        before = now and observations.compare(record, now)
+        if now is None or before is None:
+            continue
+        causes = find_causes(Snapshots(trial.backend), record, now, before)
+        if (mark := (record.step, *causes)) not in told:
+            told.add(mark)
+            _warn(trial, record, before, causes)
 
 
 def find_causes(
@@ -127,8 +125,7 @@ def _warn(
     text = f"({args[:-1]})" if args.count(", ") == 1 else f"({args[:-2]})"
     kwargs = ", ".join(f"{a.name!r}: {a.preview}" for a in record.inputs if a.keyword)
     logger.warning(
-        "Experiment step result is changed with the same input: "
-        "(step: %s, args: %s, kwargs: {%s})",
+        "Experiment step result is changed with the same input: (step: %s, args: %s, kwargs: {%s})",
         record.step,
         text,
         kwargs,

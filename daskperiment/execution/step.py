@@ -12,7 +12,7 @@ from daskperiment.errors import TrialStateError
 from daskperiment.execution.current import CURRENT
 from daskperiment.fingerprint.values import Unhashed, digest
 from daskperiment.graph import StepCall
-from daskperiment.history import artifacts, payloads
+from daskperiment.history import artifacts
 from daskperiment.records import Argument, StepRecord
 from daskperiment.serializers import preview
 from daskperiment.tracking import environment, seeds

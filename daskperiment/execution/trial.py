@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import ast
 import logging
-import multiprocessing
 import sys
 import time
 import uuid
 from collections.abc import Mapping
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+import dask.local
 from dask.base import get_scheduler
+from dask.callbacks import Callback
 from dask.delayed import Delayed
-from dask.multiprocessing import RemoteException
 
 from daskperiment.backends.base import Backend
 from daskperiment.errors import MissingMainGuardError
@@ -23,6 +22,7 @@ from daskperiment.execution.context import Ticket
 from daskperiment.fingerprint.values import Unhashed, digest
 from daskperiment.graph import Layout, RunningTrial, Step
 from daskperiment.history import payloads
+from daskperiment.history.observations import Observations
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.parameters import summary
 from daskperiment.records import TrialState
@@ -50,6 +50,7 @@ class Recorder:
         self.backend = backend
         self.name = name
         self._snapshots = Snapshots(backend)
+        self._observations = Observations(backend, name)
 
     def prepare(
         self, steps: Mapping[str, Step[..., Any]], values: Mapping[str, Any], seed: int | None
@@ -79,7 +80,7 @@ class Recorder:
             "owner": environment.process(),
         }
         fingerprints = {name: step.digest for name, step in captured.steps.items()}
-        return Ticket(self.backend, self.name, row, fingerprints)
+        return Ticket(self.backend, self.name, row, fingerprints, self._observations)
 
     def _row(self, values: Mapping[str, Any]) -> Document:
         kept = [(name, *payloads.keep(value)) for name, value in values.items()]
@@ -102,7 +103,7 @@ class Recorder:
         CANCELLED after ``KeyboardInterrupt``.
         """
         context = self.prepare(layout.steps, values, seed).start()
-        context.buffered = True
+        context.supervised = True
         try:
             value = compute(layout, context, values, options)
         except BaseException as error:
@@ -141,10 +142,24 @@ def compute(
     get = get_scheduler(scheduler=scheduler, cls=Delayed)
     if _is_client(get):
         return layout.bound(trial, values).compute(**options)
+    if get is dask.local.get_sync and not Callback.active:
+        return _in_sequence(layout, layout.local(trial, values))
     dropped = ("scheduler", "optimize_graph", "traverse")
     rest = {name: value for name, value in options.items() if name not in dropped}
     (value,) = get(layout.local(trial, values), [layout.key], **rest)
     return value
+
+
+def _in_sequence(layout: Layout, graph: dict[Any, Any]) -> Any:
+    """What Dask's synchronous scheduler does, without looking for an order each time."""
+    values: dict[Any, Any] = {}
+    for key, done in layout.sequence:
+        if key in graph:  # the parameters' values were filled in one by one
+            node = graph[key]
+            values[key] = node({name: values[name] for name in node.dependencies})
+        for name in done:
+            values.pop(name, None)
+    return values[layout.key]
 
 
 def _is_client(get: Any) -> bool:
@@ -155,6 +170,8 @@ def _is_client(get: Any) -> bool:
 def check_main_guard() -> None:
     """Refuse to run a trial while a worker process imports the main script."""
     # The mark by which multiprocessing itself refuses to start processes at this moment.
+    import multiprocessing.process
+
     if getattr(multiprocessing.process.current_process(), "_inheriting", False):
         raise MissingMainGuardError(
             "This script starts worker processes, and each of them imports the script again. "
@@ -164,9 +181,10 @@ def check_main_guard() -> None:
 
 def _original(error: BaseException) -> BaseException:
     """The user's own exception, where dask wrapped one that came from another process."""
-    if isinstance(error, RemoteException):
-        return error.exception
-    if isinstance(error, BrokenProcessPool) and not _main_is_guarded():
+    kind = type(error).__mro__
+    if any(base.__name__ == "RemoteException" for base in kind):
+        return error.exception  # type: ignore[attr-defined,no-any-return]
+    if any(base.__name__ == "BrokenProcessPool" for base in kind) and not _main_is_guarded():
         return MissingMainGuardError(
             "The worker processes died while they started: each of them imports this script "
             f"again. Put the part that runs trials under  {_GUARD}"

@@ -12,7 +12,7 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from .walk import Rule, Stuck, Walk, atom, seal, seal_stream, text
+from daskperiment.fingerprint.walk import Rule, Stuck, Walk, atom, seal, seal_stream, text
 
 if TYPE_CHECKING:
     import numpy

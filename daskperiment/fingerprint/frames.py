@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .arrays import array, texts
-from .plain import moment, zone
-from .walk import Rule, Stuck, Walk, atom, seal, text
+from daskperiment.fingerprint.arrays import array, texts
+from daskperiment.fingerprint.plain import moment, zone
+from daskperiment.fingerprint.walk import Rule, Stuck, Walk, atom, seal, text
 
 if TYPE_CHECKING:
     import pandas

@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import Any, NamedTuple
 
-from .walk import Rule, Stuck, Walk, attribute, seal, text, type_name
+from daskperiment.fingerprint.walk import Rule, Stuck, Walk, attribute, seal, text, type_name
 
 OWN = "__daskperiment_digest__"
 _MAIN = ("__main__", "__mp_main__")  # the second is its name in a spawned process

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -65,12 +64,15 @@ def _file(top: str) -> str | None:
 def _versions(top: str) -> tuple[tuple[str, str], ...]:
     if top == PYTHON:
         return ((PYTHON, f"{sys.version_info.major}.{sys.version_info.minor}"),)
+    # As slow to import as all of this package, and needed only with the first border.
+    from importlib import metadata
+
     try:
-        return ((top, importlib.metadata.version(top)),)
-    except importlib.metadata.PackageNotFoundError:
+        return ((top, metadata.version(top)),)
+    except metadata.PackageNotFoundError:
         # Reads what every distribution installed: done only for names such as `sklearn`.
-        names = importlib.metadata.packages_distributions().get(top, [])
-    return tuple((name, importlib.metadata.version(name)) for name in names) or ((top, "unknown"),)
+        names = metadata.packages_distributions().get(top, [])
+    return tuple((name, metadata.version(name)) for name in names) or ((top, "unknown"),)
 
 
 def versions(tops: set[str]) -> dict[str, str]:

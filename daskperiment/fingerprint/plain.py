@@ -16,7 +16,17 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from .walk import Atom, Rule, Stuck, Walk, atom, seal, text, type_name, whole
+from daskperiment.fingerprint.walk import (
+    Atom,
+    Rule,
+    Stuck,
+    Walk,
+    atom,
+    seal,
+    text,
+    type_name,
+    whole,
+)
 
 _pack = struct.Struct("<d").pack
 

@@ -14,10 +14,9 @@ from functools import lru_cache
 from blake3 import blake3
 
 from daskperiment.errors import DaskperimentError
-
-from . import arrays, frames, objects
-from .plain import ATOMS, RULES
-from .walk import Rule, Stuck, Walk, type_name
+from daskperiment.fingerprint import arrays, frames, objects
+from daskperiment.fingerprint.plain import ATOMS, RULES
+from daskperiment.fingerprint.walk import Rule, Stuck, Walk, type_name
 
 SCHEME = "v1"
 """Prefix of every digest; digests of different schemes must not be compared."""

@@ -40,7 +40,7 @@ def check_name(name: object) -> str:
         return name
     raise InvalidNameError(
         f"Artifact name must be a relative path such as 'plots/roc.png', without '..' and "
-        f"without \\ : * ? \" < > |, not {str(name)[:80]!r}"
+        f'without \\ : * ? " < > |, not {str(name)[:80]!r}'
     )
 
 
@@ -121,7 +121,10 @@ class ArtifactList(Mapping[str, Artifact]):
     def save(self, folder: str | Path) -> list[Path]:
         """Copy all artifacts into a folder; files of other names in it stay."""
         checked = {check_name(name): artifact for name, artifact in self._artifacts.items()}
-        return [artifact.save(Path(folder, *PurePosixPath(name).parts)) for name, artifact in checked.items()]
+        return [
+            artifact.save(Path(folder, *PurePosixPath(name).parts))
+            for name, artifact in checked.items()
+        ]
 
 
 class Artifacts:

@@ -53,9 +53,7 @@ def check_value(value: Any) -> int | float:
         number = value.item() if hasattr(value, "item") else value
         return float(number) if not isinstance(number, (bool, int)) else int(number)
     except (TypeError, ValueError, AttributeError, OverflowError):
-        raise TypeError(
-            f"Metric value must be one number, not {type(value).__name__}"
-        ) from None
+        raise TypeError(f"Metric value must be one number, not {type(value).__name__}") from None
 
 
 class Metrics:
@@ -67,7 +65,9 @@ class Metrics:
 
     def writing(self, uid: str, points: Mapping[str, Sequence[Point]]) -> Append:
         """The write that adds a batch of points: one entry of the log, whatever its length."""
-        batch = {name: [list(column) for column in zip(*p, strict=True)] for name, p in points.items()}
+        batch = {
+            name: [list(column) for column in zip(*p, strict=True)] for name, p in points.items()
+        }
         return Append(paths.metrics(self.name, uid), [batch])
 
     def read(self, uid: str) -> dict[str, list[Point]]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from blake3 import blake3
 
-from daskperiment.backends.base import Backend, Insert, Update, Write
+from daskperiment.backends.base import Backend, Insert, Update
 from daskperiment.errors import ConflictError
 from daskperiment.history import paths
 from daskperiment.records import StepRecord
@@ -49,7 +48,7 @@ class Observation:
     @property
     def circumstances(self) -> tuple[Any, ...]:
         """All but the output and where it was seen."""
-        return self.fingerprint, self.seed, self.environment, sorted(self.threads.items())
+        return self.fingerprint, self.seed, self.environment, tuple(self.threads.items())
 
 
 def observe(number: int, code: str, record: StepRecord) -> Observation | None:
@@ -66,77 +65,71 @@ def _unhashed(record: StepRecord) -> bool:
     return any(argument.digest is None for argument in record.inputs)
 
 
-def _key(*parts: Any) -> str:
+def _key(parts: tuple[Any, ...]) -> str:
     return blake3(repr(parts).encode("utf-8", "surrogatepass")).digest(16).hex()
-
-
-def _same_inputs(record: StepRecord) -> str:
-    return _key(record.place, [(argument.name, argument.digest) for argument in record.inputs])
 
 
 class Observations:
     """The index of observations of one experiment.
 
     The step records themselves are the observations and are never changed; this index
-    holds, for each step, occurrence and inputs, the latest one, and for each full set of
-    circumstances the first output.  Both are read by key, so the cost of a trial does not
-    grow with the history.
+    holds, for each step, occurrence and inputs, the latest one seen under new
+    circumstances, and for each full set of circumstances the first output.  Both are read
+    by key, and what was seen once is remembered here, so the cost of a trial does not grow
+    with the history.  Safe to use from several threads and processes.
     """
 
     def __init__(self, backend: Backend, name: str) -> None:
         self.backend = backend
+        self.name = name
         self._latest = paths.latest(name)
         self._exact = paths.exact(name)
+        self._known: dict[tuple[Any, ...], str] = {}
 
-    def compare(
-        self, seen: Sequence[tuple[StepRecord, Observation]]
-    ) -> list[Observation | None]:
-        """For each observation the earlier one that contradicts it, or None; then index it.
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Observations, (self.backend, self.name)
+
+    def compare(self, record: StepRecord, observation: Observation) -> Observation | None:
+        """Return the earlier observation that contradicts this one, or None; then index it.
 
         An earlier observation under exactly the same circumstances decides alone; else
         the latest one of the same inputs is compared.
         """
-        same = [_same_inputs(record) for record, _ in seen]
-        circumstances = [
-            _key(key, *observation.circumstances)
-            for key, (_, observation) in zip(same, seen, strict=True)
-        ]
-        latest = self.backend.get_many(self._latest, same)
-        exact = self.backend.get_many(self._exact, circumstances)
-        contradicted: list[Observation | None] = []
-        for i, (_, observation) in enumerate(seen):
-            before = _read(exact[i]) or _read(latest[i])
-            differs = before is not None and before.output != observation.output
-            contradicted.append(before if differs else None)
-            self._index(same[i], latest[i], circumstances[i], exact[i], observation)
-        return contradicted
+        inputs = tuple((argument.name, argument.digest) for argument in record.inputs)
+        same = (record.place, inputs)
+        circumstances = (*same, *observation.circumstances)
+        if self._known.get(circumstances) == observation.output:
+            return None
+        before = self._index(_key(same), _key(circumstances), observation)
+        if before is None or before.output == observation.output:
+            self._remember(circumstances, observation.output)
+            return None
+        return before
 
-    def _index(
-        self,
-        same: str,
-        latest: Document | None,
-        circumstances: str,
-        exact: Document | None,
-        observation: Observation,
-    ) -> None:
+    def _remember(self, circumstances: tuple[Any, ...], output: str) -> None:
+        if len(self._known) >= _MOST_KNOWN:
+            self._known = {}
+        self._known[circumstances] = output
+
+    def _index(self, same: str, exact: str, observation: Observation) -> Observation | None:
+        """Index what is new; return what it is to be compared with."""
+        if (twin := self.backend.get(self._exact, exact)) is not None:
+            return _read(twin)
+        latest = self.backend.get(self._latest, same)
         document = asdict(observation)
-        writes: list[Write] = []
-        if exact is None:
-            writes.append(Insert(self._exact, document, circumstances))
-        if latest is None:
-            writes.append(Insert(self._latest, document, same))
-        elif {**latest, "trial": 0} != {**document, "trial": 0}:
-            writes.append(Update(self._latest, same, document))
-        if writes:
-            # Another process may index the same observation at this moment: one of them stays.
-            with suppress(ConflictError):
-                self.backend.apply(*writes)
+        newest = Insert(self._latest, document, same)
+        # Another process may index the same observation at this moment: one of them stays.
+        with suppress(ConflictError):
+            self.backend.apply(
+                Insert(self._exact, document, exact),
+                newest if latest is None else Update(self._latest, same, document),
+            )
+        return None if latest is None else _read(latest)
 
 
+_MOST_KNOWN = 10_000
 _FIELDS = tuple(field.name for field in fields(Observation))
 
 
-def _read(document: Document | None) -> Observation | None:
-    if document is None:
-        return None
+def _read(document: Document) -> Observation:
     return Observation(**{name: document.get(name) for name in _FIELDS})  # type: ignore[arg-type]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from types import NoneType
 from typing import Any
 
 from blake3 import blake3
@@ -35,6 +37,18 @@ def keep(value: Any) -> tuple[Document, list[Put]]:
     >>> keep(0.5)
     ({'type': "<class 'float'>", 'preview': '0.5', 'json': '0.5'}, [])
     """
+    if type(value) in (int, bool, str, NoneType) and (kept := _keep_scalar(value)):
+        return kept, []
+    return _keep(value)
+
+
+@functools.lru_cache(maxsize=1024, typed=True)
+def _keep_scalar(value: int | bool | str | None) -> Document | None:
+    document, writes = _keep(value)
+    return None if writes else document
+
+
+def _keep(value: Any) -> tuple[Document, list[Put]]:
     described: Document = {"type": repr(type(value)), "preview": preview(value)}
     try:
         encoded = encode(value)

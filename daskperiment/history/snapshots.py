@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 
 from daskperiment.backends.base import Backend, Insert, Put, Write
 from daskperiment.errors import BackendError, ConflictError
@@ -36,10 +37,8 @@ class Snapshots:
         blobs: list[Write] = [
             Put(text.encode("utf-8", "surrogatepass")) for text in (texts or {}).values()
         ]
-        try:
+        with suppress(ConflictError):  # an earlier trial kept it
             self.backend.apply(*blobs, Insert(paths.SNAPSHOTS, document, digest))
-        except ConflictError:
-            pass  # an earlier trial kept it
         with self._lock:
             self._known.add(digest)
 
@@ -47,7 +46,9 @@ class Snapshots:
         """The capture of this digest."""
         document = self.backend.get(paths.SNAPSHOTS, digest)
         if document is None:
-            raise BackendError(f"The store has no snapshot {digest}: it was removed or is a partial copy")
+            raise BackendError(
+                f"The store has no snapshot {digest}: it was removed or is a partial copy"
+            )
         return document
 
     def text(self, digest: str) -> str:

@@ -56,9 +56,7 @@ class Trials:
             return number
         raise TrialIDNotFoundError(f"There is no trial with uid {uid}")
 
-    def end(
-        self, number: int, uid: str, changes: Document, writes: Sequence[Write] = ()
-    ) -> bool:
+    def end(self, number: int, uid: str, changes: Document, writes: Sequence[Write] = ()) -> bool:
         """End a trial once: ``changes`` holds its final state.
 
         Parameters
@@ -123,9 +121,8 @@ class Trials:
         limit: int | None = None,
     ) -> Iterator[tuple[int, Document]]:
         """Rows in the order of their numbers, or newest first."""
-        order = "-key" if newest else "key"
         rows: Iterator[tuple[Any, Document]] = self.backend.find(
-            self._path, where, fields=fields, order_by=order, limit=limit
+            self._path, where, fields=fields, order_by="-key" if newest else "key", limit=limit
         )
         return rows
 

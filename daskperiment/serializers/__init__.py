@@ -7,9 +7,9 @@ of text that is safe to show.
 
 from __future__ import annotations
 
-from .payload import Encoded, NotEncodable, decode, encode
-from .plain import NotPlain, from_json, to_json
-from .preview import preview
+from daskperiment.serializers.payload import Encoded, NotEncodable, decode, encode
+from daskperiment.serializers.plain import NotPlain, from_json, to_json
+from daskperiment.serializers.preview import preview
 
 __all__ = [
     "Encoded",

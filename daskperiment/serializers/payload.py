@@ -14,9 +14,8 @@ from io import BytesIO
 from typing import Any
 
 from daskperiment.errors import DaskperimentError, PayloadError
-
-from .plain import NotPlain, from_json, to_json
-from .preview import preview_error
+from daskperiment.serializers.plain import NotPlain, from_json, to_json
+from daskperiment.serializers.preview import preview_error
 
 
 class NotEncodable(DaskperimentError, TypeError):  # noqa: N818 - kept in the record, not raised

@@ -17,7 +17,7 @@ from random import random as early_random
 
 import numpy as np
 import pytest
-from numpy.random import normal, rand
+from numpy.random import normal, rand, set_state
 
 from daskperiment.errors import SeedError
 from daskperiment.tracking import seeds
@@ -207,22 +207,30 @@ def test_the_users_streams_go_on_where_they_were():
     assert_user_streams_untouched()
 
 
-def test_a_step_that_seeds_or_sets_the_state_itself_disturbs_nobody():
-    foreign = np.random.RandomState(4)
-    foreign.normal()
-    for change in (
+@pytest.mark.parametrize(
+    "change",
+    [
         lambda: np.random.seed(0),
-        lambda: np.random.set_state(foreign.get_state()),
-        lambda: np.random.mtrand._rand.set_state(foreign.get_state(legacy=False)),
+        lambda: np.random.set_state(np.random.RandomState(4).get_state()),
+        lambda: set_state(np.random.RandomState(4).get_state(legacy=False)),
         lambda: random.seed(0),
         lambda: random.setstate(random.Random(4).getstate()),
-    ):
-        with seeds.seeded(1):
-            change()
+    ],
+)
+def test_a_step_that_seeds_or_sets_the_state_itself_disturbs_nobody(change):
+    with seeds.seeded(1):
+        change()
     assert_user_streams_untouched()
+
+
+def test_a_step_that_sets_the_state_goes_on_from_there():
+    foreign = np.random.RandomState(4)
+    foreign.normal()
     with seeds.seeded(1):
         np.random.set_state(foreign.get_state())
         assert np.random.normal() == foreign.normal()
+        random.setstate(random.Random(4).getstate())
+        assert random.random() == random.Random(4).random()
 
 
 def test_the_streams_are_given_back_after_an_error():
@@ -529,6 +537,7 @@ def test_functions_of_random_mean_the_receiving_process_when_pickled():
     assert pickle.loads(pickle.dumps(randint)) == randint
     assert pickle.loads(pickle.dumps(random.random)) == random.random
     assert pickle.loads(pickle.dumps(os.urandom)) is os.urandom
+    assert pickle.loads(pickle.dumps(np.random.set_state)) is np.random.set_state
 
 
 def in_a_new_process(code):

@@ -26,6 +26,8 @@ What is not
       a class attribute before the first block.
     - ``from numpy.random import rand`` inside a function that is sent to another
       process by value: pickling gives it a private copy of the generator.
+    - The cached normal value, in older versions of NumPy (2.2 is one), when a step begins with
+      ``numpy.random.mtrand._rand.set_state``; ``numpy.random.set_state`` is fine.
     - Numba's own generators, and a bit generator that the user puts in with
       ``numpy.random.set_bit_generator``.
     - torch's and TensorFlow's generators belong to the process: they are seeded, but

@@ -13,6 +13,7 @@ from daskperiment.tracking.seeds import entropy
 
 BITS = 32
 _LARGEST = 2**BITS - 1
+_BOOLEANS = ("bool", "bool_")  # Python's and NumPy's, in all versions
 _CONTEXT = "daskperiment seed of a step call, v1"
 
 
@@ -39,10 +40,10 @@ def check_seed(seed: SupportsIndex) -> int:
     daskperiment.errors.SeedError: A seed is an integer from 0 to 4294967295, not -1.
     """
     try:
-        number = operator.index(seed)
+        number = -1 if type(seed).__name__ in _BOOLEANS else operator.index(seed)
     except TypeError:
         number = -1
-    if isinstance(seed, bool) or not 0 <= number <= _LARGEST:
+    if not 0 <= number <= _LARGEST:
         raise SeedError(f"A seed is an integer from 0 to {_LARGEST}, not {seed!r}.")
     return number
 

@@ -8,11 +8,14 @@ draw, exchanged when another thread drew in between.
 
 from __future__ import annotations
 
+import functools
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from daskperiment import platform
 from daskperiment.tracking.seeds.draws import OUTSIDE, Draws, here
+from daskperiment.tracking.seeds.names import replace
 
 if TYPE_CHECKING:
     from numpy.random import MT19937
@@ -112,6 +115,20 @@ def isolate() -> None:
             state = random.get_state(legacy=False)
             random.set_bit_generator(_switched(old.seed_seq))
             random.set_state(state)
+            replace(random.set_state, _turning(random.set_state))
+
+
+def _turning(set_state: Callable[..., None]) -> Callable[..., None]:
+    # Older versions of NumPy (2.2 is one) write the cached normal first of all, unseen: the
+    # stream has to change hands earlier, or the other step's value would be overwritten.
+    @functools.wraps(set_state)
+    def turning(state: Any) -> None:
+        with _TURN:
+            set_state(state)
+
+    turning.__module__ = "numpy.random"
+    turning.__qualname__ = "set_state"
+    return turning
 
 
 def _switched(seed: Any) -> MT19937:

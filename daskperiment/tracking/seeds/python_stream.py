@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import random
-import sys
 from _random import Random as Twister
-from types import ModuleType
 from typing import Any
 
 from daskperiment.tracking.seeds import entropy
 from daskperiment.tracking.seeds.draws import OUTSIDE, here
+from daskperiment.tracking.seeds.names import replace
 
 _random, _getrandbits = Twister.random, Twister.getrandbits
 
@@ -73,13 +72,4 @@ def isolate() -> None:
     OUTSIDE.twister, OUTSIDE.gauss = instance, instance.gauss_next
     instance.__class__ = _Isolated
     for name, builtin in builtins.items():
-        _replace(builtin, getattr(instance, name))
-
-
-def _replace(old: object, new: object) -> None:
-    for module in list(sys.modules.values()):
-        if isinstance(module, ModuleType):
-            # Not vars(): that would load a module which waits for its first use.
-            names = object.__getattribute__(module, "__dict__")
-            for name in [name for name, value in list(names.items()) if value is old]:
-                names[name] = new
+        replace(builtin, getattr(instance, name))

@@ -37,6 +37,7 @@ lint: $(VENV)/test
 
 types: $(VENV)/test
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typing/api.py
 
 test: packages $(VENV)/test lint types
 	$(BIN)/python -m pytest -n 2 --dist loadgroup

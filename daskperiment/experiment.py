@@ -119,32 +119,9 @@ class Experiment:
 
     # -- definition -----------------------------------------------------------------------
 
-    @overload
     def parameter(
         self,
-        name: str,
-        default: Any = UNDEFINED,
-        *,
-        type: Callable[[Any], Any] | None = None,
-        choices: Sequence[Any] | None = None,
-        help: str | None = None,
-    ) -> Parameter: ...
-
-    @overload
-    def parameter(self, name: Callable[[], Any]) -> Parameter: ...
-
-    @overload
-    def parameter(
-        self,
-        *,
-        type: Callable[[Any], Any] | None = None,
-        choices: Sequence[Any] | None = None,
-        help: str | None = None,
-    ) -> Callable[[Callable[[], Any]], Parameter]: ...
-
-    def parameter(
-        self,
-        name: Any = None,
+        name: str | Callable[[], Any] | None = None,
         default: Any = UNDEFINED,
         *,
         type: Callable[[Any], Any] | None = None,
@@ -169,7 +146,8 @@ class Experiment:
         Returns
         -------
         Parameter
-            A Delayed that stands for the value.
+            A Delayed that stands for the value; typed as Any, so that it may be passed
+            where a step declares the type of the value.
 
         Raises
         ------

@@ -12,6 +12,7 @@ import pytest
 from daskperiment import Experiment
 from daskperiment.backends import Backend, open_backend
 
+collect_ignore = ["typing/api.py"]
 SCHEDULERS = ("synchronous", "threads", "processes", "cluster")
 
 

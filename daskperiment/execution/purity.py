@@ -81,14 +81,15 @@ def _seed(observation: Observation) -> str:
 def _code_causes(snapshots: Snapshots, now: str, before: str, step: str) -> dict[str, str]:
     new, old = _step(snapshots.get(now), step), _step(snapshots.get(before), step)
     functions, earlier = new["functions"], old["functions"]
-    changed = sorted(f for f in {*functions, *earlier} if functions.get(f) != earlier.get(f))
+    changed = {name for name in {*functions, *earlier} if functions.get(name) != earlier.get(name)}
+    own = {new["function"], old["function"]}
     causes = {}
-    if new["source"] != old["source"]:
-        causes["code"] = _diff(snapshots.text(old["source"]), snapshots.text(new["source"]))
-    helpers = [name for name in changed if name.rpartition(".")[2] != step]
-    if helpers or not causes:
-        causes["helper"] = ", ".join(helpers) or "a value that the code reads"
-    return causes
+    if changed & own:
+        diff = _diff(snapshots.text(old["source"]), snapshots.text(new["source"]))
+        causes["code"] = diff or "a value that it reads"
+    if helpers := sorted(changed - own):
+        causes["helper"] = ", ".join(helpers)
+    return causes or {"code": "a value that it reads"}
 
 
 def _step(code: Document, name: str) -> Document:

@@ -52,6 +52,8 @@ class Closure:
         The texts of those that source was found in.
     source : str
         The function's own text, decorators included.
+    name : str
+        Its own name among the functions: of a partial or method, that of the function in it.
     """
 
     digest: str
@@ -62,6 +64,7 @@ class Closure:
     files: tuple[str, ...]
     sources: tuple[SourceText, ...]
     source: str
+    name: str
 
 
 _lock = threading.RLock()
@@ -137,4 +140,5 @@ def _closure(function: Callable[..., Any], reach: Reach) -> Closure:
         files=tuple(sorted(reach.files)),
         sources=tuple(sorted(reach.texts, key=lambda text: (text.module, text.file))),
         source=source(function),
+        name=reach.first,
     )

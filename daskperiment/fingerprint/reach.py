@@ -78,6 +78,11 @@ class Reach:
         """The digest of each function and class, by its full name."""
         return {shown: self._digests[self._shown[shown]] for shown in sorted(self._shown)}
 
+    @property
+    def first(self) -> str:
+        """Full name of the function or class that was met first; empty where there is none."""
+        return next(iter(self._shown), "")
+
     def _reference(self, slot: Slot) -> str:
         key = id(slot.space), slot.key
         if key not in self._forms:

@@ -23,6 +23,8 @@ class StepCode:
     ----------
     source : str
         Its own text, decorator lines included; empty where there is none.
+    function : str
+        Its own name among the functions.
     digest : str
         The fingerprint of its whole closure.
     functions : dict of str to str
@@ -34,6 +36,7 @@ class StepCode:
     """
 
     source: str
+    function: str
     digest: str
     functions: dict[str, str]
     unhashed: tuple[str, ...]
@@ -135,6 +138,7 @@ def _assemble(closures: tuple[tuple[str, Closure], ...]) -> CodeCapture:
 def _step(closure: Closure, names: Mapping[str, str]) -> StepCode:
     return StepCode(
         source=closure.source,
+        function=closure.name,
         digest=closure.digest,
         functions=closure.functions,
         unhashed=closure.unhashed,

@@ -1,0 +1,51 @@
+"""Never run: type-checks the public surface, so that a regression of its types is an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, assert_type
+
+import numpy as np
+import pandas as pd
+
+from daskperiment import Experiment, Trial, TrialState
+
+ex = Experiment("api", backend=Path("store"), seed=1)
+a = ex.parameter("a", default=1, type=int, choices=[1, 2], help="a number")
+
+
+@ex
+def prepare(a: int, b: int) -> int:
+    return a + b
+
+
+@ex.persist(name="kept", nout=2)
+def split(data: int) -> tuple[int, int]:
+    return data, data
+
+
+@ex.result
+def score(data: int, *, scale: float = 1.0) -> float:
+    return data * scale
+
+
+@ex.parameter
+def rate() -> float:
+    return 0.1
+
+
+assert_type(prepare.fn(1, 2), int)
+assert_type(score.fn(1, scale=2.0), float)
+prepare(1)  # type: ignore[call-arg]
+score("text")  # type: ignore[arg-type]
+left, right = split(prepare(a, rate))
+assert_type(score(left).compute(seed=1, parameters={"a": 2}, scheduler="threads"), Any)
+
+assert_type(ex[1], Trial)
+assert_type(ex.latest.state, TrialState)
+assert_type(ex.best("maximize", metric="accuracy").parameters, dict[str, Any])
+assert_type([trial.number for trial in ex.trials], list[int])
+assert_type(ex.get_history(where="a > 1", order_by=["-Result", "a"], limit=3), pd.DataFrame)
+assert_type(ex.rng(), np.random.Generator)
+assert_type(ex.artifact_path("plot.png"), Path)
+ex.best("upwards")  # type: ignore[arg-type]

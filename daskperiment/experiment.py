@@ -435,8 +435,10 @@ class Experiment:
 
     @property
     def latest(self) -> Trial:
-        """The trial with the highest number."""
-        return self[self.trial_id]
+        """The trial with the highest number; TrialIDNotFoundError before the first."""
+        if last := self.trial_id:
+            return self[last]
+        raise TrialIDNotFoundError(f"Experiment {self.id!r} has no trial yet")
 
     def best(self, direction: Direction, metric: str | None = None) -> Trial:
         """The COMPLETE trial with the best result, or the best last value of a metric.

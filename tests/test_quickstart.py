@@ -84,6 +84,7 @@ def test_the_quickstart(backend: Backend, scheduler: Any, caplog: pytest.LogCapt
         "Started Experiment (trial id=1)",
         "Parameters: a=1<class 'int'>, b=2<class 'int'>",
         "Random seed is not provided, initialized with generated seed:",
+        "Saved code context: v1:",
         "Finished Experiment (trial id=1)",
     ):
         assert line in caplog.text

@@ -79,6 +79,7 @@ class Recorder:
             "environment": surroundings,
             "owner": environment.process(),
         }
+        logger.info("Saved code context: %s", captured.digest)
         fingerprints = {name: step.digest for name, step in captured.steps.items()}
         return Ticket(self.backend, self.name, row, fingerprints, self._observations)
 

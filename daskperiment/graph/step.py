@@ -1,0 +1,148 @@
+"""Steps: decorated functions whose calls are nodes of the graph."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import types
+import uuid
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from dask.delayed import Delayed, unpack_collections
+from dask.highlevelgraph import HighLevelGraph
+
+from daskperiment.errors import StepDefinitionError
+from daskperiment.graph.layout import Layout
+from daskperiment.graph.node import Node, Result
+from daskperiment.graph.tasks import Fixed, NoTrial, Owner, StepCall
+from daskperiment.importing import by_path, import_path
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Step(Generic[P, R]):
+    """A decorated function: calling it builds a node, ``fn`` is the function itself.
+
+    Parameters
+    ----------
+    owner : Owner
+        The experiment.
+    fn : callable
+        The function.
+    name : str, optional
+        Name in records; default the function's own.
+    persist : bool
+        Whether the output of every call is kept with the trial.
+    is_result : bool
+        Whether its output is the trial's result.
+    nout : int, optional
+        Number of outputs, so that the node can be unpacked.
+
+    Raises
+    ------
+    StepDefinitionError
+        The object is not a function that can be a step; the message says what to do.
+    """
+
+    def __init__(
+        self,
+        owner: Owner,
+        fn: Callable[P, R],
+        name: str | None = None,
+        persist: bool = False,
+        is_result: bool = False,
+        nout: int | None = None,
+    ) -> None:
+        self.owner = owner
+        self.fn = fn
+        self.name = name or _step_name(fn)
+        self.persist = persist
+        self.is_result = is_result
+        self.nout = nout
+        _check_function(fn, self.name)
+        self.__wrapped__ = fn
+        self.__name__ = self.name
+        self.__doc__ = getattr(fn, "__doc__", None)
+        self.__module__ = getattr(fn, "__module__", None) or __name__
+        self.__qualname__ = getattr(fn, "__qualname__", self.name)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        key = f"{self.name}-{uuid.uuid4()}"
+        unpacked = [unpack_collections(part) for part in (_trial_hole(self.owner), *args, kwargs)]
+        (*values, keywords), collections = zip(*unpacked, strict=True)
+        task = Fixed(key, StepCall(self), *values, **keywords)
+        graph = HighLevelGraph.from_collections(
+            key, {key: task}, dependencies=list(itertools.chain(*collections))
+        )
+        if not self.is_result:
+            return Node(key, graph, self.owner, self.nout)
+        stable = Layout(self.owner, key, graph).stable()
+        return Result(stable._key, stable._dask, self.owner, self.nout)
+
+    def __get__(self, instance: Any, cls: type | None = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
+    def __repr__(self) -> str:
+        return f"<{'result ' if self.is_result else ''}step {self.name!r} of {self.owner.id!r}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By import path where the worker can import it: pickled by value, a function drags
+        # along the globals of its module, which may hold locks and clients.
+        path = import_path(self)
+        if path is not None:
+            return by_path, path
+        return Step, (self.owner, self.fn, self.name, self.persist, self.is_result, self.nout)
+
+    @cached_property
+    def _positional(self) -> tuple[list[str], str]:
+        try:
+            parameters = list(inspect.signature(self.fn).parameters.values())
+        except (TypeError, ValueError):
+            return [], "args"
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        rest = [p.name for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL]
+        return [p.name for p in parameters if p.kind in kinds], rest[0] if rest else "args"
+
+    def positional(self, count: int) -> list[str]:
+        """Names of the first ``count`` positional arguments."""
+        names, rest = self._positional
+        return names[:count] + [f"{rest}[{i}]" for i in range(max(0, count - len(names)))]
+
+
+def _trial_hole(owner: Owner) -> Delayed:
+    key = f"{owner.id}-trial"
+    return Delayed(key, HighLevelGraph.from_collections(key, {key: Fixed(key, NoTrial())}))
+
+
+def _step_name(fn: Any) -> str:
+    inner = fn
+    while hasattr(inner, "func") and not hasattr(inner, "__name__"):
+        inner = inner.func
+    name = getattr(inner, "__name__", type(inner).__name__)
+    if name == "<lambda>":
+        raise StepDefinitionError(
+            "A lambda has no name to be recorded under: give it one, ex(lambda ..., name='scale'), "
+            "or write a function with def"
+        )
+    return str(name)
+
+
+def _check_function(fn: Any, name: str) -> None:
+    advice = None
+    if isinstance(fn, Step):
+        advice = "is a step already: use one decorator, @ex, @ex.persist or @ex.result"
+    elif isinstance(fn, (staticmethod, classmethod)):
+        advice = "must be decorated below @staticmethod or @classmethod, not above"
+    elif isinstance(fn, Delayed):
+        advice = "is a dask Delayed already: decorate the plain function"
+    elif not callable(fn):
+        advice = "is not callable: decorate a function"
+    elif inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn):
+        advice = "is async, steps are not: call asyncio.run(...) in a plain function"
+    elif inspect.isgeneratorfunction(fn):
+        advice = "is a generator, which can be read only once: return a list"
+    if advice:
+        raise StepDefinitionError(f"{name!r} cannot be a step: it {advice}")

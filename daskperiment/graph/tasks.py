@@ -1,0 +1,207 @@
+"""The nodes of a graph: what stands in its holes, around foreign nodes, and for a step call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from dask.task_spec import Task
+
+from daskperiment.errors import ParameterUndefinedError
+from daskperiment.records import Origin
+
+if TYPE_CHECKING:
+    from daskperiment.graph.node import Node
+    from daskperiment.graph.step import Step
+
+GraphKey: TypeAlias = Any
+Input: TypeAlias = tuple[str, tuple[Origin, ...], bool]
+"""Name of an argument, what it was made from, and whether it is passed by name."""
+
+
+class RunningTrial(Protocol):
+    """What a graph asks of the trial that travels through it."""
+
+    def run(self, call: StepCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run one step call and record it."""
+
+    def complete(self) -> None:
+        """End the trial as COMPLETE."""
+
+    def fail(self, error: BaseException) -> None:
+        """Note that a node failed; a later :meth:`complete` overrides it."""
+
+
+class Owner(Protocol):
+    """What a graph asks of the experiment that it belongs to."""
+
+    id: str
+
+    def values(self) -> dict[str, Any]:
+        """Values of the parameters now; undefined ones are absent."""
+
+    def begin(self, steps: Mapping[str, Step[..., Any]], values: dict[str, Any]) -> Beginning:
+        """Prepare a trial: all that must be known before it has a number."""
+
+    def compute(self, node: Node, **arguments: Any) -> Any:
+        """Compute a node, as a trial when it holds a result."""
+
+
+class Beginning(Protocol):
+    """A trial about to begin; pickled, it can be started once however often it is sent."""
+
+    def start(self) -> RunningTrial:
+        """Insert the RUNNING row and return the trial."""
+
+
+class Fixed(Task):  # type: ignore[misc]
+    """A task that graph optimisers leave alone, so that it can be found and filled later."""
+
+    __slots__ = ()
+    block_fusion = True
+
+
+class NoTrial:
+    """Task of the trial's hole in a graph that is computed outside a trial."""
+
+    def __call__(self) -> None:
+        return None
+
+
+class Values:
+    """Task that gives the parameters' values at the time of computing or of submission."""
+
+    def __init__(self, owner: Owner, values: dict[str, Any] | None = None) -> None:
+        self.owner = owner
+        self.given = values
+
+    def __call__(self) -> dict[str, Any]:
+        return self.owner.values() if self.given is None else self.given
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Values, (self.owner, self())
+
+
+class Lookup:
+    """Task that picks one parameter out of the values."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, values: dict[str, Any]) -> Any:
+        try:
+            return values[self.name]
+        except KeyError:
+            raise undefined([self.name]) from None
+
+
+class Begin:
+    """Task that starts the trial inside the graph."""
+
+    def __init__(
+        self, owner: Owner, steps: Mapping[str, Step[..., Any]], names: tuple[str, ...]
+    ) -> None:
+        self.owner = owner
+        self.steps = steps
+        self.names = names
+        self.sent: Beginning | None = None
+
+    def __call__(self, values: dict[str, Any]) -> RunningTrial:
+        return (self.sent or self._prepare(values)).start()
+
+    def _prepare(self, values: dict[str, Any]) -> Beginning:
+        missing = [name for name in self.names if name not in values]
+        if missing:
+            raise undefined(missing)
+        return self.owner.begin(self.steps, {name: values[name] for name in self.names})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Sent to a cluster, the task may run again after a lost worker: what it will begin is
+        # settled here, once, so that a repetition finds the same trial.
+        values = {} if self.sent else self.owner.values()
+        if not self.sent and any(name not in values for name in self.names):
+            return Begin, (self.owner, self.steps, self.names)
+        return _sent_begin, (self.sent or self._prepare(values),)
+
+
+def _sent_begin(beginning: Beginning) -> Begin:
+    begin = Begin.__new__(Begin)
+    begin.sent = beginning
+    return begin
+
+
+class Guard:
+    """Task around a node that is not ours: its failure is the trial's failure."""
+
+    def __init__(self, func: Callable[..., Any]) -> None:
+        self.func = func
+
+    def __call__(self, trial: RunningTrial, /, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return self.func(*args, **kwargs)
+        except BaseException as error:
+            trial.fail(error)
+            raise
+
+
+class Finish:
+    """Task that ends the trial and passes the computed value on."""
+
+    def __call__(self, trial: RunningTrial, value: Any) -> Any:
+        trial.complete()
+        return value
+
+
+class StepCall:
+    """Task of one step call.
+
+    Parameters
+    ----------
+    step : Step
+        What is called.
+    call : int
+        Which call of the step in graph order, from 0.
+    final : bool
+        Whether the output is the trial's result.
+    inputs : tuple of (str, tuple, bool)
+        Name and origins of each argument, and whether it is passed by name.
+    ends : bool
+        Whether the trial is complete after it: true in graphs that somebody else goes on
+        composing, where no later node of ours can end it.
+    """
+
+    def __init__(
+        self,
+        step: Step[..., Any],
+        call: int = 0,
+        final: bool = False,
+        inputs: tuple[Input, ...] = (),
+        ends: bool = False,
+    ) -> None:
+        self.step = step
+        self.call = call
+        self.final = final
+        self.inputs = inputs
+        self.ends = ends
+
+    @property
+    def __name__(self) -> str:
+        return self.step.name
+
+    def __call__(self, trial: RunningTrial | None, /, *args: Any, **kwargs: Any) -> Any:
+        if trial is None:
+            return self.step.fn(*args, **kwargs)
+        value = trial.run(self, args, kwargs)
+        if self.ends:
+            trial.complete()
+        return value
+
+
+def undefined(names: list[str]) -> ParameterUndefinedError:
+    """The error for parameters without a value."""
+    listed = ", ".join(sorted(names))
+    example = ", ".join(f"{name}=..." for name in sorted(names))
+    return ParameterUndefinedError(
+        f"Parameters are not defined: {listed}. Give them values with "
+        f"set_parameters({example}) or compute(parameters={{...}}), or declare a default"
+    )

@@ -5,17 +5,20 @@ from __future__ import annotations
 import difflib
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 from dask.task_spec import TaskRef
 
 from daskperiment.errors import InvalidNameError, ParameterError, ParameterUndeclaredError
 from daskperiment.graph import Fixed, Lookup, Node, Owner, Values, undefined
+from daskperiment.serializers import preview
 
 _NAME_LENGTH = 250
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_CONTAINERS = (list, tuple, set, frozenset)
 
 
 class Undefined:
@@ -59,22 +62,30 @@ class Declaration:
         """Return the value as it will be used, or raise ParameterError."""
         if value is None and self.default is None:
             return None
+        if issubclass(type(value), Delayed):
+            raise ParameterError(
+                f"Parameter {self.name!r} cannot have a node of a graph as its value: pass the "
+                "node to the step instead of the parameter"
+            )
         if self.type is not None:
             value = self._convert(value)
         if self.choices is not None and not any(_same(value, choice) for choice in self.choices):
             raise ParameterError(
-                f"Parameter {self.name!r} must be one of {list(self.choices)}, not {value!r}"
+                f"Parameter {self.name!r} must be one of {preview(self.choices)}, "
+                f"not {preview(value)}"
             )
         return value
 
     def _convert(self, value: Any) -> Any:
         kind = self.type
         assert kind is not None
-        if isinstance(kind, type) and isinstance(value, kind) and not _bool_as_number(value, kind):
-            return value
         try:
+            if isinstance(kind, type) and isinstance(value, kind) and not _is_bool_as(kind, value):
+                return value
             if kind is bool:
                 return _BOOLEANS[str(value).strip().lower()]
+            if kind in _CONTAINERS and isinstance(value, str):
+                raise TypeError("text would be taken apart into its letters")
             converted = kind(value)
             if isinstance(value, str) or not isinstance(kind, type) or _same(converted, value):
                 return converted
@@ -83,14 +94,14 @@ class Declaration:
         raise self._refuse(value)
 
     def _refuse(self, value: Any) -> ParameterError:
-        kind = getattr(self.type, "__name__", repr(self.type))
+        kind = getattr(self.type, "__name__", None) or preview(self.type)
         return ParameterError(
-            f"Parameter {self.name!r} must be of type {kind}: {value!r} is {type(value).__name__} "
-            f"and cannot be converted without loss"
+            f"Parameter {self.name!r} must be of type {kind}: {preview(value)} is of type "
+            f"{type(value).__name__} and cannot be converted without loss"
         )
 
 
-def _bool_as_number(value: Any, kind: Any) -> bool:
+def _is_bool_as(kind: type, value: Any) -> bool:
     return isinstance(value, bool) and kind is not bool and kind is not object
 
 
@@ -116,15 +127,20 @@ class Parameters:
         return _restored, (self.declared, self._set)
 
     def declare(self, declaration: Declaration) -> None:
-        """Add a declaration; one of the same name is replaced, its value kept if it still fits."""
-        check_name(declaration.name)
+        """Add a declaration, or replace that of the same name, whose value must still fit."""
+        name = check_name(declaration.name)
+        if declaration.type is not None and not callable(declaration.type):
+            raise ParameterError(
+                f"The type of parameter {name!r} must be a class or a function that converts, "
+                f"not {preview(declaration.type)}"
+            )
         if declaration.default is not UNDEFINED:
             default = declaration.accept(declaration.default)
-            declaration = Declaration(**{**vars(declaration), "default": default})
+            declaration = replace(declaration, default=default)
         with self._lock:
-            self.declared = {**self.declared, declaration.name: declaration}
-            if declaration.name in self._set:
-                declaration.accept(self._set[declaration.name])
+            if name in self._set:
+                self._set = {**self._set, name: declaration.accept(self._set[name])}
+            self.declared = {**self.declared, name: declaration}
 
     def checked(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Accepted values, or an error naming the first that is wrong; nothing is set."""
@@ -175,7 +191,7 @@ def check_name(name: object) -> str:
         return name
     raise InvalidNameError(
         f"Parameter name must be a printable text of 1 to {_NAME_LENGTH} characters, "
-        f"not {str(name)[:80]!r}"
+        f"not {preview(name, 80)}"
     )
 
 
@@ -187,9 +203,9 @@ def summary(values: Mapping[str, Any]) -> str:
     >>> summary({"a": 1})
     "a=1<class 'int'>"
     """
-    from daskperiment.serializers import preview
-
-    return ", ".join(f"{name}={preview(value)}{type(value)}" for name, value in values.items())
+    return ", ".join(
+        f"{name}={preview(value)}{preview(type(value))}" for name, value in values.items()
+    )
 
 
 class Parameter(Node):

@@ -7,12 +7,14 @@ import math
 import random
 import warnings
 from pathlib import Path
+from random import gauss
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from dask.delayed import Delayed
+from numpy.random import rand
 
 from daskperiment import Experiment, ParameterUndefinedError, PurityWarning, TrialIDNotFoundError
 from daskperiment.backends import Backend
@@ -255,8 +257,9 @@ def test_histories_of_equal_trials_are_equal_on_all_schedulers(client: Any) -> N
         ex = Experiment("same", backend="memory://")
 
         @ex
-        def part(a: int) -> tuple[float, float, float]:
-            return random.random(), float(np.random.normal()), float(ex.rng().random())
+        def part(a: int) -> tuple[float, ...]:
+            early = float(rand()) + gauss(0, 1)  # bound to the module before any trial
+            return random.random(), float(np.random.normal()), float(ex.rng().random()), early
 
         @ex.result
         def whole(parts: list[Any]) -> Any:

@@ -65,6 +65,7 @@ class Recorder:
             The calling script is being imported by a worker process that it starts itself.
         """
         check_main_guard()
+        seeds.install()
         settled = seeds.draw_seed() if seed is None else seeds.check_seed(seed)
         _log_start(settled, seed is not None, values)
         captured = code.capture({name: step.fn for name, step in steps.items()})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import pickle
+import threading
 import types
 import uuid
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from daskperiment.errors import StepDefinitionError
 from daskperiment.graph.layout import Layout
 from daskperiment.graph.node import Node, Result
 from daskperiment.graph.tasks import Fixed, NoTrial, Owner, StepCall
-from daskperiment.importing import by_path, import_path
+from daskperiment.importing import by_path, by_value, import_path
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -94,7 +96,14 @@ class Step(Generic[P, R]):
         path = import_path(self)
         if path is not None:
             return by_path, path
-        return Step, (self.owner, self.fn, self.name, self.persist, self.is_result, self.nout)
+        rest = (self.owner, self.name, self.persist, self.is_result, self.nout)
+        if getattr(_pickling, "now", False):  # a function that refers to steps, perhaps its own
+            return _rebuilt, (self.fn, *rest)
+        _pickling.now = True
+        try:
+            return _rebuilt, (by_value(self.fn), *rest)
+        finally:
+            _pickling.now = False
 
     @cached_property
     def _positional(self) -> tuple[list[str], str]:
@@ -110,6 +119,16 @@ class Step(Generic[P, R]):
         """Names of the first ``count`` positional arguments."""
         names, rest = self._positional
         return names[:count] + [f"{rest}[{i}]" for i in range(max(0, count - len(names)))]
+
+
+_pickling = threading.local()
+
+
+def _rebuilt(
+    fn: Any, owner: Owner, name: str, persist: bool, is_result: bool, nout: int | None
+) -> Step[..., Any]:
+    function = pickle.loads(fn) if isinstance(fn, bytes) else fn
+    return Step(owner, function, name, persist, is_result, nout)
 
 
 def _trial_hole(owner: Owner) -> Delayed:

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from daskperiment.backends.base import Append, Backend
 from daskperiment.errors import InvalidNameError, MetricNotFoundError, TrialIDNotFoundError
 from daskperiment.history import paths
+from daskperiment.serializers import preview
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _NAME_LENGTH = 250
+_LARGEST = 2**63 - 1
 
 
 class Point(NamedTuple):
@@ -33,27 +35,43 @@ def check_name(name: object) -> str:
         return name
     raise InvalidNameError(
         f"Metric name must be a printable text of 1 to {_NAME_LENGTH} characters, "
-        f"such as 'train/loss', not {str(name)[:80]!r}"
+        f"such as 'train/loss', not {preview(name, 80)}"
     )
 
 
 def check_epoch(epoch: object) -> int:
     """Return an epoch as int, or raise TypeError."""
     try:
-        return operator.index(epoch)  # type: ignore[arg-type]
+        if isinstance(epoch, bool):
+            raise TypeError
+        number = operator.index(epoch)  # type: ignore[arg-type]
     except TypeError:
-        raise TypeError(f"Epoch must be an integer, not {type(epoch).__name__}") from None
+        raise TypeError(
+            f"Epoch must be an integer, not {preview(epoch, 80)} ({type(epoch).__name__})"
+        ) from None
+    if abs(number) > _LARGEST:
+        raise ValueError(f"Epoch must be an integer of at most 64 bits, not {preview(number, 80)}")
+    return number
 
 
 def check_value(value: Any) -> int | float:
-    """Return a metric value as a Python number: numbers and whatever has one ``item()``."""
-    if isinstance(value, (int, float)) and type(value) in (int, float):
-        return value if isinstance(value, float) or abs(value) < 2**63 else float(value)
+    """Return a metric value as a Python number: numbers and whatever has one ``item()``.
+
+    An integer beyond 64 bits becomes a float.  Text is refused, also when it spells a number.
+    """
+    if type(value) is float:
+        return value
     try:
         number = value.item() if hasattr(value, "item") else value
-        return float(number) if not isinstance(number, (bool, int)) else int(number)
-    except (TypeError, ValueError, AttributeError, OverflowError):
-        raise TypeError(f"Metric value must be one number, not {type(value).__name__}") from None
+        if isinstance(number, (str, bytes, bytearray)):
+            raise TypeError
+        if isinstance(number, int) and abs(number) <= _LARGEST:
+            return int(number)
+        return float(number)
+    except Exception:
+        raise TypeError(
+            f"Metric value must be one number, not {preview(value, 80)} ({type(value).__name__})"
+        ) from None
 
 
 class Metrics:

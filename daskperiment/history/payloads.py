@@ -16,13 +16,15 @@ from daskperiment.typing import Document
 _INLINE_BYTES = 4096
 
 
-def keep(value: Any) -> tuple[Document, list[Put]]:
+def keep(value: Any, *, inline: bool = True) -> tuple[Document, list[Put]]:
     """Describe a value for a document, with the writes that keep its bytes.
 
     Parameters
     ----------
     value : Any
         Anything; a value that cannot be encoded is described with the reason.
+    inline : bool
+        Whether short plain data goes into the document itself.
 
     Returns
     -------
@@ -37,24 +39,24 @@ def keep(value: Any) -> tuple[Document, list[Put]]:
     >>> keep(0.5)
     ({'type': "<class 'float'>", 'preview': '0.5', 'json': '0.5'}, [])
     """
-    if type(value) in (int, bool, str, NoneType) and (kept := _keep_scalar(value)):
+    if inline and type(value) in (int, bool, str, NoneType) and (kept := _keep_scalar(value)):
         return kept, []
-    return _keep(value)
+    return _keep(value, inline)
 
 
 @functools.lru_cache(maxsize=1024, typed=True)
 def _keep_scalar(value: int | bool | str | None) -> Document | None:
-    document, writes = _keep(value)
+    document, writes = _keep(value, True)
     return None if writes else document
 
 
-def _keep(value: Any) -> tuple[Document, list[Put]]:
-    described: Document = {"type": repr(type(value)), "preview": preview(value)}
+def _keep(value: Any, inline: bool) -> tuple[Document, list[Put]]:
+    described: Document = {"type": preview(type(value)), "preview": preview(value)}
     try:
         encoded = encode(value)
     except NotEncodable as error:
         return described | {"reason": str(error)}, []
-    if encoded.codec == "json" and len(encoded.data) <= _INLINE_BYTES:
+    if inline and encoded.codec == "json" and len(encoded.data) <= _INLINE_BYTES:
         return described | {"json": encoded.data.decode()}, []
     digest = blake3(encoded.data).hexdigest()
     size = len(encoded.data)
@@ -75,7 +77,10 @@ def load(backend: Backend, kept: Document) -> Any:
         The stored bytes are not those of the record.
     """
     if "reason" in kept:
-        raise ValueNotKeptError(f"The value {kept['preview']} was not kept: {kept['reason']}")
+        raise ValueNotKeptError(
+            f"The value {kept['preview']} was not kept, as it could not be encoded: "
+            f"{kept['reason']}. Only what can be pickled can be read back"
+        )
     if "json" in kept:
         return decode("json", kept["json"].encode())
     data = backend.fetch(kept["digest"])

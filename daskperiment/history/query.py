@@ -5,17 +5,19 @@ A condition compares columns with literals::
     a > 1 and (Success or not State == "CRASHED")
     `learning rate` in [0.1, 0.01] and Result >= 0.9
 
-Columns are names, or any text between backticks.  Literals are numbers, quoted text,
-``true``, ``false``, ``none`` and lists of these.  It is parsed here and never evaluated as
-Python, so it may come from a web page.  A comparison with a missing value, or of values
-that have no order, is false.
+Columns are names, or any text between backticks, a backtick in it doubled.  Literals are
+numbers, quoted text, ``true``, ``false``, ``none`` and lists of these.  It is parsed here and
+never evaluated as Python, so it may come from a web page.  A comparison with a missing value,
+or of values that have no order, is false.  A time is compared with a text such as
+``"2026-01-31 12:00"``.
 """
 
 from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
+from datetime import datetime
 from typing import Any, TypeAlias
 
 from daskperiment.errors import QueryError
@@ -27,7 +29,7 @@ _TOKEN = re.compile(
     r"""\s*(?:
         (?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))
       | (?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
-      | `(?P<quoted>[^`]+)`
+      | `(?P<quoted>(?:[^`]|``)+)`(?!`)
       | (?P<symbol><=|>=|==|!=|<|>|=|\(|\)|\[|\]|,)
       | (?P<word>[^\W\d]\w*)
     )""",
@@ -40,8 +42,15 @@ _DEEPEST = 50
 _LONGEST = 10_000
 
 
-def parse(text: str) -> Condition:
+def parse(text: str, columns: Container[str] | None = None) -> Condition:
     """Compile a condition.
+
+    Parameters
+    ----------
+    text : str
+        The condition.
+    columns : container of str, optional
+        The columns that there are; without them any name is taken for one.
 
     Returns
     -------
@@ -59,14 +68,17 @@ def parse(text: str) -> Condition:
     >>> good({"a": 2, "b": "fast"}), good({"a": 2, "b": "slow"}), good({})
     (True, False, False)
     """
-    return _Parser(text).whole()
+    return _Parser(text, columns).whole()
 
 
 class _Parser:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, columns: Container[str] | None) -> None:
+        if not isinstance(text, str):
+            raise QueryError(f"A condition is a text such as 'a > 1', not {type(text).__name__}")
         if len(text) > _LONGEST:
             raise QueryError(f"The condition is longer than {_LONGEST} characters")
         self.text = text
+        self.columns = columns
         self.tokens = self._split()
         self.next = 0
         self.depth = 0
@@ -153,8 +165,11 @@ class _Parser:
         kind, value = self._peek()
         if kind not in ("word", "quoted"):
             raise self._error("the name of a column was expected")
+        name = value.replace("``", "`") if kind == "quoted" else value
+        if self.columns is not None and name not in self.columns:
+            raise self._error(f"there is no column {name!r}")
         self.next += 1
-        return value
+        return name
 
     def _list(self) -> list[Any]:
         if not self._accept("["):
@@ -189,7 +204,7 @@ def _equal(value: Any, wanted: Any) -> bool:
     if isinstance(value, bool) is not isinstance(wanted, bool):
         return False
     try:
-        return bool(value == wanted)
+        return bool(value == _like(value, wanted))
     except Exception:
         return False
 
@@ -198,6 +213,13 @@ def _ordered(compare: Callable[[Any, Any], Any], value: Any, limit: Any) -> bool
     if value is None or isinstance(value, bool):
         return False
     try:
-        return bool(compare(value, limit))
+        return bool(compare(value, _like(value, limit)))
     except Exception:
         return False
+
+
+def _like(value: Any, literal: Any) -> Any:
+    """The literal, read as a time where the value is one."""
+    if isinstance(value, datetime) and isinstance(literal, str):
+        return datetime.fromisoformat(literal)
+    return literal

@@ -45,12 +45,20 @@ class Steps:
         StepNotFoundError
             The trial has no kept output of this step or call.
         """
-        kept = {r.call: r.kept for r in self.read(uid) if r.step == step and r.kept is not None}
-        if not kept or (call is not None and call not in kept):
+        records = self.read(uid)
+        if step not in (names := {record.step for record in records}):
+            known = ", ".join(sorted(names)) or "none"
+            raise StepNotFoundError(f"No step {step!r} ran in this trial; those that ran: {known}")
+        kept = {r.call: r.kept for r in records if r.step == step and r.kept is not None}
+        if not kept:
             raise StepNotFoundError(
-                f"Step {step!r} has no kept output{'' if call is None else f' of call {call}'} "
-                f"in this trial; kept calls: {sorted(kept) or 'none'}. Decorate the step with "
-                f"@ex.persist to keep its outputs"
+                f"Step {step!r} has no kept output in this trial: it failed, or was not decorated "
+                "with @ex.persist, which keeps outputs"
+            )
+        if call is not None and (isinstance(call, bool) or call not in kept):
+            raise StepNotFoundError(
+                f"Step {step!r} has no kept output of call {call!r} in this trial; kept calls: "
+                f"{', '.join(map(str, sorted(kept)))}"
             )
         document = kept[max(kept) if call is None else call]
         assert document is not None

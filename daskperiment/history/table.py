@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 ENDED = [state.value for state in TrialState if state.ended]
 INDEX = "Trial ID"
+_RENAMED = " (parameter)"
 
 
 def _result(backend: Backend, row: Document) -> Any:
@@ -67,12 +69,17 @@ VERBOSE = ("Seed", "Result", "Result Type", *SHORT[1:])
 def parameter_column(name: str) -> str:
     """Column of a parameter; one that has the name of a column of ours says so.
 
+    Two parameters never share a column.
+
     Examples
     --------
     >>> parameter_column("a"), parameter_column("Result")
     ('a', 'Result (parameter)')
     """
-    return f"{name} (parameter)" if name in COLUMNS or name == INDEX else name
+    bare = name
+    while bare.endswith(_RENAMED):
+        bare = bare.removesuffix(_RENAMED)
+    return name + _RENAMED if bare in COLUMNS or bare == INDEX else name
 
 
 def read(
@@ -80,7 +87,7 @@ def read(
     trials: Trials,
     parameters: Sequence[str],
     standard: Sequence[str],
-    columns: Sequence[str] | None = None,
+    columns: str | Sequence[str] | None = None,
     where: str | None = None,
     order_by: str | Sequence[str] | None = None,
     limit: int | None = None,
@@ -95,7 +102,7 @@ def read(
         Parameters to put first; those that rows name beside them follow.
     standard : sequence of str
         Columns that follow those of the parameters.
-    columns : sequence of str, optional
+    columns : str or sequence of str, optional
         Exactly these columns instead.
     where : str, optional
         Condition, see :mod:`daskperiment.history.query`.
@@ -104,18 +111,33 @@ def read(
     limit : int, optional
         At most so many rows.
     """
-    simple = where is None and order_by is None
-    rows = dict(trials.find(where={"state": ENDED}, limit=limit if simple else None))
+    most = _limit(limit)
+    plain = columns is None and where is None and order_by is None
+    rows = dict(trials.find(where={"state": ENDED}, limit=most if plain else None))
     names = list(dict.fromkeys([*parameters, *_named(rows.values())]))
     by_column = {parameter_column(name): name for name in names}
-    wanted = [*by_column, *standard] if columns is None else list(columns)
+    wanted = [*by_column, *standard] if columns is None else _listed(columns)
     _check(wanted, by_column)
     records = {number: _record(backend, number, row, by_column) for number, row in rows.items()}
+    known = {*by_column, *COLUMNS, INDEX}
     if where is not None:
-        holds = query.parse(where)
+        holds = query.parse(where, known)
         records = {number: record for number, record in records.items() if holds(record)}
-    chosen = _ordered(records, order_by, {*by_column, *COLUMNS, INDEX})[:limit]
+    chosen = _ordered(records, order_by, known)[:most]
     return _frame([records[number] for number in chosen], chosen, wanted)
+
+
+def _limit(limit: int | None) -> int | None:
+    if limit is None:
+        return None
+    number = operator.index(limit)
+    if number < 0:
+        raise QueryError(f"limit is a number of rows from 0 on, not {number}")
+    return number
+
+
+def _listed(columns: str | Sequence[str]) -> list[str]:
+    return [columns] if isinstance(columns, str) else list(columns)
 
 
 def _named(rows: Iterable[Document]) -> Iterable[str]:
@@ -145,11 +167,14 @@ def _ordered(
     records: dict[int, dict[str, Any]], order_by: str | Sequence[str] | None, known: set[str]
 ) -> list[int]:
     numbers = list(records)
-    keys = [order_by] if isinstance(order_by, str) else list(order_by or ())
+    keys = _listed(order_by or ())
     for key in reversed(keys):
         column = key[1:] if key.startswith("-") and key not in known else key
         if column not in known:
-            raise QueryError(f"Cannot order by {column!r}: there is no such column")
+            raise QueryError(
+                f"Cannot order by {column!r}: there is no such column; choose among "
+                f"{', '.join(sorted(known))}"
+            )
         present = [n for n in numbers if _sortable(records[n].get(column))]
         try:
             present.sort(key=lambda n: records[n][column], reverse=column != key)

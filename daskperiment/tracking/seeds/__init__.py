@@ -24,8 +24,6 @@ What is not
     - Generators created outside of the block, such as a module-level
       ``default_rng()``, and ``random.random`` kept in a closure, a default argument or
       a class attribute before the first block.
-    - ``from numpy.random import rand`` inside a function that is sent to another
-      process by value: pickling gives it a private copy of the generator.
     - The cached normal value, in older versions of NumPy (2.2 is one), when a step begins with
       ``numpy.random.mtrand._rand.set_state``; ``numpy.random.set_state`` is fine.
     - Numba's own generators, and a bit generator that the user puts in with

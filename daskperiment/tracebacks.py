@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 import types
 from pathlib import Path
 
@@ -10,11 +11,21 @@ _OURS = str(Path(__file__).parent)
 
 def without_ours(error: BaseException) -> BaseException:
     """Take the frames of this package out of an exception's traceback."""
-    kept = [tb for tb in _chain(error.__traceback__) if not _is_ours(tb)]
+    kept = [tb for tb in _chain(error.__traceback__) if not _is_ours(tb.tb_frame.f_code)]
     rebuilt: types.TracebackType | None = None
     for tb in reversed(kept):
         rebuilt = types.TracebackType(rebuilt, tb.tb_frame, tb.tb_lasti, tb.tb_lineno)
     return error.with_traceback(rebuilt)
+
+
+def formatted(error: BaseException) -> str:
+    """An exception with its traceback as text, without the frames of this package."""
+    shown = traceback.TracebackException.from_exception(error)
+    for part in (shown, shown.__cause__, shown.__context__):
+        if part is not None:
+            kept = [frame for frame in part.stack if not frame.filename.startswith(_OURS)]
+            part.stack = traceback.StackSummary.from_list(kept)
+    return "".join(shown.format())
 
 
 def _chain(tb: types.TracebackType | None) -> list[types.TracebackType]:
@@ -25,5 +36,5 @@ def _chain(tb: types.TracebackType | None) -> list[types.TracebackType]:
     return links
 
 
-def _is_ours(tb: types.TracebackType) -> bool:
-    return tb.tb_frame.f_code.co_filename.startswith(_OURS)
+def _is_ours(code: types.CodeType) -> bool:
+    return code.co_filename.startswith(_OURS)

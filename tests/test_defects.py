@@ -381,6 +381,7 @@ def test_x12_every_end_of_a_trial_has_its_row(
     assert row["Description"] == f"{error.__name__}(enough)"
     assert ex.latest.metrics["loss"][0].value == 0.5
     assert "raise error" in str(ex.latest.traceback)
+    assert "run_step" not in str(ex.latest.traceback)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs kill -9")

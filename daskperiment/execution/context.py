@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-import traceback
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from daskperiment.history.snapshots import Snapshots
 from daskperiment.history.steps import Steps
 from daskperiment.history.trials import Trials
 from daskperiment.records import StepRecord, TrialState
+from daskperiment.tracebacks import formatted
 from daskperiment.tracking import environment
 from daskperiment.typing import Document
 
@@ -273,7 +273,7 @@ def describe(error: BaseException) -> str:
 def failed(error: BaseException) -> Document:
     """Fields of a trial's row that tell of an exception."""
     try:
-        text = "".join(traceback.format_exception(error))
+        text = formatted(error)
     except Exception:
         text = describe(error)
     return {"description": describe(error)[:10_000], "traceback": text[-100_000:]}

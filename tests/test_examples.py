@@ -1,0 +1,76 @@
+"""Each example runs as it is, in an empty folder, and shows what it promises."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def run(name: str) -> list[str]:
+    """Run an example in the working directory and return the lines that it prints."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / name)], capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_the_quickstart_goes_on_where_it_ended() -> None:
+    first, second = run("quickstart.py"), run("quickstart.py")
+
+    assert first[:3] == ["a=3: score 2.0", "a=8: score 1.0", "a=-2: division by zero"]
+    assert "ZeroDivisionError(division by zero)" in first[8]
+    assert [line.split()[0] for line in second[6:12]] == list("123456")
+
+
+def test_the_demo_warns_once_and_names_the_cause() -> None:
+    pytest.importorskip("sklearn")
+
+    lines = run("breast_cancer.py")
+
+    (warning,) = [line for line in lines if line.startswith("PurityWarning")]
+    assert "Step 'score'" in warning
+    assert warning.endswith("Cause: code, entropy")
+    assert "+    rows = np.random.default_rng().choice(len(y), size=100)" in lines
+    (header,) = [line for line in lines if line.split()[:2] == ["C", "columns"]]
+    assert header.split()[2:4] == ["Result", "Success"]
+    assert len([line for line in lines if line.split()[4:5] == ["True"]]) == 7
+    assert any(line.startswith("Best: Trial(3, COMPLETE") for line in lines)
+    assert [line.split()[1] for line in lines if " ran " in line] == [
+        "load", "split", "fit", "score",
+    ]  # fmt: skip
+
+
+def test_the_demo_warns_again_when_it_is_run_again() -> None:
+    pytest.importorskip("sklearn")
+
+    run("breast_cancer.py")
+
+    (warning,) = [line for line in run("breast_cancer.py") if line.startswith("PurityWarning")]
+    assert warning.endswith("Cause: entropy")
+
+
+def test_metrics_stand_side_by_side_and_artifacts_are_copied(tmp_path: Path) -> None:
+    lines = run("metrics_and_artifacts.py")
+
+    assert "Trial(2, COMPLETE, experiment='line'): ['line', 'plots/line.json']" in lines
+    assert "saved best/plots/line.json" in lines
+    assert (tmp_path / "best" / "plots" / "line.json").read_text().startswith("[2.8")
+
+
+@pytest.mark.cluster
+def test_every_scheduler_gives_the_same_numbers() -> None:
+    pytest.importorskip("distributed")
+
+    rows = [line.split(maxsplit=2) for line in run("schedulers.py")]
+
+    assert [name for name, _, _ in rows] == ["synchronous", "threads", "processes", "cluster"]
+    assert len({value for _, value, _ in rows}) == 1
+    assert [text.removeprefix("computed in ") for _, _, text in rows] == [
+        "this process", "this process", "worker processes", "worker processes",
+    ]  # fmt: skip

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from daskperiment.typing import Document
 
@@ -35,8 +34,7 @@ class TrialState(enum.StrEnum):
         return self not in (TrialState.WAITING, TrialState.RUNNING)
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
+class Argument(NamedTuple):
     """One input of a step call.
 
     Parameters
@@ -60,8 +58,7 @@ class Argument:
     keyword: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StepRecord:
+class StepRecord(NamedTuple):
     """What one call of one step did.
 
     Parameters
@@ -125,8 +122,7 @@ class StepRecord:
 
     def document(self) -> Document:
         """The record as JSON; fields that are None are left out."""
-        fields = ((name, getattr(self, name)) for name in _PLAIN)
-        doc: Document = {name: value for name, value in fields if value is not None}
+        doc: Document = {k: v for k, v in self._asdict().items() if v is not None}
         doc["inputs"] = [
             [a.name, a.digest, a.preview, a.keyword, *map(_written, a.origins)] for a in self.inputs
         ]
@@ -135,12 +131,12 @@ class StepRecord:
     @classmethod
     def from_document(cls, document: Document) -> StepRecord:
         """Read back what :meth:`document` gave; fields of a newer version are ignored."""
-        fields: dict[str, Any] = {name: document.get(name) for name in _PLAIN}
+        fields: dict[str, Any] = {name: document.get(name) for name in cls._fields}
         inputs = tuple(
             Argument(name, digest, preview, tuple(map(_read, origins)), keyword)
             for name, digest, preview, keyword, *origins in document["inputs"]
         )
-        return cls(inputs=inputs, **fields)
+        return cls(**{**fields, "inputs": inputs})
 
 
 def _written(origin: Origin) -> str:
@@ -151,6 +147,3 @@ def _written(origin: Origin) -> str:
 def _read(text: str) -> Origin:
     kind, call, name = text.split(" ", 2)
     return kind, name, int(call)
-
-
-_PLAIN = tuple(name for name in StepRecord.__slots__ if name != "inputs")

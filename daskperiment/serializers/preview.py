@@ -23,6 +23,8 @@ def preview(value: object, limit: int = 200) -> str:
     >>> preview({"X": numpy.zeros((569, 30))})
     "{'X': ndarray float64 (569, 30)}"
     """
+    if _is_number(value) and len(text := repr(value)) <= limit:
+        return text
     return _guarded(_Shortened(limit).repr, value, limit)
 
 
@@ -55,6 +57,12 @@ class _Shortened(reprlib.Repr):
     def repr_instance(self, x: Any, level: int) -> str:
         """The summary of an array, or the guarded repr of anything else."""
         return _guarded(lambda x: _summary(x) or repr(x), x, self.limit)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether its repr is short and quick; a long integer has one that fails."""
+    kind = type(value)
+    return kind is float or (kind is int and -(2**63) <= value < 2**63)
 
 
 def _summary(value: Any) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import unicodedata
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
@@ -19,7 +20,7 @@ from daskperiment.execution.context import Ticket
 from daskperiment.execution.current import running_in
 from daskperiment.execution.step import Running
 from daskperiment.execution.trial import Recorder, compute
-from daskperiment.graph import Node, Step, undefined
+from daskperiment.graph import Node, Step, layout_of, undefined
 from daskperiment.history import artifacts, metrics, table
 from daskperiment.history.trials import Trials
 from daskperiment.parameters import UNDEFINED, Declaration, Parameter, Parameters, summary
@@ -97,12 +98,13 @@ class Experiment:
     def __init__(
         self, id: str, backend: str | Path | Backend | None = None, seed: int | None = None
     ) -> None:
-        self._define(_check_id(id), open_backend(backend), seed)
+        self._define(_check_id(id), open_backend(backend), seed, uuid.uuid4().hex)
         kind = "Loaded existing" if self.trial_id else "Initialized new"
         logger.info("%s experiment: %s", kind, self)
 
-    def _define(self, id: str, backend: Backend, seed: int | None) -> None:
+    def _define(self, id: str, backend: Backend, seed: int | None, handle: str) -> None:
         self.id = id
+        self.handle = handle
         self.backend = backend
         self.seed = None if seed is None else seeds.check_seed(seed)
         self._parameters = Parameters()
@@ -111,7 +113,7 @@ class Experiment:
         self._trials = Trials(backend, id)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (self.id, self.backend, self.seed, self._parameters)
+        return _rebuilt, (self.id, self.backend, self.seed, self.handle, self._parameters)
 
     def __repr__(self) -> str:
         where = self.backend.locate(self.id)
@@ -264,7 +266,7 @@ class Experiment:
 
     # -- parameters -----------------------------------------------------------------------
 
-    def set_parameters(self, **values: Any) -> None:
+    def set_parameters(self, /, **values: Any) -> None:
         """Set values for the next trials: all of them or, when one is wrong, none.
 
         Raises
@@ -304,7 +306,7 @@ class Experiment:
         """Compute a node; see :meth:`Node.compute <daskperiment.graph.Node.compute>`."""
         seed, given = arguments.pop("seed"), arguments.pop("parameters")
         self._check_options(arguments)
-        layout = node.layout()
+        layout = layout_of(node)
         values = self.values() | self._parameters.checked(given or {})
         if missing := layout.missing(values):
             raise undefined(missing)
@@ -583,9 +585,11 @@ class Experiment:
         return metrics.Metrics(self.backend, self.id).frame(metrics.check_name(metric_key), uids)
 
 
-def _rebuilt(id: str, backend: Backend, seed: int | None, parameters: Parameters) -> Experiment:
+def _rebuilt(
+    id: str, backend: Backend, seed: int | None, handle: str, parameters: Parameters
+) -> Experiment:
     experiment = Experiment.__new__(Experiment)
-    experiment._define(id, backend, seed)
+    experiment._define(id, backend, seed, handle)
     experiment._parameters = parameters
     return experiment
 

@@ -13,7 +13,7 @@ from dask.highlevelgraph import HighLevelGraph
 from dask.task_spec import TaskRef
 
 from daskperiment.errors import InvalidNameError, ParameterError, ParameterUndeclaredError
-from daskperiment.graph import Fixed, Lookup, Node, Owner, Values, undefined
+from daskperiment.graph import Fixed, Lookup, Node, Owner, Values, undefined, values_key
 from daskperiment.serializers import preview
 
 _NAME_LENGTH = 250
@@ -217,10 +217,10 @@ class Parameter(Node):
     __slots__ = ("_declared", "name")
 
     def __init__(self, owner: Owner, name: str, declared: Parameters) -> None:
-        key, values = f"{owner.id}-parameter-{name}", f"{owner.id}-values"
+        key, values = f"{name}-{owner.handle}", values_key(owner)
         layers = {
             values: {values: Fixed(values, Values(owner))},
-            key: {key: Fixed(key, Lookup(name), TaskRef(values))},
+            key: {key: Fixed(key, Lookup(owner, name), TaskRef(values))},
         }
         super().__init__(key, HighLevelGraph(layers, {values: set(), key: {values}}), owner)
         self.name = name

@@ -17,6 +17,7 @@ from daskperiment.history.steps import Steps, frame
 from daskperiment.history.table import utc_time
 from daskperiment.history.trials import Trials
 from daskperiment.records import TrialState
+from daskperiment.serializers import preview
 from daskperiment.typing import Document
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 class Trial:
     """A handle on one trial; every question about it is asked here.
 
-    A trial that runs is read anew at each question, one that has ended is read once.
+    A trial that may still change is read anew at each question, one that has ended for good
+    is read once, except for its tags and its note.
 
     Parameters
     ----------
@@ -69,7 +71,8 @@ class Trial:
 
     @property
     def _row(self) -> Document:
-        if not TrialState(self._known["state"]).ended:
+        # What a step or another process took for the end may be followed by a later one.
+        if self._known.get("ended_by") != "driver":
             self._known = self._trials.get(self.number)
         return self._known
 
@@ -85,10 +88,12 @@ class Trial:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Values that its graph used; those that are not plain data are decoded here."""
-        return {
-            name: payloads.load(self._backend, kept) for name, kept in self._known["parameters"]
-        }
+        """Values that its graph used; those that are not plain data are decoded here.
+
+        A value that could not be encoded is absent, and ``parameters[name]`` raises
+        ValueNotKeptError, which says why.
+        """
+        return _Values(self._backend, self._known["parameters"])
 
     @property
     def result(self) -> Any:
@@ -197,25 +202,21 @@ class Trial:
     @property
     def tags(self) -> list[str]:
         """Short words for finding it again; assign a list to change them."""
-        return list(self._row.get("tags", []))
+        return list(self._trials.get(self.number).get("tags", []))
 
     @tags.setter
     def tags(self, tags: Iterable[str]) -> None:
         words = [tags] if isinstance(tags, str) else list(tags)
-        self._change({"tags": list(dict.fromkeys(map(str, words)))})
+        self._trials.change(self.number, {"tags": list(dict.fromkeys(map(str, words)))})
 
     @property
     def note(self) -> str:
         """Free text about it; assign to change it."""
-        return str(self._row.get("note", ""))
+        return str(self._trials.get(self.number).get("note", ""))
 
     @note.setter
     def note(self, note: str) -> None:
-        self._change({"note": str(note)})
-
-    def _change(self, changes: Document) -> None:
-        self._trials.change(self.number, changes)
-        self._known = {**self._known, **changes}
+        self._trials.change(self.number, {"note": str(note)})
 
     def __repr__(self) -> str:
         return f"Trial({self.number}, {self.state.value}, experiment={self._experiment!r})"
@@ -225,6 +226,24 @@ class Trial:
 
     def __hash__(self) -> int:
         return hash(self.uid)
+
+
+class _Values(dict[str, Any]):
+    """Parameter values of a trial; asking for one that was not kept says why."""
+
+    def __init__(self, backend: Backend, kept: Iterable[tuple[str, Document]]) -> None:
+        documents = dict(kept)
+        super().__init__(
+            (name, payloads.load(backend, document))
+            for name, document in documents.items()
+            if "reason" not in document
+        )
+        self._lost = {name: doc for name, doc in documents.items() if "reason" in doc}
+
+    def __missing__(self, name: str) -> Any:
+        if name in self._lost:
+            raise payloads.not_kept(self._lost[name])
+        raise KeyError(name)
 
 
 class TrialList:
@@ -270,6 +289,6 @@ def _check_number(trial_id: object) -> int:
     if 0 < number < 2**53:
         return number
     raise TrialIDNotFoundError(
-        f"A trial is named by an integer from 1 on, not by {str(trial_id)[:80]!r} "
+        f"A trial is named by an integer from 1 on, not by {preview(trial_id, 80)} "
         f"({type(trial_id).__name__})"
     )

@@ -10,7 +10,7 @@ filled in the way its route of computing needs.
 from __future__ import annotations
 
 from daskperiment.graph.layout import Layout
-from daskperiment.graph.node import Node, Result
+from daskperiment.graph.node import Node, Result, layout_of
 from daskperiment.graph.step import Step
 from daskperiment.graph.tasks import (
     Fixed,
@@ -20,6 +20,7 @@ from daskperiment.graph.tasks import (
     StepCall,
     Values,
     undefined,
+    values_key,
 )
 
 __all__ = [
@@ -33,5 +34,7 @@ __all__ = [
     "Step",
     "StepCall",
     "Values",
+    "layout_of",
     "undefined",
+    "values_key",
 ]

@@ -1,26 +1,27 @@
-"""A graph flattened and put in order, and the graphs that run.
-
-Keys of graphs that run end in a random tag.  Two graphs with equal keys and different
-contents on one distributed scheduler silently return the first one's result, so no two
-runs may share a key; stripping the tag makes copies of one node the same node again.
-"""
+"""A graph in order, and the graphs that run."""
 
 from __future__ import annotations
 
-import re
-import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from dask._task_spec import convert_legacy_graph
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
-from dask.task_spec import Alias, DataNode, GraphNode, Task, TaskRef
-from dask.utils import ensure_dict
+from dask.task_spec import DataNode, GraphNode, Task, TaskRef
 
 from daskperiment.errors import StepDefinitionError
+from daskperiment.graph.flat import (
+    Nodes,
+    canonical,
+    flattened,
+    fresh_tag,
+    postorder,
+    references,
+    renamed,
+    retagged,
+)
 from daskperiment.graph.tasks import (
     Begin,
     Finish,
@@ -29,43 +30,17 @@ from daskperiment.graph.tasks import (
     Guard,
     Input,
     Lookup,
-    NoTrial,
     Owner,
     RunningTrial,
     StepCall,
     Values,
+    trial_key,
+    values_key,
 )
 from daskperiment.records import Origin
 
 if TYPE_CHECKING:
     from daskperiment.graph.step import Step
-
-Nodes: TypeAlias = dict[GraphKey, GraphNode]
-
-_TAG = re.compile(r"~[0-9a-f]{12}$")
-
-
-def _retagged(key: GraphKey, tag: str) -> GraphKey:
-    if isinstance(key, str):
-        return _TAG.sub("", key) + tag
-    if isinstance(key, tuple) and key and isinstance(key[0], str):
-        return (_TAG.sub("", key[0]) + tag, *key[1:])
-    return key
-
-
-def canonical(key: GraphKey) -> GraphKey:
-    """Name of a node without the tag of one run.
-
-    Examples
-    --------
-    >>> canonical(("sum-0f~0123456789ab", 0, 1))
-    ('sum-0f', 0, 1)
-    """
-    return _retagged(key, "")
-
-
-def _fresh_tag() -> str:
-    return f"~{uuid.uuid4().hex[:12]}"
 
 
 class Layout:
@@ -89,10 +64,10 @@ class Layout:
     def __init__(self, owner: Owner, key: GraphKey, graph: Mapping[GraphKey, Any]) -> None:
         self.owner = owner
         self.key = canonical(key)
-        self.trial_key = f"{owner.id}-trial"
-        self.values_key = f"{owner.id}-values"
-        nodes, self.annotations = _flattened(graph)
-        order = list(_postorder(nodes, self.key))
+        self.trial_key = trial_key(owner)
+        self.values_key = values_key(owner)
+        nodes, self.annotations = flattened(graph)
+        order = list(postorder(nodes, self.key))
         self.nodes: Nodes = {name: nodes[name] for name in order}
         self.steps: dict[str, Step[..., Any]] = {}
         self.parameters: dict[str, GraphKey] = {}
@@ -112,33 +87,44 @@ class Layout:
             node = self.nodes[key]
             func = getattr(node, "func", None)
             if isinstance(func, StepCall):
-                self._own(func.step)
-                call = StepCall(
-                    func.step, counts[func.step.name], key == final, _inputs(func, node, origins)
+                self._own(func)
+                call = func.placed(
+                    counts[func.step.name], key == final, _inputs(func, node, origins)
                 )
                 counts[func.step.name] += 1
                 self.calls.append(call)
                 self.nodes[key] = Fixed(key, call, *node.args, **node.kwargs)
                 origins[key] = (("step", func.step.name, call.call),)
             elif isinstance(func, Lookup):
-                self._own_parameter(node)
+                self._check_owner(func.handle, func.experiment, f"the parameter {func.name!r}")
                 self.parameters[func.name] = key
                 origins[key] = (("parameter", func.name, 0),)
             else:
                 origins[key] = _united(origins, node)
 
-    def _own(self, step: Step[..., Any]) -> None:
-        if step.owner.id != self.owner.id:
-            raise _two_experiments(step.owner.id, self.owner.id)
+    def _own(self, call: StepCall) -> None:
+        step = call.step
+        self._check_owner(call.handle, step.owner.id, f"the step {step.name!r}")
         if self.steps.setdefault(step.name, step).fn is not step.fn:
             raise StepDefinitionError(
                 f"One graph calls two different functions that are both steps named "
                 f"{step.name!r}: give one of them another name, @ex(name=...)"
             )
 
-    def _own_parameter(self, node: GraphNode) -> None:
-        if node.args[0].key != self.values_key:
-            raise _two_experiments(str(node.args[0].key).removesuffix("-values"), self.owner.id)
+    def _check_owner(self, handle: str, experiment: str, what: str) -> None:
+        if handle == self.owner.handle:
+            return
+        if experiment == self.owner.id:
+            raise StepDefinitionError(
+                f"One graph mixes two handles: {what} belongs to an earlier "
+                f"Experiment({experiment!r}). Run the definitions of all parameters and steps "
+                f"again with the handle in use"
+            )
+        raise StepDefinitionError(
+            f"One graph mixes two experiments: {what} belongs to {experiment!r}, not to "
+            f"{self.owner.id!r}. Compute the first one and pass its value as a parameter, or "
+            f"define all steps in one experiment"
+        )
 
     def missing(self, values: Mapping[str, Any]) -> list[str]:
         """Names of the parameters that it uses and ``values`` lacks."""
@@ -174,12 +160,15 @@ class Layout:
         if not self.records:
             return self._tagged(dict(self.nodes), self.key)
         nodes = self._living(ends=False)
-        key = f"{self.owner.id}-finish"
+        key = f"finish-{self.key}"
         nodes[key] = Fixed(key, Finish(), TaskRef(self.trial_key), TaskRef(self.key))
         return self._tagged(nodes, key)
 
     def stable(self) -> Delayed:
-        """The graph of a result, to be composed further by anybody: records a trial by itself."""
+        """The graph of a step with a result in it, to be composed further by anybody.
+
+        It records a trial by itself, which ends with that step.
+        """
         return self._tagged(self._living(ends=True), self.key)
 
     def _living(self, ends: bool) -> Nodes:
@@ -192,73 +181,17 @@ class Layout:
         for key, node in self.nodes.items():
             if type(node) is Task:
                 living[key] = Task(key, Guard(node.func), trial, *node.args, **node.kwargs)
-            elif ends and isinstance(call := getattr(node, "func", None), StepCall) and call.final:
-                ending = StepCall(call.step, call.call, True, call.inputs, ends=True)
-                living[key] = Fixed(key, ending, *node.args, **node.kwargs)
+        if ends:
+            last = self.nodes[self.key]
+            living[self.key] = Fixed(self.key, last.func.ending(), *last.args, **last.kwargs)
         return living
 
     def _tagged(self, nodes: Nodes, output: GraphKey) -> Delayed:
-        tag = _fresh_tag()
-        names = {key: _retagged(key, tag) for key in nodes}
-        renamed = {names[key]: _renamed(node, names[key], names) for key, node in nodes.items()}
+        tag = fresh_tag()
+        names = {key: retagged(key, tag) for key in nodes}
+        tagged = {names[key]: renamed(node, names[key], names) for key, node in nodes.items()}
         notes = {names[key]: note for key, note in self.annotations.items() if key in names}
-        return Delayed(names[output], _high_level(names[output], renamed, notes))
-
-
-def _two_experiments(one: str, other: str) -> StepDefinitionError:
-    return StepDefinitionError(
-        f"One graph mixes the experiments {one!r} and {other!r}: compute the first one and pass "
-        f"its value as a parameter, or define all steps in one experiment"
-    )
-
-
-def _flattened(graph: Mapping[GraphKey, Any]) -> tuple[Nodes, dict[GraphKey, dict[str, Any]]]:
-    """Canonical nodes with the holes open again, and the annotations by key."""
-    flat = convert_legacy_graph(ensure_dict(graph))
-    names = {key: canonical(_unwrapped(node).key) for key, node in flat.items()}
-    nodes = {names[key]: _opened(_unwrapped(n), names[key], names) for key, n in flat.items()}
-    annotations: dict[GraphKey, dict[str, Any]] = {}
-    for layer in getattr(graph, "layers", {}).values():
-        if layer.annotations:
-            for key in layer:
-                notes = annotations.setdefault(names.get(key, canonical(key)), {})
-                notes.update(_notes(layer.annotations, key))
-    return nodes, annotations
-
-
-def _unwrapped(node: GraphNode) -> GraphNode:
-    """The node itself, where Dask made a private copy of a collection passed to a delayed call.
-
-    Such a copy has keys of its own and holds the nodes, with theirs, in calls of an identity.
-    """
-    func = getattr(node, "func", None)
-    if getattr(func, "__qualname__", "") == "ProhibitReuse._identity":
-        return node.args[0]
-    return node
-
-
-def _notes(annotations: Mapping[str, Any], key: GraphKey) -> dict[str, Any]:
-    values = {name: v(key) if callable(v) else v for name, v in annotations.items()}
-    # Dask marks "nothing for this key" by an object of a private class.
-    return {n: v for n, v in values.items() if type(v).__name__ != "_AnnotationsTombstone"}
-
-
-def _opened(node: GraphNode, key: GraphKey, names: Mapping[GraphKey, GraphKey]) -> GraphNode:
-    node = _renamed(node, key, {name: names.get(name, name) for name in node.dependencies})
-    func = getattr(node, "func", None)
-    if isinstance(func, Begin):
-        return Fixed(key, NoTrial())
-    if isinstance(func, Guard):
-        return Task(key, func.func, *node.args[1:], **node.kwargs)
-    if isinstance(func, Finish):
-        return Alias(key, node.args[1].key)
-    return node
-
-
-def _renamed(node: GraphNode, key: GraphKey, names: Mapping[GraphKey, GraphKey]) -> GraphNode:
-    if isinstance(node, Alias):
-        return Alias(key, names.get(node.target, node.target))
-    return node.substitute(names, key=key)
+        return Delayed(names[output], _high_level(names[output], tagged, notes))
 
 
 def _high_level(
@@ -279,36 +212,6 @@ def _high_level(
     return HighLevelGraph(layers, edges)
 
 
-def _references(node: GraphNode) -> Iterator[GraphKey]:
-    """Keys that a node uses, in the order of its arguments."""
-    if isinstance(node, TaskRef):
-        yield node.key
-    elif isinstance(node, Alias):
-        yield node.target
-    elif isinstance(node, Task):
-        for part in (*node.args, *node.kwargs.values()):
-            if isinstance(part, (TaskRef, GraphNode)):
-                yield from _references(part)
-    elif isinstance(node, GraphNode):
-        yield from sorted(node.dependencies, key=str)
-
-
-def _postorder(nodes: Nodes, output: GraphKey) -> Iterator[GraphKey]:
-    """Keys that the output needs, inputs first, each once; needs no recursion."""
-    seen = {output}
-    stack = [(output, _references(nodes[output]))]
-    while stack:
-        key, references = stack[-1]
-        for reference in references:
-            if reference in nodes and reference not in seen:
-                seen.add(reference)
-                stack.append((reference, _references(nodes[reference])))
-                break
-        else:
-            stack.pop()
-            yield key
-
-
 def _last_result(nodes: Nodes, order: list[GraphKey]) -> GraphKey:
     for key in reversed(order):
         func = getattr(nodes[key], "func", None)
@@ -320,7 +223,7 @@ def _last_result(nodes: Nodes, order: list[GraphKey]) -> GraphKey:
 def _united(origins: Mapping[GraphKey, tuple[Origin, ...]], node: Any) -> tuple[Origin, ...]:
     if not isinstance(node, (TaskRef, GraphNode)):
         return ()
-    united = (origins.get(key, ()) for key in _references(node))
+    united = (origins.get(key, ()) for key in references(node))
     return tuple(dict.fromkeys(origin for part in united for origin in part))
 
 

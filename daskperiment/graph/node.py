@@ -25,24 +25,26 @@ class Node(Delayed):  # type: ignore[misc]
     Delayed, ``node == 1`` is a Node and ``hasattr(node, "anything")`` is true.
     """
 
-    __slots__ = ("_layout", "_opened", "_owner", "_taken")
+    __slots__ = ("_layout", "_opened", "_owner", "_records", "_taken")
 
-    def __init__(self, key: GraphKey, graph: Any, owner: Owner, length: int | None = None) -> None:
+    def __init__(
+        self,
+        key: GraphKey,
+        graph: Any,
+        owner: Owner,
+        length: int | None = None,
+        records: bool = False,
+    ) -> None:
         super().__init__(key, graph, length)
         self._owner = owner
+        self._records = records
         self._layout: Layout | None = None
         # By thread: a graph taken by `.dask` waits for `__dask_keys__`, which dask reads next.
         self._opened: dict[int, Delayed] = {}
         self._taken: dict[int, GraphKey] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Node, (self._key, self.__dask_graph__(), self._owner, self._length)
-
-    def layout(self) -> Layout:
-        """The graph in order; made once, as a Delayed never changes."""
-        if self._layout is None:
-            self._layout = Layout(self._owner, self._key, self.__dask_graph__())
-        return self._layout
+        return Node, (self._key, self._dask, self._owner, self._length, self._records)
 
     def compute(
         self,
@@ -82,7 +84,7 @@ class Node(Delayed):  # type: ignore[misc]
 
     def visualize(self, *args: Any, **kwargs: Any) -> Any:
         """Draw the graph as it was written; needs graphviz."""
-        layout = self.layout()
+        layout = layout_of(self)
         hidden = (layout.trial_key, layout.values_key)
         nodes = {k: _without(n, hidden) for k, n in layout.nodes.items() if k not in hidden}
         graph = HighLevelGraph({layout.key: MaterializedLayer(nodes)}, {layout.key: set()})
@@ -96,7 +98,7 @@ class Node(Delayed):  # type: ignore[misc]
         """The graph that a compute, persist or submission takes: holes open, fresh keys."""
         here = get_ident()
         if here not in self._opened:
-            self._opened[here] = self.layout().open()
+            self._opened[here] = layout_of(self).open()
         return self._opened[here]._dask
 
     def __dask_keys__(self) -> list[GraphKey]:
@@ -110,7 +112,8 @@ class Node(Delayed):  # type: ignore[misc]
         return _persisted, (self._taken.get(get_ident(), self._key),)
 
     def _wrap(self, node: Delayed) -> Node:
-        return Node(node._key, node.__dask_graph__(), self._owner, node._length)
+        graph = node.__dask_graph__()
+        return Node(node._key, graph, self._owner, node._length, self._records)
 
     def __getattr__(self, attr: str) -> Any:
         if attr.startswith("_"):
@@ -129,6 +132,13 @@ class Node(Delayed):  # type: ignore[misc]
         return apply
 
     _get_unary_operator = _get_binary_operator
+
+
+def layout_of(node: Node) -> Layout:
+    """The graph of a node in order; made once, as a Delayed never changes."""
+    if node._layout is None:
+        node._layout = Layout(node._owner, node._key, node.__dask_graph__())
+    return node._layout
 
 
 @functools.cache
@@ -165,7 +175,7 @@ class _Attribute(Node):
     def __init__(self, source: Node, attr: str) -> None:
         # Of a plain Delayed: building the graph asks its collections for attributes again.
         found = DelayedAttr(Delayed(source._key, source.__dask_graph__()), attr)
-        super().__init__(found._key, found.dask, source._owner)
+        super().__init__(found._key, found.dask, source._owner, records=source._records)
         self._source = source
         self._attr = attr
 

@@ -14,11 +14,12 @@ from typing import Any, Generic, ParamSpec, TypeVar
 
 from dask.delayed import Delayed, unpack_collections
 from dask.highlevelgraph import HighLevelGraph
+from dask.utils import ensure_dict
 
 from daskperiment.errors import StepDefinitionError
 from daskperiment.graph.layout import Layout
 from daskperiment.graph.node import Node, Result
-from daskperiment.graph.tasks import Fixed, NoTrial, Owner, StepCall
+from daskperiment.graph.tasks import Begin, Fixed, NoTrial, Owner, StepCall, trial_key
 from daskperiment.importing import by_path, by_value, import_path
 
 P = ParamSpec("P")
@@ -71,7 +72,9 @@ class Step(Generic[P, R]):
         self.__module__ = getattr(fn, "__module__", None) or __name__
         self.__qualname__ = getattr(fn, "__qualname__", self.name)
 
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        if "_data_producer" in kwargs:
+            raise StepDefinitionError("Dask takes an argument _data_producer for itself: rename it")
         key = f"{self.name}-{uuid.uuid4()}"
         unpacked = [unpack_collections(part) for part in (_trial_hole(self.owner), *args, kwargs)]
         (*values, keywords), collections = zip(*unpacked, strict=True)
@@ -79,10 +82,11 @@ class Step(Generic[P, R]):
         graph = HighLevelGraph.from_collections(
             key, {key: task}, dependencies=list(itertools.chain(*collections))
         )
-        if not self.is_result:
-            return Node(key, graph, self.owner, self.nout)
-        stable = Layout(self.owner, key, graph).stable()
-        return Result(stable._key, stable._dask, self.owner, self.nout)
+        node_type = Result if self.is_result else Node
+        if self.is_result or any(map(_records, itertools.chain(*collections))):
+            stable = Layout(self.owner, key, graph).stable()
+            return node_type(stable._key, stable._dask, self.owner, self.nout, records=True)
+        return node_type(key, graph, self.owner, self.nout)
 
     def __get__(self, instance: Any, cls: type | None = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)
@@ -131,8 +135,16 @@ def _rebuilt(
     return Step(owner, function, name, persist, is_result, nout)
 
 
+def _records(collection: Delayed) -> bool:
+    """Whether a graph holds a result, so that it begins a trial by itself."""
+    if isinstance(collection, Node):
+        return collection._records
+    nodes = ensure_dict(collection.__dask_graph__()).values()
+    return any(isinstance(getattr(node, "func", None), Begin) for node in nodes)
+
+
 def _trial_hole(owner: Owner) -> Delayed:
-    key = f"{owner.id}-trial"
+    key = trial_key(owner)
     return Delayed(key, HighLevelGraph.from_collections(key, {key: Fixed(key, NoTrial())}))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -36,6 +37,7 @@ class Owner(Protocol):
     """What a graph asks of the experiment that it belongs to."""
 
     id: str
+    handle: str
 
     def values(self) -> dict[str, Any]:
         """Values of the parameters now; undefined ones are absent."""
@@ -85,7 +87,9 @@ class Values:
 class Lookup:
     """Task that picks one parameter out of the values."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, owner: Owner, name: str) -> None:
+        self.experiment = owner.id
+        self.handle = owner.handle
         self.name = name
 
     def __call__(self, values: dict[str, Any]) -> Any:
@@ -179,10 +183,23 @@ class StepCall:
         ends: bool = False,
     ) -> None:
         self.step = step
+        self.handle = step.owner.handle
         self.call = call
         self.final = final
         self.inputs = inputs
         self.ends = ends
+
+    def placed(self, call: int, final: bool, inputs: tuple[Input, ...]) -> StepCall:
+        """The same call at its place in a graph."""
+        placed = copy.copy(self)
+        placed.call, placed.final, placed.inputs, placed.ends = call, final, inputs, False
+        return placed
+
+    def ending(self) -> StepCall:
+        """The same call, after which the trial is complete."""
+        ending = copy.copy(self)
+        ending.ends = True
+        return ending
 
     @property
     def __name__(self) -> str:
@@ -195,6 +212,20 @@ class StepCall:
         if self.ends:
             trial.complete()
         return value
+
+
+OURS = (NoTrial, Values, Lookup, Begin, Guard, Finish, StepCall)
+"""What the tasks of our own nodes call."""
+
+
+def trial_key(owner: Owner) -> str:
+    """Key of the trial in graphs of this handle."""
+    return f"daskperiment-trial-{owner.handle}"
+
+
+def values_key(owner: Owner) -> str:
+    """Key of the parameters' values in graphs of this handle."""
+    return f"daskperiment-values-{owner.handle}"
 
 
 def undefined(names: list[str]) -> ParameterUndefinedError:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+from blake3 import blake3
+
 from daskperiment.backends.base import Append, Backend, Put, Write
-from daskperiment.errors import ArtifactNotFoundError, InvalidNameError
+from daskperiment.errors import ArtifactNotFoundError, InvalidNameError, ValueNotKeptError
 from daskperiment.history import paths, payloads
+from daskperiment.serializers import preview
 from daskperiment.typing import Document
 
-_NAME_LENGTH = 250
+_NAME_BYTES = 250
+_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{d}{i}" for d in ("COM", "LPT") for i in range(1, 10))}
+"""Names that Windows reads as devices, whatever follows a dot."""
 
 
 def check_name(name: object) -> str:
     """Return an artifact name, or raise InvalidNameError.
 
-    A name is a relative path with ``/``: printable, up to 250 characters, without empty
-    parts, ``.``, ``..``, backslash or colon, so that it can never leave a folder it is
-    saved to, on any system.
+    A name is a relative path with ``/``: printable, up to 250 bytes in UTF-8, without empty
+    parts, ``.``, ``..``, backslash or colon, and no part is a device of Windows, so that it
+    is a file in the folder that it is saved to, on any system.
 
     Examples
     --------
@@ -31,17 +35,28 @@ def check_name(name: object) -> str:
     """
     if (
         isinstance(name, str)
-        and 0 < len(name) <= _NAME_LENGTH
         and name.isprintable()
+        and len(name.encode()) <= _NAME_BYTES
         and not set(name) & set('\\:*?"<>|')
-        and all(part.strip(". ") for part in name.split("/"))
-        and not any(part.endswith((".", " ")) for part in name.split("/"))
+        and all(map(_is_portable, name.split("/")))
     ):
         return name
     raise InvalidNameError(
-        f"Artifact name must be a relative path such as 'plots/roc.png', without '..' and "
-        f'without \\ : * ? " < > |, not {str(name)[:80]!r}'
+        f"Artifact name must be a relative path of at most {_NAME_BYTES} bytes, such as "
+        f"'plots/roc.png', without '..', without \\ : * ? \" < > | and without names that a "
+        f"system reserves, such as CON; not {preview(name, 80)}"
     )
+
+
+def _is_portable(part: str) -> bool:
+    if not part.strip(". ") or part.endswith((".", " ")):
+        return False
+    return part.partition(".")[0].rstrip().upper() not in _DEVICES
+
+
+def _is_path(content: Any) -> bool:
+    # Not isinstance, which asks an object of any other class for its __class__.
+    return issubclass(type(content), Path)
 
 
 class Artifact:
@@ -53,8 +68,9 @@ class Artifact:
         Its name, a relative path.
     size : int
         Bytes.
-    digest : str
-        BLAKE3 of the bytes, by which the backend keeps them once.
+    digest : str or None
+        BLAKE3 of the bytes, by which the backend keeps them once; None when the object could
+        not be encoded, so that there are none.
     """
 
     def __init__(self, backend: Backend, document: Document) -> None:
@@ -65,10 +81,21 @@ class Artifact:
         self.digest: str | None = document.get("digest")
 
     def open(self) -> BinaryIO:
-        """Open the bytes for reading."""
-        if self.digest is None:
-            return io.BytesIO(str(payloads.load(self._backend, self._document)).encode())
-        return self._backend.open(self.digest)
+        """Open the bytes for reading; of an object those that encode it.
+
+        Raises
+        ------
+        ValueNotKeptError
+            The object could not be encoded; the message says why.
+        """
+        self._check_kept()
+        return self._backend.open(str(self.digest))
+
+    def _check_kept(self) -> None:
+        if "reason" in self._document:
+            raise ValueNotKeptError(
+                f"Artifact {self.name!r} was not kept: {self._document['reason']}"
+            )
 
     def read(self) -> bytes:
         """All the bytes."""
@@ -76,13 +103,23 @@ class Artifact:
             return stream.read()
 
     def load(self) -> Any:
-        """The object that was saved; for a file or bytes, the bytes."""
+        """The object that was saved; for a file or bytes, the bytes.
+
+        Raises
+        ------
+        ValueNotKeptError
+            The object could not be encoded; the message says why.
+        """
+        self._check_kept()
         if self._document.get("file"):
             return self.read()
+        if self._document.get("text"):
+            return self.read().decode("utf-8", "surrogatepass")
         return payloads.load(self._backend, self._document)
 
     def save(self, target: str | Path) -> Path:
         """Copy the bytes to a file; missing folders are made."""
+        self._check_kept()
         path = Path(target)
         path.parent.mkdir(parents=True, exist_ok=True)
         with self.open() as source, path.open("wb") as copy:
@@ -104,7 +141,9 @@ class ArtifactList(Mapping[str, Artifact]):
             return self._artifacts[name]
         except KeyError:
             known = ", ".join(self._artifacts) or "none"
-            raise ArtifactNotFoundError(f"There is no artifact {name!r}; saved: {known}") from None
+            raise ArtifactNotFoundError(
+                f"This trial has no artifact {name!r}; it has: {known}"
+            ) from None
 
     def __contains__(self, name: object) -> bool:
         return name in self._artifacts
@@ -119,11 +158,19 @@ class ArtifactList(Mapping[str, Artifact]):
         return f"ArtifactList({list(self._artifacts.values())})"
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Copy all artifacts into a folder; files of other names in it stay."""
-        checked = {check_name(name): artifact for name, artifact in self._artifacts.items()}
+        """Copy all artifacts into a folder; files of other names in it stay.
+
+        Raises
+        ------
+        ValueNotKeptError
+            One of them has no bytes, as it could not be encoded; nothing is copied then.
+        """
+        for name, artifact in self._artifacts.items():
+            check_name(name)
+            artifact._check_kept()
         return [
             artifact.save(Path(folder, *PurePosixPath(name).parts))
-            for name, artifact in checked.items()
+            for name, artifact in self._artifacts.items()
         ]
 
 
@@ -143,9 +190,10 @@ class Artifacts:
             The trial, and the artifact's name.
         content : path, bytes or object
             A path is a file (streamed) or a folder (each file in it becomes
-            ``name/relative/path``); any other object is encoded like a persisted value.
+            ``name/relative/path``); bytes, and text in UTF-8, are kept as they are; any other
+            object is encoded like a persisted value.
         """
-        if isinstance(content, Path) and content.is_dir():
+        if _is_path(content) and content.is_dir():
             inside = sorted(path for path in content.rglob("*") if path.is_file())
             parts = [
                 self.saving(uid, check_name(f"{name}/{path.relative_to(content).as_posix()}"), path)
@@ -157,14 +205,18 @@ class Artifacts:
         return [*writes, Append(paths.artifacts(self.name, uid), [entry])]
 
     def _describe(self, content: Any) -> tuple[Document, list[Put]]:
-        if isinstance(content, Path):
+        if _is_path(content):
             # Kept at once: the digest comes from the same single pass over the file.
             digest = self.backend.put(content)
             return {"file": True, "digest": digest, "size": content.stat().st_size}, []
-        if isinstance(content, bytes):
-            digest = self.backend.put(content)
-            return {"file": True, "digest": digest, "size": len(content)}, []
-        return payloads.keep(content)
+        if type(content) is bytes:
+            return self._bytes(content, "file")
+        if type(content) is str:
+            return self._bytes(content.encode("utf-8", "surrogatepass"), "text")
+        return payloads.keep(content, inline=False)
+
+    def _bytes(self, data: bytes, kind: str) -> tuple[Document, list[Put]]:
+        return {kind: True, "digest": blake3(data).hexdigest(), "size": len(data)}, [Put(data)]
 
     def read(self, uid: str) -> ArtifactList:
         """Artifacts of a trial; of several saved under one name the last one."""

@@ -77,10 +77,7 @@ def load(backend: Backend, kept: Document) -> Any:
         The stored bytes are not those of the record.
     """
     if "reason" in kept:
-        raise ValueNotKeptError(
-            f"The value {kept['preview']} was not kept, as it could not be encoded: "
-            f"{kept['reason']}. Only what can be pickled can be read back"
-        )
+        raise not_kept(kept)
     if "json" in kept:
         return decode("json", kept["json"].encode())
     data = backend.fetch(kept["digest"])
@@ -90,6 +87,14 @@ def load(backend: Backend, kept: Document) -> Any:
             f"{kept['digest'][:16]}... Restore the store from a copy"
         )
     return decode(kept["codec"], data)
+
+
+def not_kept(kept: Document) -> ValueNotKeptError:
+    """The error for a value that could not be encoded when it was recorded."""
+    return ValueNotKeptError(
+        f"The value {kept['preview']} was not kept, as it could not be encoded: "
+        f"{kept['reason']}. Only what can be pickled can be read back"
+    )
 
 
 class Kept:

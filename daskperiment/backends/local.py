@@ -198,8 +198,15 @@ class LocalBackend(Backend):
         here = threading.get_ident()
         session = self._sessions.get(here)
         if session is None:
+            self._forget_ended_threads()
             session = self._sessions[here] = Session(self._store)
         return session
+
+    def _forget_ended_threads(self) -> None:
+        alive = {thread.ident for thread in threading.enumerate()}
+        for ident in [ident for ident in list(self._sessions) if ident not in alive]:
+            if (session := self._sessions.pop(ident, None)) is not None:
+                session.close()
 
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from daskperiment import platform
 from daskperiment.backends.base import Backend, Update, Write
 from daskperiment.errors import DaskperimentError, DaskperimentWarning
 from daskperiment.execution import purity
@@ -17,7 +20,7 @@ from daskperiment.execution.step import run_step
 from daskperiment.graph import StepCall
 from daskperiment.history import paths, payloads
 from daskperiment.history.artifacts import Artifacts
-from daskperiment.history.metrics import Metrics, Point
+from daskperiment.history.metrics import Entry, Metrics
 from daskperiment.history.observations import Observations
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.history.steps import Steps
@@ -40,7 +43,7 @@ _METRIC_BATCH = 100
 class Ticket:
     """A trial that is prepared and may be started: all that travels with it.
 
-    Started twice while it runs, it is one trial.
+    Started twice while it runs it is one trial; once sent to another process, for ever.
 
     Parameters
     ----------
@@ -61,12 +64,21 @@ class Ticket:
     row: Document
     fingerprints: dict[str, str]
     observations: Observations
+    sent: bool = False
 
-    def start(self) -> TrialContext:
+    def __reduce__(self) -> tuple[Any, ...]:
+        parts = (self.backend, self.name, self.row, self.fingerprints, self.observations)
+        return Ticket, (*parts, True)
+
+    def begin(self) -> TrialContext:
         """Insert the RUNNING row, which gives the number, and return the running trial."""
-        number = Trials(self.backend, self.name).begin(self.row)
+        number = Trials(self.backend, self.name).begin(self.row, once=self.sent)
         logger.info("Started Experiment (trial id=%s)", number)
         return TrialContext(self, number)
+
+    def start(self) -> Unattended:
+        """Begin a trial of a graph that nobody of ours waits for."""
+        return Unattended(self.begin())
 
 
 class TrialContext:
@@ -94,15 +106,18 @@ class TrialContext:
         self.fingerprints = ticket.fingerprints
         self.supervised = False
         self.shared = shared
+        self._process = os.getpid()
+        self._failed: TrialState | None = None
+        self._ended = False
         self.records: list[StepRecord] = []
         self._lock = threading.RLock()
         self._waiting: list[StepRecord] = []
-        self._points: dict[str, list[Point]] = {}
+        self._points: dict[str, list[Entry]] = {}
         self._writes: list[Write] = []
         self._row: Document = {}
-        self._epochs: dict[str, int] = {}
         self._flushed = time.monotonic()
         self._warned = False
+        _contexts.add(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Whoever ends the trial may do so elsewhere: nothing may wait here any longer.
@@ -113,8 +128,12 @@ class TrialContext:
     # -- what steps do ------------------------------------------------------------------
 
     def run(self, call: StepCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run one step call and record it."""
-        return run_step(self, call, args, kwargs)
+        """Run one step call and record it; whatever it raises is the trial's failure."""
+        try:
+            return run_step(self, call, args, kwargs)
+        except BaseException as error:
+            self.fail(error, call)
+            raise
 
     def environment_here(self) -> str:
         """Digest of this process's environment snapshot, kept when it is another one."""
@@ -141,19 +160,11 @@ class TrialContext:
         now = time.time()
         with self._lock:
             for name, value in values.items():
-                at = self._next_epoch(name) if epoch is None else epoch
-                self._epochs[name] = at + 1
-                self._points.setdefault(name, []).append(Point(at, value, now))
+                self._points.setdefault(name, []).append((epoch, value, now))
             many = sum(map(len, self._points.values())) >= _METRIC_BATCH
             old = time.monotonic() - self._flushed > _METRIC_FLUSH
-        if many or old:
+        if many or old or self._forked:
             self.flush()
-
-    def _next_epoch(self, name: str) -> int:
-        if name not in self._epochs:
-            stored = Metrics(self.backend, self.name).read(self.uid).get(name, [])
-            self._epochs[name] = stored[-1].epoch + 1 if stored else 0
-        return self._epochs[name]
 
     def save_artifact(self, name: str, content: Any) -> None:
         """Keep an artifact; files at once, as the step may change or remove them."""
@@ -176,15 +187,20 @@ class TrialContext:
         """Write what waits.  Trouble of the backend is warned of and never reaches the step."""
         with self._lock:
             writes, row = self._take()
-            if row:
-                writes.append(Update(paths.trials(self.name), self.number, row))
-            if not writes:
+            update = [Update(paths.trials(self.name), self.number, row)] if row else []
+            if not writes and not update:
                 return
             try:
-                self.backend.apply(*writes)
-            except DaskperimentError as error:
-                self._writes = writes
+                self.backend.apply(*writes, *update)
+            except BaseException as error:
+                self._put_back(writes, row)
+                if not isinstance(error, DaskperimentError):
+                    raise
                 self._trouble(error)
+
+    def _put_back(self, writes: list[Write], row: Document) -> None:
+        self._writes = writes + self._writes
+        self._row = row | self._row
 
     def _take(self) -> tuple[list[Write], Document]:
         writes, self._writes = self._writes, []
@@ -210,12 +226,20 @@ class TrialContext:
 
     # -- its end ------------------------------------------------------------------------
 
+    @property
+    def _forked(self) -> bool:
+        """Whether this is the copy in a process that a step has forked."""
+        return self._process != os.getpid()
+
     def complete(self) -> None:
         """End the trial as COMPLETE."""
         self.end(TrialState.COMPLETE)
 
     def fail(self, error: BaseException, call: StepCall | None = None) -> None:
         """Note a failure; whoever runs the trial decides, as a scheduler may try again."""
+        if self._forked:
+            return
+        self._failed = state_after(error)
         failure = failed(error)
         if call is not None:
             failure["failed_step"] = call.step.name
@@ -223,34 +247,50 @@ class TrialContext:
             self._row |= failure
         if not self.supervised:
             self.flush()
-            Trials(self.backend, self.name).fail_for_now(self.number, self.uid, {})
+            ended = {**self._times(), "state": self._failed.value}
+            Trials(self.backend, self.name).fail_for_now(self.number, self.uid, ended)
+
+    def abandon(self) -> None:
+        """End a trial that nobody holds any more, if it has not travelled and not ended."""
+        if not (self._ended or self.shared or self._forked):
+            self.end(self._failed or TrialState.CANCELLED)
 
     def end(self, state: TrialState, error: BaseException | None = None) -> None:
         """End the trial, once, and warn of steps that were seen to be impure."""
+        if self._forked:
+            return
+        self._ended = True
         try:
             self._end(state, error)
-            observed = self._observed()
+            contradictions = purity.find(self, self._observed())
         except DaskperimentError as trouble:
             self._trouble(trouble)
             return
         self._log(state, error)
-        purity.check(self, observed)
+        purity.warn(self, contradictions)
 
     def _end(self, state: TrialState, error: BaseException | None) -> None:
-        now = time.time()
         with self._lock:
             writes, row = self._take()
-            if error is not None:
+            if error is not None and not self._failed_elsewhere():
                 row = {**failed(error), **row}
             elif state is TrialState.COMPLETE:
                 row |= {"description": None, "traceback": None, "failed_step": None}
-            row |= {
-                "state": state.value,
-                "ended_by": "driver",
-                "finished": now,
-                "seconds": now - self.ticket.row["started"],
-            }
-            Trials(self.backend, self.name).end(self.number, self.uid, row, writes)
+            row |= {**self._times(), "state": state.value, "ended_by": "driver"}
+            try:
+                Trials(self.backend, self.name).end(self.number, self.uid, row, writes)
+            except BaseException:
+                self._put_back(writes, row)
+                raise
+
+    def _failed_elsewhere(self) -> bool:
+        # A worker saw the exception itself; what arrives from there may be a substitute.
+        row = Trials(self.backend, self.name).get(self.number) if self.shared else {}
+        return row.get("failed_step") is not None
+
+    def _times(self) -> Document:
+        now = time.time()
+        return {"finished": now, "seconds": now - self.ticket.row["started"]}
 
     def _observed(self) -> Sequence[StepRecord]:
         return Steps(self.backend, self.name).read(self.uid) if self.shared else self.records
@@ -260,6 +300,52 @@ class TrialContext:
             logger.info("Finished Experiment (trial id=%s)", self.number)
         elif error is not None:
             logger.error("Experiment failed: %s", describe(error))
+
+
+class Unattended:
+    """A running trial in a graph that nobody of ours waits for.
+
+    When the last node lets go of it, after an interrupt or because another part of the
+    computation has failed, the trial ends.
+    """
+
+    def __init__(self, context: TrialContext) -> None:
+        self._context = context
+        weakref.finalize(self, context.abandon)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self._context.__reduce__()
+
+    def run(self, call: StepCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run one step call and record it."""
+        return self._context.run(call, args, kwargs)
+
+    def complete(self) -> None:
+        """End the trial as COMPLETE."""
+        self._context.complete()
+
+    def fail(self, error: BaseException) -> None:
+        """Note the failure of a node that is no step."""
+        self._context.fail(error)
+
+
+_contexts: weakref.WeakSet[TrialContext] = weakref.WeakSet()
+
+
+def _leave_to_the_parent() -> None:
+    """In a forked child: what waits is the parent's to write, and its lock is not ours."""
+    for context in list(_contexts):
+        context._lock = threading.RLock()
+        context._take()
+        context.shared = True
+
+
+platform.at_fork(after_in_child=_leave_to_the_parent)
+
+
+def state_after(error: BaseException) -> TrialState:
+    """State of a trial that an exception has ended."""
+    return TrialState.CANCELLED if isinstance(error, KeyboardInterrupt) else TrialState.FAILED
 
 
 def describe(error: BaseException) -> str:

@@ -7,7 +7,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from daskperiment.errors import PurityWarning
 from daskperiment.history.observations import Observation, observe
@@ -23,22 +23,34 @@ logger = logging.getLogger(__name__)
 _DIFF_LINES = 30
 
 
-def check(trial: TrialContext, records: Sequence[StepRecord]) -> None:
-    """Compare a trial's step records with earlier ones and warn of impure steps.
+class Contradiction(NamedTuple):
+    """A step's output that differs from an earlier one, with the causes found."""
 
-    A warning is given once for each step and set of causes.
+    record: StepRecord
+    before: Observation
+    causes: dict[str, str]
+
+
+def find(trial: TrialContext, records: Sequence[StepRecord]) -> list[Contradiction]:
+    """Compare a trial's step records with earlier ones, and index them.
+
+    A contradiction is given once for each step and set of causes.
     """
-    observations = trial.ticket.observations
-    told: set[tuple[str, ...]] = set()
+    found: dict[tuple[str, ...], Contradiction] = {}
     for record in records:
         now = observe(trial.number, trial.ticket.row["code"], record)
-        before = now and observations.compare(record, now)
-        if now is None or before is None:
-            continue
-        causes = find_causes(Snapshots(trial.backend), record, now, before)
-        if (mark := (record.step, *causes)) not in told:
-            told.add(mark)
-            _warn(trial, record, before, causes)
+        before = now and trial.ticket.observations.compare(record, now)
+        if now is not None and before is not None:
+            causes = find_causes(Snapshots(trial.backend), record, now, before)
+            found.setdefault((record.step, *causes), Contradiction(record, before, causes))
+    return list(found.values())
+
+
+def warn(trial: TrialContext, contradictions: Sequence[Contradiction]) -> None:
+    """Log each contradiction and give a PurityWarning that points at the user's line."""
+    texts = [_told(trial, contradiction) for contradiction in contradictions]
+    for text in texts:
+        warnings.warn(PurityWarning(text), stacklevel=_users_frame())
 
 
 def find_causes(
@@ -119,11 +131,10 @@ def _environment_causes(old: Document, new: Document) -> dict[str, str]:
     return causes
 
 
-def _warn(
-    trial: TrialContext, record: StepRecord, before: Observation, causes: dict[str, str]
-) -> None:
-    args = "".join(f"{a.preview}, " for a in record.inputs if not a.keyword)
-    text = f"({args[:-1]})" if args.count(", ") == 1 else f"({args[:-2]})"
+def _told(trial: TrialContext, contradiction: Contradiction) -> str:
+    record, before, causes = contradiction
+    args = [argument.preview for argument in record.inputs if not argument.keyword]
+    text = f"({args[0]},)" if len(args) == 1 else f"({', '.join(args)})"
     kwargs = ", ".join(f"{a.name!r}: {a.preview}" for a in record.inputs if a.keyword)
     logger.warning(
         "Experiment step result is changed with the same input: (step: %s, args: %s, kwargs: {%s})",
@@ -132,18 +143,17 @@ def _warn(
         kwargs,
     )
     details = "\n".join(f"  {cause}: {detail}" for cause, detail in causes.items())
-    message = (
+    return (
         f"Step {record.step!r} gave another output in trial {trial.number} than in trial "
         f"{before.trial} for the same inputs {text}. Cause: {', '.join(causes)}\n{details}"
     )
-    warnings.warn(PurityWarning(message), stacklevel=_users_frame())
 
 
 def _users_frame() -> int:
     """Stack level, seen from the caller, of the first frame outside this package and Dask."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(
-        ("daskperiment.", "dask.", "distributed.")
+        ("daskperiment.", "dask.", "distributed.", "concurrent.", "threading")
     ):
         level, frame = level + 1, frame.f_back
     return level

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daskperiment.errors import TrialStateError
+from daskperiment.errors import DaskperimentError, DaskperimentWarning
 from daskperiment.execution.current import CURRENT
-from daskperiment.fingerprint.values import Unhashed, digest
+from daskperiment.fingerprint.values import try_digest
 from daskperiment.graph import StepCall
 from daskperiment.history import artifacts
 from daskperiment.records import Argument, StepRecord
@@ -49,16 +51,25 @@ class Running:
         self._files.append(name)
         return path
 
-    def close(self) -> None:
-        """Keep the files that the call has written and remove its folder."""
+    def leave(self) -> None:
+        """Keep the files that the call has written, and remove its folder in any case."""
         if self._folder is None:
             return
-        for name in dict.fromkeys(self._files):
-            path = self._folder.joinpath(*name.split("/"))
-            if path.exists():
-                self.trial.save_artifact(name, path)
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder = None
+        try:
+            for name in dict.fromkeys(self._files):
+                self._keep(name, self._folder.joinpath(*name.split("/")))
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def _keep(self, name: str, path: Path) -> None:
+        if not path.exists():
+            return
+        try:
+            self.trial.save_artifact(name, path)
+        except (DaskperimentError, OSError) as error:
+            message = f"Artifact {name!r} of trial {self.trial.number} was not kept: {error}"
+            warnings.warn(message, DaskperimentWarning, stacklevel=2)
 
 
 def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs: Any) -> Any:
@@ -68,36 +79,31 @@ def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs:
     whether it returns or raises.  An exception of the step is raised unchanged, with a
     note that names trial and step.
     """
-    seeds.install()
     inputs, unhashed = _inputs(call, (*args, *kwargs.values()))
     seed = trial.seed if call.final else seeds.derive(trial.seed, call.step.name, call.call)
     running = Running(trial, call, CURRENT.get())
     token = CURRENT.set(running)
     started, clock = time.time(), time.perf_counter()
+    draws = running.draws = seeds.seeded(seed)
     try:
-        with seeds.seeded(seed) as draws:
-            running.draws = draws
+        with draws:
             value = call.step.fn(*args, **kwargs)
     except BaseException as error:
         seconds = time.perf_counter() - clock
-        _note(error, trial, call)
-        record = _record(trial, call, inputs, draws, started, seconds, "failed", None, unhashed)
-        trial.add(record)
-        trial.fail(error, call)
-        raise
-    finally:
         CURRENT.reset(token)
-        running.close()
+        running.leave()
+        _note(error, trial, call)
+        trial.add(_record(trial, call, inputs, draws, started, seconds, "failed", None, unhashed))
+        raise
     seconds = time.perf_counter() - clock
-    output, reason = _digest(value, "output")
+    CURRENT.reset(token)
+    running.leave()
+    output, reason = try_digest(value, "output")
     kept = trial.keep(value) if call.step.persist else None
     if call.final:
         trial.keep_result(value)
-    trial.add(
-        _record(
-            trial, call, inputs, draws, started, seconds, "ran", output, unhashed or reason, kept
-        )
-    )
+    reason = unhashed or reason
+    trial.add(_record(trial, call, inputs, draws, started, seconds, "ran", output, reason, kept))
     return value
 
 
@@ -119,25 +125,14 @@ def _record(
 def _inputs(call: StepCall, values: tuple[Any, ...]) -> tuple[tuple[Argument, ...], str | None]:
     arguments, unhashed = [], None
     for (name, origins, keyword), value in zip(call.inputs, values, strict=True):
-        found, reason = _digest(value, name)
+        found, reason = try_digest(value, name)
         unhashed = unhashed or reason
         arguments.append(Argument(name, found, preview(value, _PREVIEW), origins, keyword))
     return tuple(arguments), unhashed
 
 
-def _digest(value: Any, name: str) -> tuple[str | None, str | None]:
-    try:
-        return digest(value), None
-    except Unhashed as error:
-        return None, f"{name}: {error}"
-
-
 def _note(error: BaseException, trial: TrialContext, call: StepCall) -> None:
     note = f"in step {call.step.name!r} of trial {trial.number} of experiment {trial.name!r}"
-    if note not in getattr(error, "__notes__", ()):
-        error.add_note(note)
-
-
-def needs_trial(what: str) -> TrialStateError:
-    """The error for something that only a running step can do."""
-    return TrialStateError(f"{what} works only inside a step of a running trial")
+    with suppress(Exception):  # of an exception class that has its own idea of notes
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import dask.local
-from dask.base import get_scheduler
+from dask.base import get_scheduler, named_schedulers
 from dask.callbacks import Callback
 from dask.delayed import Delayed
 
 from daskperiment.backends.base import Backend
 from daskperiment.errors import MissingMainGuardError
-from daskperiment.execution.context import Ticket
+from daskperiment.execution.context import Ticket, state_after
 from daskperiment.fingerprint.values import Unhashed, digest
 from daskperiment.graph import Layout, RunningTrial, Step
 from daskperiment.history import payloads
@@ -104,14 +104,13 @@ class Recorder:
         The trial ends in every case: COMPLETE, FAILED after an exception or ``SystemExit``,
         CANCELLED after ``KeyboardInterrupt``.
         """
-        context = self.prepare(layout.steps, values, seed).start()
+        context = self.prepare(layout.steps, values, seed).begin()
         context.supervised = True
         try:
             value = compute(layout, context, values, options)
         except BaseException as error:
             original = _original(error)
-            cancelled = isinstance(original, KeyboardInterrupt)
-            context.end(TrialState.CANCELLED if cancelled else TrialState.FAILED, original)
+            context.end(state_after(original), original)
             if original is error:
                 raise
             raise original from error
@@ -148,6 +147,8 @@ def compute(
         return _in_sequence(layout, layout.local(trial, values))
     dropped = ("scheduler", "optimize_graph", "traverse")
     rest = {name: value for name, value in options.items() if name not in dropped}
+    if get is named_schedulers["processes"]:
+        rest.setdefault("chunksize", 1)  # by default dask sends six steps to one process
     (value,) = get(layout.local(trial, values), [layout.key], **rest)
     return value
 

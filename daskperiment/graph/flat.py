@@ -76,7 +76,7 @@ def _unfused(nodes: Nodes) -> Nodes:
     while waiting:
         key, node = waiting.pop()
         fused = _unguarded(_unwrapped(node))
-        if getattr(fused, "func", None) is not _execute_subgraph or not _holds_ours(fused):
+        if _func(fused) is not _execute_subgraph or not _holds_ours(fused):
             flat[key] = node
             continue
         inner, output, names, *outer = fused.args
@@ -88,14 +88,16 @@ def _unfused(nodes: Nodes) -> Nodes:
 
 
 def _holds_ours(node: GraphNode) -> bool:
-    inner = [n for n in node.args[0].values() if isinstance(n, Task)]
-    return any(
-        isinstance(n.func, OURS) or (n.func is _execute_subgraph and _holds_ours(n)) for n in inner
-    )
+    for part in node.args[0].values():
+        inner = _unguarded(_unwrapped(part))
+        func = _func(inner)
+        if isinstance(func, OURS) or (func is _execute_subgraph and _holds_ours(inner)):
+            return True
+    return False
 
 
 def _unguarded(node: GraphNode) -> GraphNode:
-    if isinstance(getattr(node, "func", None), Guard):
+    if isinstance(_func(node), Guard):
         return Task(node.key, node.func.func, *node.args[1:], **node.kwargs)
     return node
 
@@ -105,10 +107,13 @@ def _unwrapped(node: GraphNode) -> GraphNode:
 
     Such a copy has keys of its own and holds the nodes, with theirs, in calls of an identity.
     """
-    func = getattr(node, "func", None)
-    if getattr(func, "__qualname__", "") == "ProhibitReuse._identity":
-        return node.args[0]
+    while getattr(_func(node), "__qualname__", "") == "ProhibitReuse._identity":
+        node = node.args[0]
     return node
+
+
+def _func(node: GraphNode) -> Any:
+    return getattr(node, "func", None)
 
 
 def _notes(annotations: Mapping[str, Any], key: GraphKey) -> dict[str, Any]:
@@ -119,7 +124,7 @@ def _notes(annotations: Mapping[str, Any], key: GraphKey) -> dict[str, Any]:
 
 def _opened(node: GraphNode, key: GraphKey, names: Mapping[GraphKey, GraphKey]) -> GraphNode:
     node = renamed(node, key, {name: names.get(name, name) for name in node.dependencies})
-    func = getattr(node, "func", None)
+    func = _func(node)
     if isinstance(func, (Begin, NoTrial)):
         return Fixed(key, NoTrial())
     if isinstance(func, Finish):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from daskperiment.backends.base import Append, Backend
 from daskperiment.errors import InvalidNameError, MetricNotFoundError, TrialIDNotFoundError
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 _NAME_LENGTH = 250
 _LARGEST = 2**63 - 1
+
+
+Entry: TypeAlias = tuple[int | None, int | float, float]
+"""A value to be saved: its epoch, None for the one after the last, the number, and the time."""
 
 
 class Point(NamedTuple):
@@ -81,7 +85,7 @@ class Metrics:
         self.backend = backend
         self.name = name
 
-    def writing(self, uid: str, points: Mapping[str, Sequence[Point]]) -> Append:
+    def writing(self, uid: str, points: Mapping[str, Sequence[Entry]]) -> Append:
         """The write that adds a batch of points: one entry of the log, whatever its length."""
         batch = {
             name: [list(column) for column in zip(*p, strict=True)] for name, p in points.items()
@@ -93,7 +97,10 @@ class Metrics:
         series: dict[str, list[Point]] = {}
         for batch in self.backend.read(paths.metrics(self.name, uid)):
             for name, columns in batch.items():
-                series.setdefault(name, []).extend(map(Point, *columns))
+                points = series.setdefault(name, [])
+                for epoch, value, time in zip(*columns, strict=True):
+                    following = points[-1].epoch + 1 if points else 0
+                    points.append(Point(following if epoch is None else epoch, value, time))
         return series
 
     def frame(self, name: str, trials: Mapping[int, str]) -> pd.DataFrame:

@@ -23,6 +23,11 @@ def running(name: str) -> str:
     return f"{experiment(name)}/running"
 
 
+def begun(name: str) -> str:
+    """Empty documents of the trials that were begun on workers, by uid."""
+    return f"{experiment(name)}/begun"
+
+
 def steps(name: str, uid: str) -> str:
     """Log of the step records of one trial."""
     return f"{experiment(name)}/steps/{uid}"

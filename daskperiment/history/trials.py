@@ -12,10 +12,10 @@ from daskperiment.platform import is_alive
 from daskperiment.records import TrialState
 from daskperiment.typing import Document, Where
 
-# A state may be left only from these; FAILED only as long as a step's failure is provisional
-# (a scheduler may run the step again), CRASHED only by the process that was thought dead.
+# A state may be left only from these: an end only as long as it is that of a step (a scheduler
+# may run the step again), CRASHED only by the process that was thought dead.
 _RUNNING = {"state": TrialState.RUNNING.value}
-_PROVISIONAL = {"state": TrialState.FAILED.value, "ended_by": "step"}
+_PROVISIONAL = {"ended_by": "step"}
 _PRESUMED_DEAD = {"state": TrialState.CRASHED.value}
 
 
@@ -36,17 +36,19 @@ class Trials:
         self._path = paths.trials(name)
         self._running = paths.running(name)
 
-    def begin(self, document: Document) -> int:
+    def begin(self, document: Document, once: bool = False) -> int:
         """Insert the RUNNING row; the row is the number.
 
         Called again for a uid that is running, it returns that trial's number: a scheduler
-        that repeats the beginning of a trial does not begin another.
+        that repeats the beginning of a trial does not begin another.  With ``once`` that
+        holds for ever, at the price of a mark that stays.
         """
         uid, owner = document["uid"], document["owner"]
+        marks = [Insert(self._running, owner, uid)]
+        if once:
+            marks.append(Insert(paths.begun(self.name), {}, uid))
         try:
-            number, _ = self.backend.apply(
-                Insert(self._path, document), Insert(self._running, owner, uid)
-            )
+            number, *_ = self.backend.apply(Insert(self._path, document), *marks)
         except ConflictError:
             return self._number(uid)
         return int(number)
@@ -90,7 +92,7 @@ class Trials:
         return False
 
     def fail_for_now(self, number: int, uid: str, changes: Document) -> None:
-        """Mark a RUNNING trial FAILED by a step; its completion may still override it."""
+        """Give a RUNNING trial the end of a step; its completion may still override it."""
         provisional = {**changes, **_PROVISIONAL}
         self.backend.update(self._path, number, provisional, expect={**_RUNNING, "uid": uid})
 

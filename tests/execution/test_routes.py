@@ -325,7 +325,7 @@ def test_results_of_two_experiments_do_not_mix_silently(backend: Backend) -> Non
     def score(x: Any) -> Any:
         return x
 
-    with pytest.raises(StepDefinitionError, match="mixes the experiments"):
+    with pytest.raises(StepDefinitionError, match="mixes two experiments"):
         score(one.s).compute()
 
 

@@ -1,0 +1,248 @@
+"""Interrupts, forks, lost workers and a backend in trouble: the trial ends, the value arrives."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import dask
+import pytest
+
+from daskperiment import BackendError, DaskperimentWarning, Experiment
+from daskperiment.backends import Backend
+from daskperiment.backends.local import LocalBackend
+
+LOCAL = ("synchronous", "threads")
+
+
+class NeedsTwoError(Exception):
+    """An exception that cannot be made again from its message."""
+
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+@pytest.mark.parametrize("scheduler", LOCAL)
+def test_an_interrupt_cancels_whoever_computes(ex: Experiment, scheduler: str) -> None:
+    @ex
+    def first() -> int:
+        return 1
+
+    @ex.result
+    def interrupted(x: int) -> int:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dask.compute(interrupted(first()), scheduler=scheduler)
+    gc.collect()
+
+    assert ex.latest.state == "CANCELLED"
+    assert list(ex.latest.steps["outcome"]) == ["ran", "failed"]
+
+
+def test_a_trial_ends_when_another_part_of_the_computation_fails(ex: Experiment) -> None:
+    started, ready = threading.Event(), threading.Event()
+
+    @ex
+    def slow() -> int:
+        started.set()
+        return int(ready.wait(30))
+
+    @ex.result
+    def score(x: int) -> int:
+        return x
+
+    def fail() -> None:
+        started.wait(30)
+        raise RuntimeError("elsewhere")
+
+    with pytest.raises(RuntimeError, match="elsewhere"):
+        dask.compute(score(slow()), dask.delayed(fail)(), scheduler="threads", num_workers=2)
+    assert ex.latest.state == "RUNNING"  # as long as the other thread is busy
+    ready.set()
+    while ex.latest.state == "RUNNING":
+        gc.collect()
+        time.sleep(0.01)
+
+    assert ex.latest.state == "CANCELLED"
+
+
+def test_a_provisional_failure_has_its_times(ex: Experiment) -> None:
+    @ex.result
+    def fail() -> None:
+        raise ValueError("bad")
+
+    with pytest.raises(ValueError, match="bad"):
+        dask.compute(fail(), scheduler="synchronous")
+    gc.collect()
+
+    assert ex.latest.state == "FAILED"
+    assert ex.latest.finished is not None
+    assert ex.latest.description == "ValueError(bad)"
+    assert not ex.get_history()["Process Time"].isna().any()
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "processes"])
+def test_the_record_has_the_exception_that_the_step_raised(ex: Experiment, scheduler: str) -> None:
+    @ex.result
+    def fail() -> None:
+        raise NeedsTwoError(1, 2)
+
+    with pytest.raises(Exception):  # noqa: B017 - what arrives from a process is dask's choice
+        fail().compute(scheduler=scheduler)
+
+    assert ex.latest.state == "FAILED"
+    assert ex.latest.description == "NeedsTwoError(1 and 2)"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*is not recorded.*")  # the copy of a store in memory
+def test_a_fork_inside_a_step_neither_doubles_nor_hangs(ex: Experiment) -> None:
+    def log(parts: range) -> None:
+        for i in parts:
+            ex.log_metric("child", i, epoch=i)
+
+    @ex
+    def first() -> int:
+        return 1
+
+    @ex.result
+    def forks(x: int) -> int:
+        ex.log_metric("parent", 1.0)
+        context = multiprocessing.get_context("fork")
+        children = [context.Process(target=log, args=(range(i, i + 3),)) for i in (0, 3)]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join(60)
+        return max(child.exitcode or 0 for child in children)
+
+    assert forks(first()).compute(scheduler="synchronous") == 0
+    trial = ex.latest
+    assert trial.state == "COMPLETE"
+    assert list(trial.steps["step"]) == ["first", "forks"]
+    assert len(trial.metrics["parent"]) == 1
+    if isinstance(ex.backend, LocalBackend):
+        assert sorted(point.epoch for point in trial.metrics["child"]) == list(range(6))
+
+
+def test_epochs_counted_by_many_processes_do_not_collide(ex: Experiment) -> None:
+    @ex
+    def part(i: int) -> int:
+        for _ in range(5):
+            ex.log_metric("loss", i)
+        return i
+
+    @ex.result
+    def total(parts: list[int]) -> int:
+        return sum(parts)
+
+    total([part(i) for i in range(4)]).compute(scheduler="processes", num_workers=2)
+
+    assert [point.epoch for point in ex.latest.metrics["loss"]] == list(range(20))
+    assert len(ex.load_metric("loss", 1)) == 20
+
+
+class Troubled(LocalBackend):
+    """A store whose reads or writes fail on demand."""
+
+    failing = ""
+
+    def get(self, path: str, key: Any) -> Any:
+        if self.failing and self.failing in path:
+            raise BackendError("the disk is away")
+        return super().get(path, key)
+
+    def apply(self, *writes: Any) -> list[Any]:
+        if self.failing and any(self.failing in getattr(w, "path", "") for w in writes):
+            raise BackendError("the disk is full")
+        return super().apply(*writes)
+
+
+@pytest.mark.parametrize("failing", ["purity", "steps", "metrics"])
+def test_trouble_of_the_backend_never_changes_the_value(tmp_path: Path, failing: str) -> None:
+    backend = Troubled(tmp_path / "store")
+    ex = Experiment("trouble", backend=backend)
+
+    @ex.result
+    def score() -> int:
+        ex.log_metric("loss", 1.0)
+        return 7
+
+    backend.failing = failing
+    with pytest.warns(DaskperimentWarning, match="is not recorded: the disk is"):
+        assert score().compute() == 7
+
+
+def test_an_artifact_that_cannot_be_kept_is_a_warning(ex: Experiment) -> None:
+    @ex.result
+    def score() -> int:
+        folder = ex.artifact_path("plots")
+        folder.mkdir()
+        (folder / "a:b.txt").write_text("no name for every system")
+        return 7
+
+    with pytest.warns(DaskperimentWarning, match="'plots' of trial 1 was not kept"):
+        assert score().compute(scheduler="synchronous") == 7
+    assert ex.latest.state == "COMPLETE"
+
+
+def test_threads_that_have_ended_hold_no_file(tmp_path: Path) -> None:
+    descriptors = Path("/proc/self/fd")
+    if not descriptors.exists():
+        pytest.skip("needs /proc")
+    backend = LocalBackend(tmp_path / "store")
+    backend.insert("x", {})
+
+    def use(_: int) -> None:
+        thread = threading.Thread(target=backend.get, args=("x", 1))
+        thread.start()
+        thread.join()
+
+    for i in range(3):
+        use(i)
+    before = len(list(descriptors.iterdir()))
+    for i in range(50):
+        use(i)
+
+    assert len(list(descriptors.iterdir())) <= before + 4
+
+
+@pytest.mark.cluster
+def test_a_worker_lost_after_the_end_begins_no_second_trial(backend: Backend, client: Any) -> None:
+    ex = Experiment("lost", backend=backend)
+
+    @ex.result
+    def score() -> int:
+        return 1
+
+    future = client.compute(score())
+    assert future.result() == 1
+    client.restart()
+    assert client.compute(dask.delayed(1)).result() == 1
+
+    assert len(ex.trials) == 1
+    assert ex.latest.state == "COMPLETE"
+
+
+def test_many_threads_compute_one_node_by_every_route(ex: Experiment) -> None:
+    s = ex.result(lambda a: a, name="same")(ex.parameter("a", default=1))
+    routes = [
+        lambda: s.compute(scheduler="synchronous"),
+        lambda: dask.compute(s, scheduler="synchronous")[0],
+        lambda: (s + 0).compute(scheduler="synchronous"),
+        lambda: dask.delayed(abs)(s).compute(scheduler="synchronous"),
+    ]
+
+    with ThreadPoolExecutor(8) as pool:
+        values = list(pool.map(lambda i: routes[i % 4](), range(40)))
+
+    assert values == [1] * 40
+    assert [str(trial.state) for trial in ex.trials] == ["COMPLETE"] * 40

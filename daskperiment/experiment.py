@@ -410,10 +410,9 @@ class Experiment:
             The name could leave a folder.
         """
         running = self._running("save_artifact()")
-        is_file = isinstance(content, str) and len(content) < 4096 and Path(content).exists()
-        running.trial.save_artifact(
-            artifacts.check_name(name), Path(content) if is_file else content
-        )
+        # By type(), not isinstance(): an object may raise where it is asked for its class.
+        kept = Path(content) if type(content) is str and _names_file(content) else content
+        running.trial.save_artifact(artifacts.check_name(name), kept)
 
     def artifact_path(self, name: str) -> Path:
         """A path for the running step to write a file to, kept when the step ends."""
@@ -592,6 +591,13 @@ def _rebuilt(
     experiment._define(id, backend, seed, handle)
     experiment._parameters = parameters
     return experiment
+
+
+def _names_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):  # too long for a name, not readable, or with a NUL
+        return False
 
 
 def _check_id(id: object) -> str:

@@ -166,9 +166,9 @@ class Walk:
         self._open[id(value)] = len(self._open)
         try:
             return self._rule_for(type(value))(self, value)
-        except Stuck:
+        except (Stuck, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:
             why = type_name(type(error))
             raise Stuck(f"{type_name(type(value))} (reading it raised {why})") from error
         finally:

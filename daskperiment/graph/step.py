@@ -16,11 +16,12 @@ from dask.delayed import Delayed, unpack_collections
 from dask.highlevelgraph import HighLevelGraph
 from dask.utils import ensure_dict
 
-from daskperiment.errors import StepDefinitionError
+from daskperiment.errors import InvalidNameError, StepDefinitionError
 from daskperiment.graph.layout import Layout
 from daskperiment.graph.node import Node, Result
 from daskperiment.graph.tasks import Begin, Fixed, NoTrial, Owner, StepCall, trial_key
 from daskperiment.importing import by_path, by_value, import_path
+from daskperiment.serializers import preview
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,7 +62,7 @@ class Step(Generic[P, R]):
     ) -> None:
         self.owner = owner
         self.fn = fn
-        self.name = name or _step_name(fn)
+        self.name = _check_name(_step_name(fn) if name is None else name)
         self.persist = persist
         self.is_result = is_result
         self.nout = nout
@@ -125,6 +126,7 @@ class Step(Generic[P, R]):
         return names[:count] + [f"{rest}[{i}]" for i in range(max(0, count - len(names)))]
 
 
+_NAME_LENGTH = 250
 _pickling = threading.local()
 
 
@@ -161,6 +163,15 @@ def _step_name(fn: Any) -> str:
     return str(name)
 
 
+def _check_name(name: Any) -> str:
+    if isinstance(name, str) and 0 < len(name) <= _NAME_LENGTH and name.isprintable():
+        return name
+    raise InvalidNameError(
+        f"Step name must be a printable text of 1 to {_NAME_LENGTH} characters, "
+        f"not {preview(name, 80)}"
+    )
+
+
 def _check_function(fn: Any, name: str) -> None:
     advice = None
     if isinstance(fn, Step):
@@ -171,9 +182,13 @@ def _check_function(fn: Any, name: str) -> None:
         advice = "is a dask Delayed already: decorate the plain function"
     elif not callable(fn):
         advice = "is not callable: decorate a function"
-    elif inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn):
+    elif any(map(_is_async, (fn, getattr(fn, "__call__", None)))):  # noqa: B004
         advice = "is async, steps are not: call asyncio.run(...) in a plain function"
     elif inspect.isgeneratorfunction(fn):
         advice = "is a generator, which can be read only once: return a list"
     if advice:
         raise StepDefinitionError(f"{name!r} cannot be a step: it {advice}")
+
+
+def _is_async(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)

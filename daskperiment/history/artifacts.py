@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os.path
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from blake3 import blake3
 
@@ -54,9 +55,14 @@ def _is_portable(part: str) -> bool:
     return part.partition(".")[0].rstrip().upper() not in _DEVICES
 
 
-def _is_path(content: Any) -> bool:
-    # Not isinstance, which asks an object of any other class for its __class__.
-    return issubclass(type(content), Path)
+def _source(content: Any) -> Path | None:
+    """The file or folder that a content names: a path, or text when there is such a file."""
+    # By its type: isinstance asks an object of any other class for its __class__.
+    if issubclass(type(content), Path):
+        return cast("Path", content)
+    # Not Path.is_file, which raises for text that no file can be named by.
+    is_file = issubclass(type(content), str) and os.path.isfile(content)  # noqa: PTH113
+    return Path(content) if is_file else None
 
 
 class Artifact:
@@ -190,28 +196,31 @@ class Artifacts:
             The trial, and the artifact's name.
         content : path, bytes or object
             A path is a file (streamed) or a folder (each file in it becomes
-            ``name/relative/path``); bytes, and text in UTF-8, are kept as they are; any other
-            object is encoded like a persisted value.
+            ``name/relative/path``), and text that names an existing file is that file; bytes,
+            and other text in UTF-8, are kept as they are; any other object is encoded like a
+            persisted value.
         """
-        if _is_path(content) and content.is_dir():
-            inside = sorted(path for path in content.rglob("*") if path.is_file())
+        source = _source(content)
+        if source is not None and source.is_dir():
+            inside = sorted(path for path in source.rglob("*") if path.is_file())
             parts = [
-                self.saving(uid, check_name(f"{name}/{path.relative_to(content).as_posix()}"), path)
+                self.saving(uid, check_name(f"{name}/{path.relative_to(source).as_posix()}"), path)
                 for path in inside
             ]
             return [write for part in parts for write in part]
-        document, writes = self._describe(content)
+        document, writes = self._describe(content if source is None else source)
         entry = {"name": name, "time": time.time(), **document}
         return [*writes, Append(paths.artifacts(self.name, uid), [entry])]
 
     def _describe(self, content: Any) -> tuple[Document, list[Put]]:
-        if _is_path(content):
+        kind = type(content)
+        if issubclass(kind, Path):
+            size = content.stat().st_size  # a file that is missing is no trouble of the backend
             # Kept at once: the digest comes from the same single pass over the file.
-            digest = self.backend.put(content)
-            return {"file": True, "digest": digest, "size": content.stat().st_size}, []
-        if type(content) is bytes:
+            return {"file": True, "digest": self.backend.put(content), "size": size}, []
+        if kind is bytes:
             return self._bytes(content, "file")
-        if type(content) is str:
+        if kind is str:
             return self._bytes(content.encode("utf-8", "surrogatepass"), "text")
         return payloads.keep(content, inline=False)
 

@@ -128,18 +128,21 @@ class Metrics:
         """
         import pandas as pd
 
-        series = {number: self.read(uid).get(name) for number, uid in trials.items()}
-        missing = [number for number, points in series.items() if not points]
-        if len(missing) == len(series):
+        saved = {number: self.read(uid) for number, uid in trials.items()}
+        missing = [number for number, series in saved.items() if name not in series]
+        if len(missing) == len(saved):
+            known = dict.fromkeys(other for series in saved.values() for other in series)
             raise MetricNotFoundError(
                 f"Unable to find saved metric with specified key: {name!r} in trial "
-                f"{', '.join(map(str, series))}"
+                f"{', '.join(map(str, saved))}; saved: {', '.join(known) or 'none'}"
             )
         if missing:
-            raise TrialIDNotFoundError(f"Metric {name!r} was not saved in trial {missing[0]}")
+            raise TrialIDNotFoundError(
+                f"Metric {name!r} was not saved in trial {missing[0]}; leave that trial out"
+            )
         columns = {
-            number: pd.Series({point.epoch: point.value for point in points or ()})
-            for number, points in series.items()
+            number: pd.Series({point.epoch: point.value for point in series[name]})
+            for number, series in saved.items()
         }
         table = pd.concat(columns, axis=1).sort_index()
         return table.rename_axis(index="Epoch", columns="Trial ID")

@@ -26,13 +26,13 @@ Row: TypeAlias = Mapping[str, Any]
 Condition: TypeAlias = Callable[[Row], bool]
 
 _TOKEN = re.compile(
-    r"""\s*(?:
+    r"""(?:
         (?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))
       | (?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
       | `(?P<quoted>(?:[^`]|``)+)`(?!`)
       | (?P<symbol><=|>=|==|!=|<|>|=|\(|\)|\[|\]|,)
       | (?P<word>[^\W\d]\w*)
-    )""",
+    )\s*""",
     re.VERBOSE,
 )
 _ORDER = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
@@ -84,7 +84,8 @@ class _Parser:
         self.depth = 0
 
     def _split(self) -> list[tuple[str, str, int]]:
-        tokens, position, end = [], 0, len(self.text.rstrip())
+        tokens, end = [], len(self.text)
+        position = end - len(self.text.lstrip())
         while position < end:
             match = _TOKEN.match(self.text, position)
             if match is None:

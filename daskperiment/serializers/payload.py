@@ -51,7 +51,9 @@ def encode(value: object) -> Encoded:
         if _is_bare_array(value):
             return Encoded("npy", _write_npy(value))
         return Encoded("pickle", _write_pickle(value))
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the object's own methods run here, whatever they raise
         kind = type(value)
         reason = preview_error(error)
         raise NotEncodable(f"{kind.__module__}.{kind.__qualname__}: {reason}") from error

@@ -155,7 +155,7 @@ OWNER = """
     backend.insert("x", {})
     print(pickle.dumps(backend).hex(), flush=True)
     if sys.stdin.readline() == "fork\\n" and os.fork() == 0:
-        sys.stdin.read()  # this child outlives the owner, with copies of all its sockets
+        os.read(int(sys.argv[2]), 1)  # this child outlives the owner, with copies of its sockets
         os._exit(0)
     print("ready", flush=True)
     sys.stdin.readline()
@@ -165,11 +165,17 @@ OWNER = """
 @pytest.mark.parametrize("end", ["returns", "is killed"])
 @pytest.mark.parametrize("children", ["none", pytest.param("fork", marks=forks)])
 def test_the_owners_end_is_a_typed_error_and_no_hang(children: str, end: str) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(OWNER), children],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as owner:
+    until_the_test_ends, hold = os.pipe()
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(OWNER), children, str(until_the_test_ends)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=[until_the_test_ends],
+        ) as owner,
+        os.fdopen(hold, "wb"),
+        os.fdopen(until_the_test_ends, "rb"),
+    ):
         assert owner.stdin is not None
         assert owner.stdout is not None
         address, key, store_id = address_in(owner.stdout.readline())

@@ -26,7 +26,6 @@ from daskperiment.errors import (
     InvalidNameError,
     LockedTrialError,
     MetricNotFoundError,
-    MissingDependencyError,
     MissingMainGuardError,
     ParameterError,
     ParameterUndeclaredError,
@@ -39,7 +38,6 @@ from daskperiment.errors import (
     StepDefinitionError,
     StepNotFoundError,
     TrialIDNotFoundError,
-    TrialStateError,
     ValueNotKeptError,
 )
 from daskperiment.experiment import Experiment
@@ -72,7 +70,6 @@ __all__ = [
     "InvalidNameError",
     "LockedTrialError",
     "MetricNotFoundError",
-    "MissingDependencyError",
     "MissingMainGuardError",
     "ParameterError",
     "ParameterUndeclaredError",
@@ -84,7 +81,6 @@ __all__ = [
     "StepDefinitionError",
     "StepNotFoundError",
     "TrialIDNotFoundError",
-    "TrialStateError",
     "ValueNotKeptError",
     # warnings
     "DaskperimentWarning",

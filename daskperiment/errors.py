@@ -45,10 +45,6 @@ class TrialIDNotFoundError(DaskperimentError, ValueError, LookupError):
     """There is no such trial, or no trial is running here."""
 
 
-class TrialStateError(DaskperimentError, RuntimeError):
-    """The trial is not in a state that allows what was asked."""
-
-
 class LockedTrialError(DaskperimentError, ValueError):
     """Kept for imports only: nothing needs to raise it, reads work during a trial."""
 
@@ -99,10 +95,6 @@ class BackendUnreachableError(BackendError):
 
 class BackendURIError(DaskperimentError, ValueError):
     """The ``backend`` argument names no backend."""
-
-
-class MissingDependencyError(DaskperimentError, ImportError):
-    """An optional package is needed; the message holds the exact ``pip install``."""
 
 
 class MissingMainGuardError(DaskperimentError, RuntimeError):

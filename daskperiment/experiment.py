@@ -378,13 +378,13 @@ class Experiment:
 
         ``step`` is another name for ``epoch``.  Errors as for :meth:`save_metric`.
         """
-        self._save_metrics("log_metric()", {name: value}, step if epoch is None else epoch)
+        self._save_metrics("log_metric()", {name: value}, _position(epoch, step))
 
     def log_metrics(
         self, values: Mapping[str, float], epoch: int | None = None, *, step: int | None = None
     ) -> None:
         """Save a point of several metrics at one epoch; see :meth:`log_metric`."""
-        self._save_metrics("log_metrics()", values, step if epoch is None else epoch)
+        self._save_metrics("log_metrics()", values, _position(epoch, step))
 
     def _save_metrics(self, what: str, values: Mapping[str, Any], epoch: int | None) -> None:
         points = {metrics.check_name(n): metrics.check_value(v) for n, v in values.items()}
@@ -410,9 +410,7 @@ class Experiment:
             The name could leave a folder.
         """
         running = self._running("save_artifact()")
-        # By type(), not isinstance(): an object may raise where it is asked for its class.
-        kept = Path(content) if type(content) is str and _names_file(content) else content
-        running.trial.save_artifact(artifacts.check_name(name), kept)
+        running.trial.save_artifact(artifacts.check_name(name), content)
 
     def artifact_path(self, name: str) -> Path:
         """A path for the running step to write a file to, kept when the step ends."""
@@ -483,7 +481,7 @@ class Experiment:
     def get_history(
         self,
         verbose: bool = False,
-        columns: Sequence[str] | None = None,
+        columns: str | Sequence[str] | None = None,
         where: str | None = None,
         order_by: str | Sequence[str] | None = None,
         limit: int | None = None,
@@ -593,11 +591,10 @@ def _rebuilt(
     return experiment
 
 
-def _names_file(text: str) -> bool:
-    try:
-        return Path(text).is_file()
-    except (OSError, ValueError):  # too long for a name, not readable, or with a NUL
-        return False
+def _position(epoch: int | None, step: int | None) -> int | None:
+    if epoch is not None and step is not None:
+        raise TypeError("epoch and step are two names of one thing: give one of them")
+    return step if epoch is None else epoch
 
 
 def _check_id(id: object) -> str:

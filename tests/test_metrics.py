@@ -305,3 +305,12 @@ def test_metrics_can_be_read_while_the_trial_runs(ex: Experiment) -> None:
     assert seen == sorted(seen)
     assert seen[-1] >= 100
     assert len(points(ex.latest)["loss"]) == 250
+
+
+def test_epoch_and_step_are_not_given_both(memory_ex: Experiment) -> None:
+    @memory_ex.result
+    def log() -> None:
+        memory_ex.log_metric("loss", 1.0, epoch=1, step=2)
+
+    with pytest.raises(TypeError, match="two names of one thing"):
+        log().compute()

@@ -338,3 +338,11 @@ def test_a_graph_can_be_drawn_without_a_trial(ex: Experiment, tmp_path: Path) ->
     drawing = (tmp_path / "graph.svg").read_text()
     assert [name in drawing for name in ("clean", "double", "trial")] == [True, True, False]
     assert ex.trial_id == 0
+
+
+def test_an_argument_that_holds_itself_says_what_to_do(memory_ex: Experiment) -> None:
+    cyclic: list[Any] = []
+    cyclic.append(cyclic)
+
+    with pytest.raises(StepDefinitionError, match="pass it as the value of a parameter"):
+        memory_ex.result(lambda x: 1, name="one")(cyclic)

@@ -14,7 +14,7 @@ from typing import Any
 
 from daskperiment import platform
 from daskperiment.backends.base import Backend, Update, Write
-from daskperiment.errors import DaskperimentError, DaskperimentWarning
+from daskperiment.errors import BackendError, DaskperimentError, DaskperimentWarning
 from daskperiment.execution import purity
 from daskperiment.execution.step import run_step
 from daskperiment.graph import StepCall
@@ -168,7 +168,11 @@ class TrialContext:
 
     def save_artifact(self, name: str, content: Any) -> None:
         """Keep an artifact; files at once, as the step may change or remove them."""
-        writes = Artifacts(self.backend, self.name).saving(self.uid, name, content)
+        try:
+            writes = Artifacts(self.backend, self.name).saving(self.uid, name, content)
+        except BackendError as error:
+            self._trouble(error)
+            return
         with self._lock:
             self._writes += writes
 

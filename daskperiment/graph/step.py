@@ -77,7 +77,14 @@ class Step(Generic[P, R]):
         if "_data_producer" in kwargs:
             raise StepDefinitionError("Dask takes an argument _data_producer for itself: rename it")
         key = f"{self.name}-{uuid.uuid4()}"
-        unpacked = [unpack_collections(part) for part in (_trial_hole(self.owner), *args, kwargs)]
+        try:
+            parts = (_trial_hole(self.owner), *args, kwargs)
+            unpacked = [unpack_collections(part) for part in parts]
+        except RecursionError:
+            raise StepDefinitionError(
+                f"An argument of {self.name!r} holds itself, or is nested too deeply to look for "
+                f"nodes in it: pass it as the value of a parameter"
+            ) from None
         (*values, keywords), collections = zip(*unpacked, strict=True)
         task = Fixed(key, StepCall(self), *values, **keywords)
         graph = HighLevelGraph.from_collections(

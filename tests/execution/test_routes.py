@@ -64,7 +64,6 @@ ROUTES: dict[str, tuple[Callable[[Graph], Any], Any]] = {
     "s.compute(optimize_graph=False)": (lambda g: g.s.compute(optimize_graph=False), 8),
     "dask.compute(s)": (lambda g: dask.compute(g.s)[0], 8),
     "dask.compute({'x': [s]})": (lambda g: dask.compute({"x": [g.s]})[0]["x"][0], 8),
-    "dask.compute(s, s)": (lambda g: dask.compute(g.s, g.s)[0], 8),
     "dask.compute(s, optimize_graph=False)": (
         lambda g: dask.compute(g.s, optimize_graph=False)[0],
         8,
@@ -92,8 +91,6 @@ ROUTES: dict[str, tuple[Callable[[Graph], Any], Any]] = {
 def test_each_route_records_one_trial(graph: Graph, local: str, route: str) -> None:
     compute, expected = ROUTES[route]
 
-    if route == "dask.compute(s, s)":
-        pytest.skip("documented: two collections are two trials")
     assert compute(graph) == expected
     graph.check()
 
@@ -101,6 +98,11 @@ def test_each_route_records_one_trial(graph: Graph, local: str, route: str) -> N
 def test_two_collections_in_one_compute_are_two_trials(graph: Graph) -> None:
     assert dask.compute(graph.s, graph.s + 1) == (8, 9)
     graph.check(trials=2)
+
+
+def test_the_same_node_twice_in_one_compute_is_one_trial(graph: Graph) -> None:
+    assert dask.compute(graph.s, graph.s) == (8, 8)
+    graph.check(trials=1)
 
 
 def test_a_pickled_result_records_where_its_backend_is(graph: Graph, local: str) -> None:

@@ -71,17 +71,16 @@ class NoTrial:
 
 
 class Values:
-    """Task that gives the parameters' values at the time of computing or of submission."""
+    """Task that gives the parameters' values at the time of computing or of submission.
 
-    def __init__(self, owner: Owner, values: dict[str, Any] | None = None) -> None:
+    Submitted to other processes, the owner is pickled with the values that it has.
+    """
+
+    def __init__(self, owner: Owner) -> None:
         self.owner = owner
-        self.given = values
 
     def __call__(self) -> dict[str, Any]:
-        return self.owner.values() if self.given is None else self.given
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Values, (self.owner, self())
+        return self.owner.values()
 
 
 class Lookup:

@@ -59,6 +59,18 @@ def alternate(functions: dict[str, Callable[[], Any]], times: int) -> dict[str, 
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
+def around(
+    trial: int, ex: Experiment, s: Any, functions: dict[str, Callable[[], Any]]
+) -> dict[str, float]:
+    """Median seconds of each function over the sixty trials that follow this one."""
+    while ex.trial_id < trial:
+        s.compute(scheduler="synchronous")
+        functions["bare"]()
+    for function in functions.values():
+        function()
+    return alternate(functions, 29)
+
+
 def overhead(scheduler: str, place: str) -> None:
     ex = Experiment("bench", backend=place)
     s, plain = recorded(ex), bare()
@@ -67,19 +79,13 @@ def overhead(scheduler: str, place: str) -> None:
         "s.compute()": lambda: s.compute(scheduler=scheduler),
         "dask.compute(s)": lambda: dask.compute(s, scheduler=scheduler),
     }
-    for function in functions.values():
-        function()
-    early = ex.trial_id
-    first = alternate(functions, 30)
-    while ex.trial_id < 2000 - 60:
-        s.compute(scheduler="synchronous")
-    late = ex.trial_id
-    last = alternate(functions, 60)
+    first = around(10, ex, s, functions)
+    last = around(2000, ex, s, functions)
     for name in ("s.compute()", "dask.compute(s)"):
         print(
             f"{scheduler:12} {name:16} over bare dask.compute: "
-            f"{first[name] / first['bare']:.2f} from trial {early} on, "
-            f"{last[name] / last['bare']:.2f} from trial {late} on "
+            f"{first[name] / first['bare']:.2f} at trial 10, "
+            f"{last[name] / last['bare']:.2f} at trial 2,000 "
             f"({last[name] * 1e6:.0f} us and {last['bare'] * 1e6:.0f} us)",
             flush=True,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,12 @@ from daskperiment.backends import Backend, open_backend
 
 collect_ignore = ["typing/api.py"]
 SCHEDULERS = ("synchronous", "threads", "processes", "cluster")
+
+
+def needs_program(name: str) -> None:
+    """Skip the test where a program is missing; fail it in CI, where it must not be."""
+    if shutil.which(name) is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs the program {name}")
 
 
 @pytest.fixture(autouse=True)

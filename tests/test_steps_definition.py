@@ -7,7 +7,6 @@ import functools
 import inspect
 import operator
 import pydoc
-import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import pytest
 
 from daskperiment import Experiment, InvalidNameError, StepDefinitionError, StepNotFoundError
+from tests.conftest import needs_program
 
 
 @pytest.fixture
@@ -328,9 +328,7 @@ def test_a_wrong_call_fails_like_the_function_with_the_step_named(ex: Experiment
 
 
 def test_a_graph_can_be_drawn_without_a_trial(ex: Experiment, tmp_path: Path) -> None:
-    pytest.importorskip("graphviz")
-    if shutil.which("dot") is None:
-        pytest.skip("needs the program dot")
+    needs_program("dot")
     s = ex.result(double)(ex(double, name="clean")(ex.parameter("a")))
 
     s.visualize(filename=str(tmp_path / "graph"), format="svg")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import logging
 import os
+import queue
 import threading
 import time
 import warnings
@@ -315,7 +318,8 @@ class Unattended:
 
     def __init__(self, context: TrialContext) -> None:
         self._context = context
-        weakref.finalize(self, context.abandon)
+        _start_to_end_abandoned(os.getpid())
+        weakref.finalize(self, _abandoned.put, context).atexit = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self._context.__reduce__()
@@ -334,6 +338,26 @@ class Unattended:
 
 
 _contexts: weakref.WeakSet[TrialContext] = weakref.WeakSet()
+# A finalizer may run anywhere, also while this very thread holds the backend's lock: it must
+# not write. This queue may be put to at any point.
+_abandoned: queue.SimpleQueue[TrialContext] = queue.SimpleQueue()
+
+
+@functools.lru_cache(maxsize=1)
+def _start_to_end_abandoned(pid: int) -> None:
+    threading.Thread(target=_end_abandoned, name="daskperiment-abandoned", daemon=True).start()
+    atexit.register(_end_unattended)
+
+
+def _end_abandoned() -> None:
+    while True:
+        _abandoned.get().abandon()
+
+
+def _end_unattended() -> None:
+    for context in list(_contexts):
+        if not context.supervised:
+            context.abandon()
 
 
 def _leave_to_the_parent() -> None:

@@ -140,9 +140,12 @@ class TrialContext:
 
     def environment_here(self) -> str:
         """Digest of this process's environment snapshot, kept when it is another one."""
-        digest, document = environment.snapshot()
+        digest, _ = environment.snapshot()
         if digest != self.ticket.row["environment"]:
-            Snapshots(self.backend).keep(digest, document)
+            try:
+                _keep_environment(self.backend, digest)
+            except BackendError as error:
+                self._trouble(error)
         return digest
 
     def keep(self, value: Any) -> Document:
@@ -255,11 +258,16 @@ class TrialContext:
         if not self.supervised:
             self.flush()
             ended = {**self._times(), "state": self._failed.value}
-            Trials(self.backend, self.name).fail_for_now(self.number, self.uid, ended)
+            try:
+                Trials(self.backend, self.name).fail_for_now(self.number, self.uid, ended)
+            except BackendError as trouble:
+                self._trouble(trouble)
 
     def abandon(self) -> None:
         """End a trial that nobody holds any more, if it has not travelled and not ended."""
         if not (self._ended or self.shared or self._forked):
+            if self._failed is None:
+                self._row["description"] = "CANCELLED(the computation that it was part of ended)"
             self.end(self._failed or TrialState.CANCELLED)
 
     def end(self, state: TrialState, error: BaseException | None = None) -> None:
@@ -307,6 +315,12 @@ class TrialContext:
             logger.info("Finished Experiment (trial id=%s)", self.number)
         elif error is not None:
             logger.error("Experiment failed: %s", describe(error))
+
+
+@functools.lru_cache(maxsize=64)
+def _keep_environment(backend: Backend, digest: str) -> None:
+    """Keep the environment snapshot of this process, once for each store."""
+    Snapshots(backend).keep(digest, environment.snapshot()[1])
 
 
 class Unattended:

@@ -77,6 +77,7 @@ def test_a_trial_ends_when_another_part_of_the_computation_fails(ex: Experiment)
     ready.set()
 
     assert state_in_the_end(ex) == "CANCELLED"
+    assert "ended" in str(ex.latest.description)
 
 
 def test_a_provisional_failure_has_its_times(ex: Experiment) -> None:

@@ -124,6 +124,22 @@ def test_x2_a_copied_folder_is_a_store_of_its_own() -> None:
     assert Experiment("killed").trial_id == 2
 
 
+def test_x2_a_folder_removed_in_a_session_is_begun_anew(tmp_path: Path) -> None:
+    ex = Experiment("again")
+
+    @ex.result
+    def one() -> int:
+        return 1
+
+    one().compute()
+    shutil.rmtree("daskperiment_cache")
+    one().compute()
+
+    assert [trial.number for trial in ex.trials] == [1]
+    assert "def one" in ex.get_code(1)
+    assert ex.latest.environment["packages"]["dask"]
+
+
 # -- X3: the trial lock leaks --
 
 

@@ -68,10 +68,7 @@ class Recorder:
         seeds.install()
         settled = seeds.draw_seed() if seed is None else seeds.check_seed(seed)
         _log_start(settled, seed is not None, values)
-        captured = code.capture({name: step.fn for name, step in steps.items()})
-        surroundings, document = environment.snapshot()
-        self._snapshots.keep(captured.digest, captured.document, captured.texts)
-        self._snapshots.keep(surroundings, document)
+        captured, surroundings = self._keep_snapshots(steps)
         row = self._row(values) | {
             "uid": uuid.uuid4().hex,
             "seed": settled,
@@ -83,6 +80,13 @@ class Recorder:
         logger.info("Saved code context: %s", captured.digest)
         fingerprints = {name: step.digest for name, step in captured.steps.items()}
         return Ticket(self.backend, self.name, row, fingerprints, self._observations)
+
+    def _keep_snapshots(self, steps: Mapping[str, Step[..., Any]]) -> tuple[code.CodeCapture, str]:
+        captured = code.capture({name: step.fn for name, step in steps.items()})
+        surroundings, document = environment.snapshot()
+        self._snapshots.keep(captured.digest, captured.document, captured.texts)
+        self._snapshots.keep(surroundings, document)
+        return captured, surroundings
 
     def _row(self, values: Mapping[str, Any]) -> Document:
         kept = [(name, *payloads.keep(value)) for name, value in values.items()]
@@ -105,6 +109,9 @@ class Recorder:
         CANCELLED after ``KeyboardInterrupt``.
         """
         context = self.prepare(layout.steps, values, seed).begin()
+        if context.number == 1:  # in a new store, perhaps because the user has removed the old one
+            self._snapshots.forget()
+            self._keep_snapshots(layout.steps)
         context.supervised = True
         try:
             value = compute(layout, context, values, options)

@@ -42,6 +42,11 @@ class Snapshots:
         with self._lock:
             self._known.add(digest)
 
+    def forget(self) -> None:
+        """Forget which captures are kept, and ask the backend the next time."""
+        with self._lock:
+            self._known.clear()
+
     def get(self, digest: str) -> Document:
         """The capture of this digest."""
         document = self.backend.get(paths.SNAPSHOTS, digest)

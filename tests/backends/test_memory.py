@@ -9,7 +9,7 @@ import textwrap
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from multiprocessing.connection import Client
+from multiprocessing.connection import Client, Connection
 
 import pytest
 
@@ -114,11 +114,15 @@ def test_an_interrupted_question_does_not_shift_the_answers(
     proxy = proxy_of(owner)
     proxy.get("x", 1)
 
-    def interrupt(_: object) -> None:
-        raise KeyboardInterrupt
+    here, receive = threading.get_ident(), Connection.recv
+
+    def interrupt(connection: Connection) -> object:
+        if threading.get_ident() == here:  # not in the owner's thread
+            raise KeyboardInterrupt
+        return receive(connection)
 
     with monkeypatch.context() as patch:
-        patch.setattr("multiprocessing.connection.Connection.recv", interrupt)
+        patch.setattr(Connection, "recv", interrupt)
         with pytest.raises(KeyboardInterrupt):
             proxy._ask("get", "x", 1)
 

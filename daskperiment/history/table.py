@@ -219,4 +219,8 @@ def _series(values: list[Any], column: str) -> pd.Series[Any]:
         return pd.Series(pd.array(values, dtype=object))
     missing = float("nan")
     plain = [missing if value is None else value for value in values]
-    return pd.Series(plain, dtype=object).infer_objects()
+    kept = pd.Series(plain, dtype=object)
+    try:
+        return kept.infer_objects()
+    except UnicodeEncodeError:  # lone surrogates, which pandas' text on Arrow cannot hold
+        return kept

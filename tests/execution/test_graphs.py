@@ -8,7 +8,9 @@ from typing import Any
 import dask
 import dask.array as da
 import dask.bag as db
+import dask.dataframe as dd
 import numpy as np
+import pandas as pd
 import pytest
 from dask.delayed import Delayed
 
@@ -70,6 +72,28 @@ def test_a_bag_may_stand_between_steps(memory_ex: Experiment) -> None:
     assert total(inside).compute() == 7
     for trial in ex.trials:
         assert list(trial.steps["step"]) == ["numbers", "total"]
+
+
+def test_a_data_frame_may_stand_between_steps(memory_ex: Experiment) -> None:
+    ex = memory_ex
+
+    @ex
+    def load(n: int) -> pd.DataFrame:
+        return pd.DataFrame({"x": range(n)})
+
+    @ex.result
+    def total(value: Any) -> float:
+        return float(value)
+
+    n = ex.parameter("n", default=10)
+    frame = dd.from_delayed([load(n), load(n)], meta={"x": "int64"})
+    s = total((frame.x + 1).sum())
+
+    assert s.compute() == 110
+    assert dask.compute(s, scheduler="synchronous") == (110,)
+    assert s.compute(parameters={"n": 4}) == 20
+    for trial in ex.trials:
+        assert list(trial.steps["upstream"]) == [[], [], ["load[0]", "load[1]"]]
 
 
 @pytest.mark.filterwarnings("ignore::daskperiment.PurityWarning")

@@ -12,11 +12,11 @@ from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph
 from dask.task_spec import TaskRef
 
-from daskperiment.errors import InvalidNameError, ParameterError, ParameterUndeclaredError
+from daskperiment.errors import ParameterError, ParameterUndeclaredError
 from daskperiment.graph import Fixed, Lookup, Node, Owner, Values, undefined, values_key
+from daskperiment.names import check_name
 from daskperiment.serializers import preview
 
-_NAME_LENGTH = 250
 _BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _CONTAINERS = (list, tuple, set, frozenset)
 
@@ -128,7 +128,7 @@ class Parameters:
 
     def declare(self, declaration: Declaration) -> None:
         """Add a declaration, or replace that of the same name, whose value must still fit."""
-        name = check_name(declaration.name)
+        name = check_name(declaration.name, "Parameter")
         if declaration.type is not None and not callable(declaration.type):
             raise ParameterError(
                 f"The type of parameter {name!r} must be a class or a function that converts, "
@@ -183,16 +183,6 @@ def _restored(declared: dict[str, Declaration], values: dict[str, Any]) -> Param
     parameters = Parameters()
     parameters.declared, parameters._set = declared, values
     return parameters
-
-
-def check_name(name: object) -> str:
-    """Return a parameter name, or raise InvalidNameError."""
-    if isinstance(name, str) and 0 < len(name) <= _NAME_LENGTH and name.isprintable():
-        return name
-    raise InvalidNameError(
-        f"Parameter name must be a printable text of 1 to {_NAME_LENGTH} characters, "
-        f"not {preview(name, 80)}"
-    )
 
 
 def summary(values: Mapping[str, Any]) -> str:

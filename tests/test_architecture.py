@@ -18,7 +18,7 @@ ROOT = Path(daskperiment.__file__).parent
 # From the ground up; a room may import from rooms below it and from itself.
 LEVELS: list[set[str]] = [
     {"errors", "typing"},
-    {"platform", "records", "serializers", "fingerprint", "importing", "tracebacks"},
+    {"platform", "records", "serializers", "fingerprint", "importing", "tracebacks", "names"},
     {"backends"},
     {"history", "tracking"},
     {"graph", "parameters", "callbacks", "search"},

@@ -19,7 +19,7 @@ from dask.delayed import Delayed
 from daskperiment.backends.base import Backend
 from daskperiment.errors import MissingMainGuardError
 from daskperiment.execution.context import Ticket, state_after
-from daskperiment.fingerprint.values import Unhashed, digest
+from daskperiment.fingerprint.values import try_digest
 from daskperiment.graph import Layout, RunningTrial, Step
 from daskperiment.history import payloads
 from daskperiment.history.observations import Observations
@@ -65,7 +65,7 @@ class Recorder:
             The calling script is being imported by a worker process that it starts itself.
         """
         check_main_guard()
-        seeds.install()
+        seeds.install()  # before steps are pickled: then functions of `random` go by reference
         settled = seeds.draw_seed() if seed is None else seeds.check_seed(seed)
         _log_start(settled, seed is not None, values)
         captured, surroundings = self._keep_snapshots(steps)
@@ -97,7 +97,7 @@ class Recorder:
             "schema": _SCHEMA,
             "state": TrialState.RUNNING.value,
             "parameters": [[name, document] for name, document, _ in kept],
-            "parameters_digest": _digest(dict(values)),
+            "parameters_digest": try_digest(dict(values))[0],
             "tags": [],
             "note": "",
         }
@@ -109,11 +109,11 @@ class Recorder:
         CANCELLED after ``KeyboardInterrupt``.
         """
         context = self.prepare(layout.steps, values, seed).begin()
-        if context.number == 1:  # in a new store, perhaps because the user has removed the old one
-            self._snapshots.forget()
-            self._keep_snapshots(layout.steps)
         context.supervised = True
         try:
+            if context.number == 1:  # a new store: perhaps the user has removed the one known
+                self._snapshots.forget()
+                self._keep_snapshots(layout.steps)
             value = compute(layout, context, values, options)
         except BaseException as error:
             original = _original(error)
@@ -123,13 +123,6 @@ class Recorder:
             raise original from error
         context.end(TrialState.COMPLETE)
         return value
-
-
-def _digest(value: Any) -> str | None:
-    try:
-        return digest(value)
-    except Unhashed:
-        return None
 
 
 def _log_start(seed: int, given: bool, values: Mapping[str, Any]) -> None:

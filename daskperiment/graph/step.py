@@ -16,12 +16,12 @@ from dask.delayed import Delayed, unpack_collections
 from dask.highlevelgraph import HighLevelGraph
 from dask.utils import ensure_dict
 
-from daskperiment.errors import InvalidNameError, StepDefinitionError
+from daskperiment.errors import StepDefinitionError
 from daskperiment.graph.layout import Layout
 from daskperiment.graph.node import Node, Result
 from daskperiment.graph.tasks import Begin, Fixed, NoTrial, Owner, StepCall, trial_key
 from daskperiment.importing import by_path, by_value, import_path
-from daskperiment.serializers import preview
+from daskperiment.names import check_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -62,7 +62,7 @@ class Step(Generic[P, R]):
     ) -> None:
         self.owner = owner
         self.fn = fn
-        self.name = _check_name(_step_name(fn) if name is None else name)
+        self.name = check_name(_step_name(fn) if name is None else name, "Step")
         self.persist = persist
         self.is_result = is_result
         self.nout = nout
@@ -133,7 +133,6 @@ class Step(Generic[P, R]):
         return names[:count] + [f"{rest}[{i}]" for i in range(max(0, count - len(names)))]
 
 
-_NAME_LENGTH = 250
 _pickling = threading.local()
 
 
@@ -168,15 +167,6 @@ def _step_name(fn: Any) -> str:
             "or write a function with def"
         )
     return str(name)
-
-
-def _check_name(name: Any) -> str:
-    if isinstance(name, str) and 0 < len(name) <= _NAME_LENGTH and name.isprintable():
-        return name
-    raise InvalidNameError(
-        f"Step name must be a printable text of 1 to {_NAME_LENGTH} characters, "
-        f"not {preview(name, 80)}"
-    )
 
 
 def _check_function(fn: Any, name: str) -> None:

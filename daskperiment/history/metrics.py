@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from daskperiment.backends.base import Append, Backend
-from daskperiment.errors import InvalidNameError, MetricNotFoundError, TrialIDNotFoundError
+from daskperiment.errors import MetricNotFoundError, TrialIDNotFoundError
 from daskperiment.history import paths
+from daskperiment.names import check_name as check_text
 from daskperiment.serializers import preview
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_NAME_LENGTH = 250
 _LARGEST = 2**63 - 1
 
 
@@ -35,12 +35,7 @@ def check_name(name: object) -> str:
 
     Any printable text up to 250 characters is a name, such as ``train/loss``.
     """
-    if isinstance(name, str) and 0 < len(name) <= _NAME_LENGTH and name.isprintable():
-        return name
-    raise InvalidNameError(
-        f"Metric name must be a printable text of 1 to {_NAME_LENGTH} characters, "
-        f"such as 'train/loss', not {preview(name, 80)}"
-    )
+    return check_text(name, "Metric", example="train/loss")
 
 
 def check_epoch(epoch: object) -> int:

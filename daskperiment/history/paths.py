@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-EXPERIMENTS = "experiments"
 SNAPSHOTS = "snapshots"
 
 

@@ -21,6 +21,10 @@ class ParameterError(DaskperimentError, ValueError):
     """A parameter was declared twice differently, or a value does not fit its declaration."""
 
 
+class ParameterFileError(ParameterError):
+    """A file of parameters cannot be read, or holds no mapping of them."""
+
+
 class ParameterUndeclaredError(ParameterError):
     """A value was given for a parameter that the experiment does not declare."""
 
@@ -34,11 +38,19 @@ class StepDefinitionError(DaskperimentError, TypeError):
 
 
 class ComputeArgumentError(DaskperimentError, TypeError):
-    """``compute`` was called with an argument that it does not take."""
+    """``compute`` or ``main`` was called with an argument that it does not take."""
+
+
+class SecretError(DaskperimentError, TypeError):
+    """A secret would leave this process, or cannot be revealed in it."""
 
 
 class SeedError(DaskperimentError, ValueError):
     """A seed is not an integer from 0 to 2**32 - 1."""
+
+
+class ExperimentNotFoundError(DaskperimentError, ValueError, LookupError):
+    """A backend has no such experiment, or several where one must be chosen."""
 
 
 class TrialIDNotFoundError(DaskperimentError, ValueError, LookupError):
@@ -47,6 +59,14 @@ class TrialIDNotFoundError(DaskperimentError, ValueError, LookupError):
 
 class LockedTrialError(DaskperimentError, ValueError):
     """Kept for imports only: nothing needs to raise it, reads work during a trial."""
+
+
+class TrialRunningError(DaskperimentError, RuntimeError):
+    """The trial is still running, and what was asked for has to wait for its end."""
+
+
+class FieldNotFoundError(DaskperimentError, ValueError, LookupError):
+    """A trial has no such part that could be forgotten; the message lists its parts."""
 
 
 class StepNotFoundError(DaskperimentError, ValueError, LookupError):
@@ -59,6 +79,14 @@ class MetricNotFoundError(DaskperimentError, ValueError, LookupError):
 
 class ArtifactNotFoundError(DaskperimentError, LookupError):
     """The trial has no artifact of this name."""
+
+
+class CollectorError(DaskperimentError, ValueError):
+    """A function cannot be a collector: its name is taken, or it needs arguments."""
+
+
+class CategoryError(DaskperimentError, ValueError, LookupError):
+    """The environment has no such category; the message lists those that it has."""
 
 
 class QueryError(DaskperimentError, ValueError):
@@ -97,12 +125,28 @@ class BackendURIError(DaskperimentError, ValueError):
     """The ``backend`` argument names no backend."""
 
 
+class OptionError(DaskperimentError, ValueError):
+    """An environment variable or ``pyproject.toml`` sets an option to what it cannot be."""
+
+
+class TrialReferenceError(TrialIDNotFoundError):
+    """A text such as ``latest`` or ``3:7`` names no trial."""
+
+
 class MissingMainGuardError(DaskperimentError, RuntimeError):
     """A script that starts worker processes lacks ``if __name__ == "__main__":``."""
 
 
 class DaskperimentWarning(UserWarning):
     """Root of every warning of daskperiment."""
+
+
+class CodeChangedWarning(DaskperimentWarning):
+    """A step's code differs from that of the latest trial; the text shows the difference."""
+
+
+class EnvironmentChangedWarning(DaskperimentWarning):
+    """The environment differs from that of the latest trial; the text names what differs."""
 
 
 class PurityWarning(DaskperimentWarning):

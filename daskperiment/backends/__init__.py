@@ -6,9 +6,14 @@ import os
 from importlib import import_module
 from pathlib import Path
 
+from daskperiment import options
 from daskperiment.backends.base import (
     Append,
     Backend,
+    Clear,
+    Discard,
+    Finding,
+    Hold,
     Insert,
     Put,
     Remove,
@@ -21,6 +26,10 @@ __all__ = [
     "SCHEMES",
     "Append",
     "Backend",
+    "Clear",
+    "Discard",
+    "Finding",
+    "Hold",
     "Insert",
     "Put",
     "Remove",
@@ -55,6 +64,8 @@ def open_backend(backend: str | Path | Backend | None = None) -> Backend:
     ------
     BackendURIError
         If it names none; the message shows no more of a URI than its scheme.
+    OptionError
+        If ``pyproject.toml`` cannot be read.
 
     Examples
     --------
@@ -67,7 +78,7 @@ def open_backend(backend: str | Path | Backend | None = None) -> Backend:
     if isinstance(backend, Backend):
         return backend
     if backend is None:
-        backend = os.environ.get("DASKPERIMENT_BACKEND") or _configured() or "local"
+        backend = _configured()
     if isinstance(backend, Path):
         return _load("local", os.path.join(".", backend))  # noqa: PTH118  # "local" is a name
     if type(backend) is not str:
@@ -89,26 +100,7 @@ def _load(scheme: str, uri: str) -> Backend:
     return made
 
 
-def _configured() -> str | Path | None:
-    here = Path.cwd()
-    for directory in (here, *here.parents):
-        named = _named_in(directory / "pyproject.toml")
-        if named is not None:
-            outside = directory != here and named != "local" and "://" not in named
-            return directory / named if outside else named
-    return None
-
-
-def _named_in(file: Path) -> str | None:
-    if not file.is_file():
-        return None
-    import tomllib
-
-    try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BackendURIError(f"{file} cannot be read: {error}") from error
-    named = table.get("tool", {}).get("daskperiment", {}).get("backend")
-    if named is not None and not isinstance(named, str):
-        raise BackendURIError(f"backend in [tool.daskperiment] of {file} must be a string")
-    return named
+def _configured() -> str | Path:
+    named, _, folder = options.setting("backend")
+    outside = folder not in (None, Path.cwd()) and named != "local" and "://" not in named
+    return folder / named if folder and outside else str(named)

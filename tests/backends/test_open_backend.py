@@ -11,7 +11,7 @@ import pytest
 from daskperiment.backends import open_backend
 from daskperiment.backends.local import LocalBackend
 from daskperiment.backends.memory import MemoryBackend
-from daskperiment.errors import BackendURIError
+from daskperiment.errors import BackendURIError, OptionError
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +84,7 @@ def test_a_path_in_the_project_begins_at_its_file(working_directory: Path) -> No
 def test_a_wrong_entry_in_the_project_names_the_file(working_directory: Path, text: str) -> None:
     configure(working_directory, text)
 
-    with pytest.raises(BackendURIError, match=r"pyproject\.toml"):
+    with pytest.raises(OptionError, match=r"pyproject\.toml"):
         open_backend()
 
 

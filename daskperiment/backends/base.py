@@ -1,4 +1,4 @@
-"""The backend contract: documents, logs and payloads behind seven operations.
+"""The backend contract: documents, logs and payloads behind eight operations.
 
 A *document* is a small JSON object under a key, a *log* is an append-only list of
 JSON entries, a *payload* is a run of bytes named by its digest.  Documents and logs
@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Self, TypeAlias
+from typing import Any, BinaryIO, Literal, NamedTuple, Self, TypeAlias
 
 from daskperiment.backends.documents import (
     check_document,
@@ -63,7 +63,7 @@ class Update:
     """Replace top-level fields of a document, keep its others; the result is True.
 
     An absent document is a conflict, and so is one whose text fields are not equal to
-    ``expect`` (compare-and-set).
+    ``expect`` (compare-and-set).  Without changes it only checks, and writes nothing.
     """
 
     path: str
@@ -138,7 +138,62 @@ class Put:
             raise BackendError(f"the payload {self.data} cannot be read: {error}") from error
 
 
-Write: TypeAlias = Insert | Update | Remove | Append | Put
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Demand that a payload is there, so that the group may refer to it; the result is True.
+
+    An absent payload is a conflict.
+    """
+
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Delete a payload's bytes; the result is whether there were any.
+
+    Putting the same bytes later keeps them again.  A group that holds or puts them while
+    another discards them comes before it or after it: there are no half-deleted bytes.
+
+    What refers to them must be gone before the group begins: where payloads are files,
+    they stay deleted when the store fails to commit the rest of the group.
+    """
+
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Delete all entries of one log; the result is the length that it had.
+
+    It begins at 0 again, also for a later :class:`Append` of the same group: together
+    they replace a log's entries.
+    """
+
+    path: str
+
+    def __post_init__(self) -> None:
+        """Refuse a bad path."""
+        check_path(self.path)
+
+
+Write: TypeAlias = Insert | Update | Remove | Append | Put | Hold | Discard | Clear
+
+
+class Finding(NamedTuple):
+    """Something that an examination of a store has found.
+
+    Parameters
+    ----------
+    level : str
+        ``ok``, ``note`` (good to know) or ``problem`` (something is lost, or will be).
+    what, advice : str
+        What was found, and what to do about it.
+    """
+
+    level: Literal["ok", "note", "problem"]
+    what: str
+    advice: str = ""
 
 
 class Backend(ABC):
@@ -150,7 +205,7 @@ class Backend(ABC):
     anything is written.  A path that holds nothing is empty, not an error.  Trouble of
     the store itself is a :class:`~daskperiment.errors.BackendError`.
 
-    Seven operations and :attr:`store_id` make a backend; the other methods are built
+    Eight operations and :attr:`store_id` make a backend; the other methods are built
     on them, and a store overrides one only to be faster.
 
     Notes
@@ -252,6 +307,22 @@ class Backend(ABC):
 
         Payloads stay; numbers at the path begin at 1 again.
         """
+
+    @abstractmethod
+    def compact(self) -> None:
+        """Give the space of deleted content back, and leave no trace of it in the store.
+
+        Takes time in proportion to the store; others may use it meanwhile.
+
+        Raises
+        ------
+        BackendError
+            If others use the store so much that it cannot be done now.
+        """
+
+    def diagnose(self) -> Iterator[Finding]:
+        """Iterate over what there is to say of the store itself, without changing it."""
+        return iter(())
 
     def insert(self, path: str, document: Document, key: Key | None = None) -> Key:
         """Apply one :class:`Insert` and return the key."""

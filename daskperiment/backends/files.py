@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,6 +17,9 @@ from daskperiment.platform import sync_directory
 
 CHUNK = 1024 * 1024
 """Bytes that are read and written at a time."""
+
+_STALE = 3600.0
+"""Seconds without a write after which a draft is a crashed process's."""
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 
@@ -39,7 +44,12 @@ class PayloadFiles:
     def __iter__(self) -> Iterator[tuple[str, int]]:
         """Iterate over digests and sizes in bytes."""
         for file in self._directory.glob("??/*"):
-            yield file.name, file.stat().st_size
+            with suppress(FileNotFoundError):  # it was removed just now
+                yield file.name, file.stat().st_size
+
+    def __contains__(self, digest: object) -> bool:
+        """Whether there is a file of this digest."""
+        return is_digest(digest) and self.path(str(digest)).is_file()
 
     def path(self, digest: str) -> Path:
         """Return where a payload's file is, or would be."""
@@ -64,6 +74,22 @@ class PayloadFiles:
         finally:
             draft.unlink(missing_ok=True)
         return digest
+
+    def remove(self, digest: str) -> None:
+        """Delete a file, if it is there."""
+        self.path(digest).unlink(missing_ok=True)
+
+    def leftovers(self) -> Iterator[Path]:
+        """Iterate over the drafts that crashed processes left."""
+        for draft in self._directory.glob(".*.draft"):
+            with suppress(FileNotFoundError):  # it has got its own name just now
+                if time.time() - draft.stat().st_mtime > _STALE:
+                    yield draft
+
+    def tidy(self) -> None:
+        """Delete the drafts that crashed processes left."""
+        for draft in self.leftovers():
+            draft.unlink(missing_ok=True)
 
     def _holds(self, digest: str, size: int) -> bool:
         file = self.path(digest)

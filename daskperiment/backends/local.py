@@ -7,7 +7,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,8 +16,8 @@ from weakref import finalize
 
 from blake3 import blake3
 
-from daskperiment.backends import tables
-from daskperiment.backends.base import Backend, Order, Put, Write
+from daskperiment.backends import diagnosis, tables
+from daskperiment.backends.base import Backend, Discard, Finding, Hold, Order, Put, Write
 from daskperiment.backends.documents import (
     check_find,
     check_key,
@@ -28,8 +28,8 @@ from daskperiment.backends.documents import (
 )
 from daskperiment.backends.files import PayloadFiles, is_digest
 from daskperiment.backends.session import Session
-from daskperiment.backends.sqlite import Durability, Store, store_id_of
-from daskperiment.errors import BackendURIError, PayloadNotFoundError
+from daskperiment.backends.sqlite import Durability, Store, compact, store_id_of
+from daskperiment.errors import BackendURIError, ConflictError, PayloadNotFoundError
 from daskperiment.typing import JSON, Document, Key, Where
 
 DEFAULT_DIRECTORY = "daskperiment_cache"
@@ -124,9 +124,11 @@ class LocalBackend(Backend):
         session = self._session()
         with session as existing:
             connection = existing or session.create()
-            kept = [self._keep(write) if isinstance(write, Put) else write for write in writes]
-            with self._transaction(connection):
-                return [tables.write(connection, write) for write in kept]
+            while True:
+                kept = [self._keep(write) if isinstance(write, Put) else write for write in writes]
+                with self._transaction(connection):
+                    if self._are_there(kept):
+                        return self._write_all(connection, kept)
 
     def get(self, path: str, key: Key) -> Document | None:
         """Return the document, or None."""
@@ -168,8 +170,8 @@ class LocalBackend(Backend):
                 content = tables.payload(connection, digest) if connection else None
                 if content is not None:
                     return io.BytesIO(content)
-                if (file := self._files.path(digest)).exists():
-                    return file.open("rb")
+                with suppress(FileNotFoundError):
+                    return self._files.path(digest).open("rb")
         raise PayloadNotFoundError(f"{self!r} holds no payload {digest!r}")
 
     def blobs(self) -> Iterator[tuple[str, int]]:
@@ -185,6 +187,18 @@ class LocalBackend(Backend):
             if connection is not None:
                 with self._transaction(connection):
                     tables.drop(connection, path)
+
+    def compact(self) -> None:
+        """Write the database anew without what was deleted, and remove crashed drafts."""
+        with self._session() as connection:
+            if connection is not None:
+                with self._writing:
+                    compact(connection, repr(self))
+            self._files.tidy()
+
+    def diagnose(self) -> Iterator[Finding]:
+        """Check the database, the disk under it and the drafts of payloads."""
+        return diagnosis.examine(self._store.file.parent, self._session(), self._files)
 
     def locate(self, path: str) -> str:
         """Return the call with the path behind the directory."""
@@ -229,6 +243,41 @@ class LocalBackend(Backend):
             source.seek(0)
             content = source.read()
         return blake3(content).hexdigest(), content
+
+    def _are_there(self, writes: Sequence[Write | tables.Payload]) -> bool:
+        # A payload's file is written before the transaction, and another process may discard
+        # the same bytes in between. It deletes the file while it holds the lock that is held
+        # here now: either the file is missing now and is written again, or it stays, because
+        # that process will find what this group has put in place of the permission to discard.
+        files = (write[0] for write in writes if isinstance(write, tuple) and write[1] is None)
+        return all(digest in self._files for digest in files)
+
+    def _write_all(
+        self, connection: sqlite3.Connection, writes: Sequence[Write | tables.Payload]
+    ) -> list[Any]:
+        unwanted: set[str] = set()
+        results = [self._write(connection, write, unwanted) for write in writes]
+        for digest in unwanted:  # last of all: a group that is refused deletes nothing
+            self._files.remove(digest)
+        return results
+
+    def _write(
+        self, connection: sqlite3.Connection, write: Write | tables.Payload, unwanted: set[str]
+    ) -> Any:
+        match write:
+            case (str(digest), None):
+                unwanted.discard(digest)
+            case Hold(digest):
+                if not self._holds(digest, unwanted) | tables.write(connection, write):
+                    raise ConflictError(f"there is no payload {digest!r}")
+                return True
+            case Discard(digest) if self._holds(digest, unwanted):
+                unwanted.add(digest)
+                return True
+        return tables.write(connection, write)
+
+    def _holds(self, digest: str, unwanted: set[str]) -> bool:
+        return digest in self._files and digest not in unwanted
 
     def _matching(
         self,

@@ -13,7 +13,19 @@ from uuid import uuid4
 from blake3 import blake3
 
 from daskperiment.backends import shared
-from daskperiment.backends.base import Append, Backend, Insert, Order, Put, Remove, Update, Write
+from daskperiment.backends.base import (
+    Append,
+    Backend,
+    Clear,
+    Discard,
+    Hold,
+    Insert,
+    Order,
+    Put,
+    Remove,
+    Update,
+    Write,
+)
 from daskperiment.backends.documents import (
     check_find,
     check_key,
@@ -156,6 +168,9 @@ class MemoryBackend(Backend):
                 for each in [p for p in mapping if p == path or p.startswith(f"{path}/")]:
                     del mapping[each]
 
+    def compact(self) -> None:
+        """Do nothing: memory of what was deleted is free at once."""
+
     def _held(self) -> threading.Lock:
         if os.getpid() != self._owner:
             raise BackendUnreachableError(
@@ -176,6 +191,12 @@ class MemoryBackend(Backend):
                 return self._append(path, entries, undo)
             case Put():
                 return self._put(write.content())
+            case Hold(digest):
+                return self._hold(digest)
+            case Discard(digest):
+                return self._discard(digest, undo)
+            case Clear(path):
+                return self._clear(path, undo)
         raise DocumentError(f"{type(write).__qualname__} is no write")
 
     def _insert(self, write: Insert, undo: Undo) -> Key:
@@ -193,10 +214,13 @@ class MemoryBackend(Backend):
         documents = self._documents.get(write.path, {})
         if write.key not in documents:
             raise ConflictError(f"there is no {write.key!r} at {write.path!r}")
+        if not write.changes and not write.expect:
+            return True
         document = decode(documents[write.key])
         if not matches(document, check_texts(write.expect)):
             raise ConflictError(f"{write.key!r} at {write.path!r} is not as expected")
-        _replace(documents, write.key, encode({**document, **write.changes}), undo)
+        if write.changes:
+            _replace(documents, write.key, encode({**document, **write.changes}), undo)
         return True
 
     def _remove(self, path: str, key: Key, undo: Undo) -> bool:
@@ -216,6 +240,24 @@ class MemoryBackend(Backend):
         digest = blake3(content).hexdigest()
         self._payloads[digest] = content
         return digest
+
+    def _hold(self, digest: str) -> bool:
+        if digest not in self._payloads:
+            raise ConflictError(f"there is no payload {digest!r}")
+        return True
+
+    def _discard(self, digest: str, undo: Undo) -> bool:
+        if digest not in self._payloads:
+            return False
+        undo.append(partial(self._payloads.__setitem__, digest, self._payloads.pop(digest)))
+        return True
+
+    def _clear(self, path: str, undo: Undo) -> int:
+        log = self._logs.get(path, [])
+        undo.append(partial(log.extend, list(log)))
+        length = len(log)
+        log.clear()
+        return length
 
 
 def _replace(mapping: MutableMapping[Any, Any], key: Key, value: object, undo: Undo) -> None:

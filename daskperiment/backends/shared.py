@@ -43,7 +43,9 @@ Address = str | tuple[str, int]
 PAGE = 500
 """Documents that one message of :meth:`MemoryProxy.find` brings."""
 
-_OPERATIONS = frozenset({"apply", "get", "get_many", "find", "read", "fetch", "blobs", "drop"})
+_OPERATIONS = frozenset(
+    {"apply", "get", "get_many", "find", "read", "fetch", "blobs", "drop", "compact"}
+)
 _served: WeakValueDictionary[str, Backend] = WeakValueDictionary()
 _servers: list[_Server] = []
 _starting = threading.Lock()
@@ -134,6 +136,10 @@ class MemoryProxy(Backend):
     def drop(self, path: str) -> None:
         """Let the owner remove what is at and under the path."""
         self._ask("drop", path)
+
+    def compact(self) -> None:
+        """Let the owner leave no trace of what was deleted."""
+        self._ask("compact")
 
     def locate(self, path: str) -> str:
         """Return what the owner's method returns."""

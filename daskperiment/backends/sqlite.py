@@ -146,6 +146,26 @@ def store_id_of(connection: sqlite3.Connection) -> str:
     return str(store_id)
 
 
+def compact(connection: sqlite3.Connection, name: str) -> None:
+    """Write the database anew without what was deleted from it, and empty its log.
+
+    The pages of the log still hold what was deleted, until it is cut to nothing; that waits
+    for whoever reads from it.
+
+    Raises
+    ------
+    BackendError
+        If somebody reads for too long.
+    """
+    connection.execute("VACUUM").fetchall()
+    busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise BackendError(
+            f"{name}: another process has been reading for too long, so that traces of what was "
+            "deleted are still in the store: end it and try again"
+        )
+
+
 def _set(connection: sqlite3.Connection, pragma: str, value: str | int) -> None:
     # Without fetching the result, an error in the middle of a PRAGMA stays unseen.
     connection.execute(f"PRAGMA {pragma} = {value}").fetchall()

@@ -11,7 +11,17 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from daskperiment.backends.base import Append, Insert, Order, Remove, Update, Write
+from daskperiment.backends.base import (
+    Append,
+    Clear,
+    Discard,
+    Hold,
+    Insert,
+    Order,
+    Remove,
+    Update,
+    Write,
+)
 from daskperiment.backends.documents import check_texts, decode, encode, matches
 from daskperiment.errors import ConflictError, DocumentError
 from daskperiment.typing import JSON, Document, Key
@@ -44,6 +54,12 @@ def write(connection: sqlite3.Connection, write: Write | Payload) -> Any:
             return _remove(connection, write)
         case Append():
             return _append(connection, write)
+        case Clear():
+            return _clear(connection, write)
+        case Hold(digest):
+            return has_payload(connection, digest)
+        case Discard(digest):
+            return _discard(connection, digest)
         case (digest, None):
             return digest
         case (digest, data):
@@ -111,6 +127,12 @@ def payload(connection: sqlite3.Connection, digest: str) -> bytes | None:
     return row[0] if row else None
 
 
+def has_payload(connection: sqlite3.Connection, digest: str) -> bool:
+    """Whether a payload is kept as a row."""
+    found = connection.execute("SELECT 1 FROM payloads WHERE digest = ?", (digest,))
+    return found.fetchone() is not None
+
+
 def payloads(connection: sqlite3.Connection) -> list[tuple[str, int]]:
     """Return digest and size in bytes of each payload that is kept as a row."""
     return connection.execute("SELECT digest, length(data) FROM payloads").fetchall()
@@ -144,15 +166,28 @@ def _next_number(connection: sqlite3.Connection, path: bytes | int) -> int:
 
 
 def _update(connection: sqlite3.Connection, write: Update) -> bool:
+    if not write.changes and not write.expect:
+        return _check(connection, write)
     document = get(connection, write.path, write.key)
     if document is None:
         raise ConflictError(f"there is no {write.key!r} at {write.path!r}")
     if not matches(document, check_texts(write.expect)):
         raise ConflictError(f"{write.key!r} at {write.path!r} is not as expected")
-    connection.execute(
-        "UPDATE documents SET document = ? WHERE path = ? AND key = ?",
-        (_dump({**document, **write.changes}), _raw(write.path), _raw(write.key)),
+    if write.changes:
+        connection.execute(
+            "UPDATE documents SET document = ? WHERE path = ? AND key = ?",
+            (_dump({**document, **write.changes}), _raw(write.path), _raw(write.key)),
+        )
+    return True
+
+
+def _check(connection: sqlite3.Connection, write: Update) -> bool:
+    found = connection.execute(
+        "SELECT 1 FROM documents WHERE path = ? AND key = ? AND document IS NOT NULL",
+        (_raw(write.path), _raw(write.key)),
     )
+    if found.fetchone() is None:
+        raise ConflictError(f"there is no {write.key!r} at {write.path!r}")
     return True
 
 
@@ -176,6 +211,17 @@ def _append(connection: sqlite3.Connection, write: Append) -> int:
             "INSERT INTO logs VALUES (?, ?, ?)", (path, length, _dump(write.entries))
         )
     return length
+
+
+def _clear(connection: sqlite3.Connection, write: Clear) -> int:
+    path = _raw(write.path)
+    length = _length(connection, path)
+    connection.execute("DELETE FROM logs WHERE path = ?", (path,))
+    return length
+
+
+def _discard(connection: sqlite3.Connection, digest: str) -> bool:
+    return connection.execute("DELETE FROM payloads WHERE digest = ?", (digest,)).rowcount == 1
 
 
 def _length(connection: sqlite3.Connection, path: bytes | int) -> int:

@@ -7,6 +7,7 @@ import pickle
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import chain
 from multiprocessing import get_context
 from pathlib import Path
@@ -15,7 +16,17 @@ from typing import Any
 import pytest
 from blake3 import blake3
 
-from daskperiment.backends.base import Append, Backend, Insert, Put, Remove, Update
+from daskperiment.backends.base import (
+    Append,
+    Backend,
+    Clear,
+    Discard,
+    Hold,
+    Insert,
+    Put,
+    Remove,
+    Update,
+)
 from daskperiment.errors import (
     BackendError,
     ConflictError,
@@ -468,6 +479,145 @@ class BackendContract:
     def test_an_absent_file_is_a_typed_error(self, backend: Backend, tmp_path: Path) -> None:
         with pytest.raises(BackendError):
             backend.put(tmp_path / "absent")
+
+    # deleting
+
+    @pytest.mark.parametrize("size", [0, 1, 65_537])
+    def test_a_discarded_payload_is_absent_until_it_is_put_again(
+        self, backend: Backend, size: int
+    ) -> None:
+        data = b"x" * size
+        digest, other = backend.put(data), backend.put(b"another")
+
+        assert backend.apply(Discard(digest), Discard(digest)) == [True, False]
+        assert list(backend.blobs()) == [(other, 7)]
+        for look in (backend.fetch, backend.open):
+            with pytest.raises(PayloadNotFoundError):
+                look(digest)
+
+        assert backend.put(data) == digest
+        assert backend.fetch(digest) == data
+
+    @pytest.mark.parametrize("size", [1, 65_537])
+    def test_in_a_group_the_last_word_on_a_payload_counts(
+        self, backend: Backend, size: int
+    ) -> None:
+        data = b"x" * size
+        digest = blake3(data).hexdigest()
+
+        assert backend.apply(Put(data), Discard(digest)) == [digest, True]
+        assert list(backend.blobs()) == []
+        assert backend.apply(Put(data), Discard(digest), Put(data)) == [digest, True, digest]
+        assert backend.fetch(digest) == data
+
+    @pytest.mark.parametrize("size", [1, 65_537])
+    def test_a_refused_group_discards_and_clears_nothing(self, backend: Backend, size: int) -> None:
+        digest = backend.put(b"x" * size)
+        backend.append("x", [1, 2])
+
+        with pytest.raises(ConflictError):
+            backend.apply(Discard(digest), Append("x", [3]), Clear("x"), Update("x", "absent", {}))
+
+        assert backend.fetch(digest) == b"x" * size
+        assert backend.read("x") == [1, 2]
+
+    @pytest.mark.parametrize("size", [1, 65_537])
+    def test_a_payload_that_is_not_there_cannot_be_held(self, backend: Backend, size: int) -> None:
+        digest = backend.put(b"x" * size)
+        assert backend.apply(Hold(digest), Append("x", [digest])) == [True, 1]
+
+        with pytest.raises(ConflictError):
+            backend.apply(Append("x", ["refused"]), Discard(digest), Hold(digest))
+        backend.apply(Discard(digest))
+        with pytest.raises(ConflictError):
+            backend.apply(Append("x", ["refused"]), Hold(digest))
+
+        assert backend.read("x") == [digest]
+
+    @pytest.mark.parametrize("digest", ["", "../store.sqlite", "../../x", "0" * 63 + "G"])
+    def test_what_is_no_digest_discards_nothing(self, backend: Backend, digest: str) -> None:
+        kept = backend.put(b"x" * 65_537)
+
+        assert backend.apply(Discard(digest)) == [False]
+        assert backend.apply(Hold(kept)) == [True]
+        assert list(backend.blobs()) == [(kept, 65_537)]
+
+    def test_a_cleared_log_begins_anew(self, backend: Backend) -> None:
+        backend.apply(Append("x", [1, 2]), Append("x/y", ["beside"]), Insert("x", {}))
+
+        assert backend.apply(Clear("x"), Clear("x"), Append("x", [3])) == [2, 0, 1]
+        assert backend.read("x") == [3]
+        assert backend.read("x/y") == ["beside"]
+        assert backend.get("x", 1) == {}
+        assert backend.apply(Clear("absent")) == [0]
+
+    def test_an_update_without_changes_only_checks(self, backend: Backend) -> None:
+        backend.insert("x", {"state": "RUNNING"})
+
+        assert backend.apply(Update("x", 1, {})) == [True]
+        assert backend.update("x", 1, {}, expect={"state": "RUNNING"})
+        assert not backend.update("x", 1, {}, expect={"state": "COMPLETE"})
+        backend.apply(Remove("x", 1))
+        assert not backend.update("x", 1, {})
+
+    def test_compacting_loses_nothing(self, backend: Backend) -> None:
+        large = backend.put(b"x" * 65_537)
+        backend.apply(Insert("x", {"n": 1}), Insert("x", {}), Remove("x", 2), Append("x", [1, 2]))
+        small = backend.put(b"small")
+
+        backend.compact()
+
+        assert list(backend.find("x")) == [(1, {"n": 1})]
+        assert backend.read("x") == [1, 2]
+        assert sorted(backend.blobs()) == sorted([(large, 65_537), (small, 5)])
+        assert backend.insert("x", {}) == 3
+
+    def test_compacting_an_empty_store_does_nothing(self, backend: Backend) -> None:
+        backend.compact()
+
+        assert list(backend.blobs()) == []
+
+    def test_what_was_put_while_others_discard_it_is_there_whole(self, backend: Backend) -> None:
+        data = b"x" * 65_537
+        digest = blake3(data).hexdigest()
+        backend.insert("permits", {}, digest)
+        done = threading.Event()
+
+        def discard() -> None:
+            # A permission that is asked for in the same group, as collecting does.
+            while not done.is_set():
+                with suppress(ConflictError):
+                    backend.apply(Update("permits", digest, {}), Discard(digest))
+
+        def put() -> None:
+            try:
+                for _ in range(30):
+                    backend.apply(Put(data), Remove("permits", digest))
+                    assert backend.fetch(digest) == data
+                    backend.insert("permits", {}, digest)
+            finally:
+                done.set()
+
+        in_threads(lambda n: discard() if n else put(), 3)
+
+    def test_threads_use_what_another_compacts(self, backend: Backend) -> None:
+        def work(n: int) -> None:
+            for _ in range(10):
+                if n:
+                    backend.append("x", [1])
+                else:
+                    backend.compact()
+
+        in_threads(work, 3)
+        assert len(backend.read("x")) == 20
+
+    def test_a_diagnosis_says_what_to_do_about_each_finding(self, backend: Backend) -> None:
+        backend.insert("x", {})
+
+        for level, what, advice in backend.diagnose():
+            assert level in ("ok", "note", "problem")
+            assert what
+            assert advice or level == "ok"
 
     # groups
 

@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from blake3 import blake3
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from daskperiment.backends.base import Append, Backend, Insert, Order, Put, Remove, Update, Write
+from daskperiment.backends.base import (
+    Append,
+    Backend,
+    Clear,
+    Discard,
+    Hold,
+    Insert,
+    Order,
+    Put,
+    Remove,
+    Update,
+    Write,
+)
 from daskperiment.backends.memory import MemoryBackend
 from daskperiment.errors import ConflictError
 from daskperiment.typing import Document, Key
@@ -31,11 +44,16 @@ values = st.recursive(
 documents = st.fixed_dictionaries({}, optional={"state": states | values, "n": values, "m": values})
 expectations = st.none() | st.fixed_dictionaries({}, optional={"state": states, "n": any_text})
 searches = st.none() | st.fixed_dictionaries({}, optional={"state": states | st.lists(states)})
+sizes = st.sampled_from([0, 1, 100_000])
+digests = sizes.map(lambda size: blake3(b"x" * size).hexdigest()) | st.just("../store")
 writes: st.SearchStrategy[Write] = st.one_of(
     st.builds(Insert, paths, documents, st.none() | keys),
     st.builds(Update, paths, keys, documents, expectations),
     st.builds(Remove, paths, keys),
     st.builds(Append, paths, st.lists(values, max_size=3)),
+    st.builds(Clear, paths),
+    st.builds(Hold, digests),
+    st.builds(Discard, digests),
 )
 
 
@@ -89,9 +107,13 @@ def backend_machine(make: Callable[[], Backend]) -> type[RuleBasedStateMachine]:
         def insert(self, path: str, document: Document) -> None:
             self.compare(lambda backend: backend.insert(path, document))
 
-        @rule(data=st.binary(max_size=3))
-        def put(self, data: bytes) -> None:
-            self.compare(lambda backend: backend.apply(Put(data)))
+        @rule(size=sizes)
+        def put(self, size: int) -> None:
+            self.compare(lambda backend: backend.apply(Put(b"x" * size)))
+
+        @rule()
+        def compact(self) -> None:
+            self.compare(lambda backend: backend.compact())
 
         @rule(path=paths)
         def drop(self, path: str) -> None:

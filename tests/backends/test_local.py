@@ -189,6 +189,51 @@ def test_an_unknown_durability_is_a_typed_error(tmp_path: Path) -> None:
         LocalBackend(tmp_path, "none")  # type: ignore[arg-type]
 
 
+# deleting
+
+
+def test_compacting_leaves_no_trace_and_gives_space_back(tmp_path: Path) -> None:
+    def content() -> bytes:
+        names = ("store.sqlite", "store.sqlite-wal")
+        return b"".join((tmp_path / name).read_bytes() for name in names)
+
+    with LocalBackend(tmp_path) as backend:
+        for n in range(1000):
+            backend.insert("x", {"n": n, "canary": f"canary {n} " * 20})
+        backend.insert("x", {"kept": "kept"})
+        other = sqlite3.connect(tmp_path / "store.sqlite")  # as SQLite is by default
+        other.execute("PRAGMA secure_delete = OFF")
+        with other:
+            other.execute("UPDATE documents SET document = NULL WHERE key <= 1000")
+        other.close()
+        before = len(content())
+        assert b"canary 7 canary" in content()
+
+        backend.compact()
+
+        assert b"canary" not in content()
+        assert len(content()) < before / 2
+        assert backend.get("x", 1001) == {"kept": "kept"}
+
+
+def test_compacting_says_when_a_reader_keeps_traces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("daskperiment.backends.sqlite.TIMEOUT", 0.1)
+    with LocalBackend(tmp_path) as backend:
+        backend.insert("x", {})
+        reader = sqlite3.connect(tmp_path / "store.sqlite", isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM documents").fetchall()
+        backend.insert("x", {})
+
+        with pytest.raises(BackendError, match="reading for too long.*end it and try again"):
+            backend.compact()
+
+        reader.close()
+        backend.compact()
+
+
 # payloads
 
 

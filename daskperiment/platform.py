@@ -8,6 +8,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+_XDG = ("XDG_CONFIG_HOME", ".config")
+
+
+def config_directory() -> Path:
+    """Where programs keep the files of this user; it need not exist.
+
+    Examples
+    --------
+    >>> config_directory().is_absolute()
+    True
+    """
+    variable, folder = ("APPDATA", "AppData/Roaming") if os.name == "nt" else _XDG
+    return Path(os.environ.get(variable) or Path.home() / folder).absolute()
+
 
 def sync_directory(directory: Path) -> None:
     """Make names that were added to a directory survive a power failure.
@@ -85,6 +99,30 @@ def cpu_model() -> str:
         return platform.processor()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor())
+
+
+def gpu_models(root: Path = Path("/")) -> list[str]:
+    """Return the names of NVIDIA's and AMD's graphics processors that Linux shows, sorted.
+
+    Read from the files of their drivers; empty where there are none.
+
+    Parameters
+    ----------
+    root : Path
+        Where the file systems of the kernel are.
+    """
+    nvidia = root.glob("proc/driver/nvidia/gpus/*/information")
+    amd = root.glob("sys/class/kfd/kfd/topology/nodes/*/name")
+    models = [line[6:] for path in nvidia for line in _lines(path) if line.startswith("Model:")]
+    models += [" ".join(_lines(path)) for path in amd]
+    return sorted(filter(None, map(str.strip, models)))
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
 
 
 def boot_id() -> str | None:

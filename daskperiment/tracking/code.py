@@ -57,11 +57,19 @@ class CodeCapture:
         without the folder.
     borders : dict of str to str
         The distributions that the code calls, and ``"python"``, with their versions.
+    with_text : bool
+        Whether its texts are to be kept.
     """
 
     steps: dict[str, StepCode]
     sources: dict[str, str]
     borders: dict[str, str]
+    with_text: bool = True
+
+    @cached_property
+    def bare(self) -> CodeCapture:
+        """The same fingerprints without any text to be kept."""
+        return CodeCapture(self.steps, {}, self.borders, with_text=False)
 
     @cached_property
     def document(self) -> Document:
@@ -73,11 +81,18 @@ class CodeCapture:
         for step in steps:
             step.update({key: list(step[key]) for key in ("unhashed", "bytecode", "files")})
         sources = {name: _text_digest(text) for name, text in self.sources.items()}
-        return {"steps": steps, "sources": sources, "borders": dict(self.borders)}
+        return {
+            "steps": steps,
+            "sources": sources,
+            "borders": dict(self.borders),
+            "with_text": self.with_text,
+        }
 
     @cached_property
     def texts(self) -> dict[str, str]:
         """All texts by the digest of their UTF-8 bytes: hexadecimal BLAKE3, 64 characters."""
+        if not self.with_text:
+            return {}
         own = (step.source for step in self.steps.values())
         return {_text_digest(text): text for text in (*own, *self.sources.values())}
 

@@ -9,6 +9,7 @@ import textwrap
 import pytest
 from blake3 import blake3
 
+from daskperiment import Experiment, PurityWarning
 from daskperiment.tracking.code import capture
 
 HELPERS = """
@@ -164,4 +165,90 @@ def test_the_cells_of_a_notebook_are_kept_apart(monkeypatch):
 def test_nothing_to_capture_is_a_capture():
     found = capture({})
     assert (found.text, found.texts) == ("", {})
-    assert found.document == {"steps": [], "sources": {}, "borders": {}}
+    assert found.document == {"steps": [], "sources": {}, "borders": {}, "with_text": True}
+
+
+# What a trial keeps
+
+
+@pytest.fixture
+def helper(tmp_path, monkeypatch):
+    """A module of the user's, to be edited while the session goes on."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "helper_of_a_session.py").write_text("def scale(x):\n    return 2 * x\n")
+    yield tmp_path / "helper_of_a_session.py"
+    sys.modules.pop("helper_of_a_session")
+
+
+@pytest.mark.filterwarnings("ignore::daskperiment.CodeChangedWarning")
+def test_an_edited_and_reloaded_helper_is_in_the_code_of_the_next_trial(helper, memory_ex):
+    module = importlib.import_module(helper.stem)
+
+    @memory_ex.result
+    def score(x):
+        return module.scale(x)
+
+    s = score(memory_ex.parameter("x", default=1))
+    assert s.compute() == 2
+    helper.write_text("def scale(x):\n    return 30 * x  # edited\n")
+    importlib.reload(module)
+    assert s.compute(parameters={"x": 2}) == 60
+    before, after = (trial.sources[f"{helper.stem}:{helper.name}"] for trial in memory_ex.trials)
+    assert "2 * x" in before
+    assert after == helper.read_text()
+
+
+@pytest.fixture
+def without_code(monkeypatch):
+    monkeypatch.setenv("DASKPERIMENT_DISABLE_CODE", "1")
+
+
+def texts(backend):
+    return [backend.fetch(digest) for digest, _ in backend.blobs()]
+
+
+def test_without_code_fingerprints_stay_and_no_text_is_kept(without_code, ex):
+    @ex.result
+    def score():
+        return 1
+
+    score().compute()
+    assert ex[1].steps["fingerprint"][0].startswith("v1:")
+    assert ex[1].code == "# score: the source was not kept"
+    assert ex[1].sources == {}
+    assert not any(b"return" in text for text in texts(ex.backend))
+    assert "return 1" in ex.get_code()
+
+
+@pytest.mark.filterwarnings("ignore::daskperiment.CodeChangedWarning")
+def test_without_code_the_cause_of_another_output_is_still_named(without_code, memory_ex):
+    def define(number):
+        if number == 1:
+
+            @memory_ex.result
+            def score():
+                return 1
+        else:
+
+            @memory_ex.result
+            def score():
+                return 2
+
+        return score()
+
+    define(1).compute()
+    with pytest.warns(PurityWarning, match="Cause: code"):
+        define(2).compute()
+
+
+def test_code_that_was_left_out_once_is_kept_when_it_is_asked_for(ex, monkeypatch):
+    def compute():
+        again = Experiment("example", backend=ex.backend)  # reads the options anew
+        again.result(lambda: 1, name="one")().compute()
+        return again.latest
+
+    monkeypatch.setenv("DASKPERIMENT_DISABLE_CODE", "1")
+    assert "not kept" in compute().code
+    monkeypatch.delenv("DASKPERIMENT_DISABLE_CODE")
+    assert "lambda: 1" in compute().code

@@ -1,0 +1,93 @@
+"""YAML by the rules of version 1.2: ``1e3`` is a number, ``yes`` and ``on`` are text.
+
+References, merge keys (``<<``) and the tags of plain data work, tags that would make objects
+are refused, and so are keys that stand twice.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+from yaml import YAMLError
+
+__all__ = ["YAMLError", "parse", "reason"]
+
+_PREFIX = "tag:yaml.org,2002:"
+_BASES = {"0o": 8, "0x": 16}
+
+
+def parse(text: str) -> Any:
+    """What a YAML text holds; an empty one an empty mapping.
+
+    Raises
+    ------
+    YAMLError, ValueError
+        It is no YAML, or more than one document.
+
+    Examples
+    --------
+    >>> parse("{rate: 1e3, answer: yes, mode: 0o17, nothing: ~}")
+    {'rate': 1000.0, 'answer': 'yes', 'mode': 15, 'nothing': None}
+    """
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        return {} if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def reason(error: YAMLError) -> str:
+    """One line that says what is wrong and where.
+
+    Examples
+    --------
+    >>> try:
+    ...     parse("a: [1")
+    ... except YAMLError as error:
+    ...     print(reason(error))
+    expected ',' or ']', but got '<stream end>' (at line 1, column 6)
+    """
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if mark is None:
+        return " ".join(str(error).split())
+    problem = error.problem or error.context  # type: ignore[attr-defined]
+    return f"{problem} (at line {mark.line + 1}, column {mark.column + 1})"
+
+
+class _Loader(yaml.SafeLoader):
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if (key.tag, key.value) in seen:
+                problem = f"the key {key.value!r} stands twice in one mapping"
+                raise yaml.MarkedYAMLError(None, None, problem, key.start_mark)
+            seen.add((key.tag, key.value))
+        return node
+
+
+def _int(loader: _Loader, node: yaml.ScalarNode) -> int:
+    text = loader.construct_scalar(node)
+    return int(text, _BASES.get(text[:2], 10))
+
+
+def _resolve(tag: str, pattern: str) -> None:
+    _Loader.add_implicit_resolver(_PREFIX + tag, re.compile(rf"(?:{pattern})\Z"), None)
+
+
+_Loader.yaml_implicit_resolvers = {}
+_resolve("null", r"~|null|Null|NULL|")
+_resolve("bool", r"true|True|TRUE|false|False|FALSE")
+_resolve("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_resolve(
+    "float",
+    r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)"
+    r"|\.(?:nan|NaN|NAN)",
+)
+_resolve("merge", r"<<")
+_Loader.add_constructor(f"{_PREFIX}int", _int)

@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+from daskperiment import secrets
 from daskperiment.fingerprint.walk import (
     Atom,
     Rule,
@@ -27,6 +28,7 @@ from daskperiment.fingerprint.walk import (
     type_name,
     whole,
 )
+from daskperiment.namespace import Namespace
 
 _pack = struct.Struct("<d").pack
 
@@ -108,6 +110,10 @@ def _memoryview(walk: Walk, value: memoryview) -> bytes:
     return seal(b"memoryview", text(value.format), shape, value.tobytes())
 
 
+def _dict(walk: Walk, value: dict[Any, Any]) -> bytes:
+    return seal(b"dict", walk.pairs(value.items()))
+
+
 def _random(walk: Walk, value: Random) -> bytes:
     return seal(b"Random", walk.encode(value.getstate()))
 
@@ -116,10 +122,18 @@ def _zone(walk: Walk, value: datetime.tzinfo) -> bytes:
     return atom(b"tzinfo", zone(value).encode())
 
 
+def _secret(walk: Walk, value: secrets.Secret) -> bytes:
+    walk.keyed = True
+    return atom(b"secret", secrets.keyed_digest(walk.encode(value.reveal())))
+
+
 RULES: Mapping[type, Rule] = {
+    secrets.Secret: _secret,
+    secrets.Hidden: _secret,
     list: lambda walk, value: seal(b"list", walk.sequence(value)),
     tuple: lambda walk, value: seal(b"tuple", walk.sequence(value)),
-    dict: lambda walk, value: seal(b"dict", walk.pairs(value.items())),
+    dict: _dict,
+    Namespace: _dict,
     set: lambda walk, value: seal(b"set", walk.unordered(value)),
     frozenset: lambda walk, value: seal(b"frozenset", walk.unordered(value)),
     OrderedDict: lambda walk, value: seal(b"OrderedDict", walk.sequence(value.items())),

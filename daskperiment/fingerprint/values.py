@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from blake3 import blake3
 
+from daskperiment import secrets
 from daskperiment.errors import DaskperimentError
 from daskperiment.fingerprint import arrays, frames, objects
 from daskperiment.fingerprint.plain import ATOMS, RULES
@@ -38,7 +39,8 @@ def digest(value: object, name: str = "value") -> str:
 
     Functions, classes and modules count by their names only.  Of any other object count its
     class and its state; a method ``__daskperiment_digest__(self)`` returns what counts
-    instead.  A value that another thread changes meanwhile gives `Unhashed` or the digest
+    instead.  A :class:`~daskperiment.Secret` counts by a digest that only this user can compute.
+    A value that another thread changes meanwhile gives `Unhashed` or the digest
     of a mixture.
 
     Parameters
@@ -65,8 +67,8 @@ def digest(value: object, name: str = "value") -> str:
     daskperiment.fingerprint.values.Unhashed: value[1]: ... (its name does not lead to it)
     """
     maker = ATOMS.get(type(value))
-    form = maker(value) if maker is not None else _form(value, name)
-    return f"{SCHEME}:{blake3(form).digest(16).hex()}"
+    scheme, form = (SCHEME, maker(value)) if maker is not None else _form(value, name)
+    return f"{scheme}:{blake3(form).digest(16).hex()}"
 
 
 def try_digest(value: object, name: str = "value") -> tuple[str | None, str | None]:
@@ -86,9 +88,12 @@ def try_digest(value: object, name: str = "value") -> tuple[str | None, str | No
         return None, str(error)
 
 
-def _form(value: object, name: str) -> bytes:
+def _form(value: object, name: str) -> tuple[str, bytes]:
+    walk = Walk(ATOMS, _rule_for)
     try:
-        return Walk(ATOMS, _rule_for).encode(value)
+        form = walk.encode(value)
+        # By another user's key the same secret has another digest: that is another scheme.
+        return (f"{SCHEME}-{secrets.key_name()}" if walk.keyed else SCHEME), form
     except Stuck as stuck:
         raise Unhashed(f"{name}{stuck.where}: {stuck.what}") from stuck.__cause__
 

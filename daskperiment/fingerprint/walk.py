@@ -100,6 +100,11 @@ class Walk:
         The makers of forms by exact type, tried first.
     rule_for
         Gives the rule of any other type.
+
+    Attributes
+    ----------
+    keyed
+        Whether a part of the form depends on the user's key: it holds a secret.
     """
 
     def __init__(self, atoms: Mapping[type, Atom], rule_for: Callable[[type], Rule]) -> None:
@@ -108,6 +113,7 @@ class Walk:
         self._open: dict[int, int] = {}
         self._closed: dict[int, tuple[object, bytes]] = {}
         self._back_references = 0
+        self.keyed = False
 
     def encode(self, value: object) -> bytes:
         """The form of `value`; `Stuck` if it has none."""

@@ -11,9 +11,15 @@ from typing import Any, BinaryIO, cast
 
 from blake3 import blake3
 
-from daskperiment.backends.base import Append, Backend, Put, Write
-from daskperiment.errors import ArtifactNotFoundError, InvalidNameError, ValueNotKeptError
+from daskperiment.backends.base import Append, Backend, Hold, Remove, Write
+from daskperiment.errors import (
+    ArtifactNotFoundError,
+    ConflictError,
+    InvalidNameError,
+    ValueNotKeptError,
+)
 from daskperiment.history import paths, payloads
+from daskperiment.history.collection import referring
 from daskperiment.serializers import preview
 from daskperiment.typing import Document
 
@@ -208,26 +214,43 @@ class Artifacts:
                 for path in inside
             ]
             return [write for part in parts for write in part]
-        document, writes = self._describe(content if source is None else source)
-        entry = {"name": name, "time": time.time(), **document}
-        return [*writes, Append(paths.artifacts(self.name, uid), [entry])]
+        if source is not None:
+            self._save_file(uid, name, source)
+            return []
+        document, writes = self._describe(content)
+        return [*writes, self._entry(uid, name, document)]
 
-    def _describe(self, content: Any) -> tuple[Document, list[Put]]:
+    def _entry(self, uid: str, name: str, document: Document) -> Append:
+        entry = {"name": name, "time": time.time(), **document}
+        return Append(paths.artifacts(self.name, uid), [entry])
+
+    def _save_file(self, uid: str, name: str, file: Path) -> None:
+        """Keep a file at once: the digest comes from the same single pass over it."""
+        size = file.stat().st_size  # a file that is missing is no trouble of the backend
+        held = False
+        while not held:
+            digest = self.backend.put(file)
+            entry = self._entry(uid, name, {"file": True, "digest": digest, "size": size})
+            try:
+                self.backend.apply(Hold(digest), Remove(paths.CONDEMNED, digest), entry)
+                held = True
+            except ConflictError:  # another process has collected the same bytes in between
+                continue
+
+    def _describe(self, content: Any) -> tuple[Document, list[Write]]:
         kind = type(content)
-        if issubclass(kind, Path):
-            size = content.stat().st_size  # a file that is missing is no trouble of the backend
-            # Kept at once: the digest comes from the same single pass over the file.
-            return {"file": True, "digest": self.backend.put(content), "size": size}, []
         if kind is bytes:
             return self._bytes(content, "file")
         if kind is str:
             return self._bytes(content.encode("utf-8", "surrogatepass"), "text")
         return payloads.keep(content, inline=False)
 
-    def _bytes(self, data: bytes, kind: str) -> tuple[Document, list[Put]]:
-        return {kind: True, "digest": blake3(data).hexdigest(), "size": len(data)}, [Put(data)]
+    def _bytes(self, data: bytes, kind: str) -> tuple[Document, list[Write]]:
+        digest = blake3(data).hexdigest()
+        return {kind: True, "digest": digest, "size": len(data)}, referring(digest, data)
 
     def read(self, uid: str) -> ArtifactList:
         """Artifacts of a trial; of several saved under one name the last one."""
         entries = self.backend.read(paths.artifacts(self.name, uid))
+        entries.sort(key=lambda entry: entry["time"])  # files are written before what waits
         return ArtifactList({entry["name"]: Artifact(self.backend, entry) for entry in entries})

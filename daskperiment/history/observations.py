@@ -101,7 +101,7 @@ class Observations:
         if self._known.get(circumstances) == observation.output:
             return None
         before = self._index(_key(same), _key(circumstances), observation)
-        if before is None or before.output == observation.output:
+        if before is None or not _differ(before.output, observation.output):
             self._remember(circumstances, observation.output)
             return None
         return before
@@ -125,6 +125,11 @@ class Observations:
                 newest if latest is None else Update(self._latest, same, document),
             )
         return None if latest is None else _read(latest)
+
+
+def _differ(one: str, other: str) -> bool:
+    """Whether two digests tell of different values; those of two schemes tell nothing."""
+    return one != other and one.partition(":")[0] == other.partition(":")[0]
 
 
 _MOST_KNOWN = 10_000

@@ -5,6 +5,12 @@ from __future__ import annotations
 from urllib.parse import quote
 
 SNAPSHOTS = "snapshots"
+EXPERIMENTS = "experiments"
+"""Documents of the experiments, by id."""
+CONDEMNED = "condemned/payloads"
+"""Documents that allow to discard payloads, by digest: whoever refers to one removes its."""
+CONDEMNED_SNAPSHOTS = "condemned/snapshots"
+"""Snapshots that are about to be removed, by digest: no trial may begin with them."""
 
 
 def experiment(name: str) -> str:
@@ -27,6 +33,11 @@ def begun(name: str) -> str:
     return f"{experiment(name)}/begun"
 
 
+def prepared(name: str) -> str:
+    """Documents of the rows of trials that were prepared and have not begun, by uid."""
+    return f"{experiment(name)}/prepared"
+
+
 def steps(name: str, uid: str) -> str:
     """Log of the step records of one trial."""
     return f"{experiment(name)}/steps/{uid}"
@@ -40,6 +51,11 @@ def metrics(name: str, uid: str) -> str:
 def artifacts(name: str, uid: str) -> str:
     """Log of the artifacts of one trial."""
     return f"{experiment(name)}/artifacts/{uid}"
+
+
+def output(name: str, uid: str) -> str:
+    """Log of what one trial printed and logged."""
+    return f"{experiment(name)}/output/{uid}"
 
 
 def latest(name: str) -> str:

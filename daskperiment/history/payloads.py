@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import functools
+import time
+from collections.abc import Iterable
+from datetime import datetime
 from types import NoneType
 from typing import Any
 
 from blake3 import blake3
 
-from daskperiment.backends.base import Backend, Put
+from daskperiment.backends.base import Backend, Write
 from daskperiment.errors import PayloadError, ValueNotKeptError
-from daskperiment.serializers import NotEncodable, decode, encode, preview
+from daskperiment.history.collection import referring
+from daskperiment.namespace import namespaced
+from daskperiment.secrets import (
+    MASK,
+    Hidden,
+    Secret,
+    holds_living,
+    holds_secret,
+    is_secret,
+)
+from daskperiment.serializers import NotEncodable, decode, encode, preview, preview_type
 from daskperiment.typing import Document
 
 _INLINE_BYTES = 4096
+FORGOTTEN = "<forgotten>"
+"""Stands where the preview of a value was."""
+_SECRET = "it is a secret or holds one"
 
 
-def keep(value: Any, *, inline: bool = True) -> tuple[Document, list[Put]]:
+def keep(value: Any, *, inline: bool = True) -> tuple[Document, list[Write]]:
     """Describe a value for a document, with the writes that keep its bytes.
 
     Parameters
@@ -31,17 +47,26 @@ def keep(value: Any, *, inline: bool = True) -> tuple[Document, list[Put]]:
     document : dict
         ``type`` and ``preview``, and one of ``json`` (inline text), ``digest`` with
         ``codec`` and ``size`` (a blob), or ``reason`` (not kept).
-    writes : list of Put
-        At most one blob.
+    writes : list of Write
+        Those that must be committed together with the document.
 
     Examples
     --------
     >>> keep(0.5)
     ({'type': "<class 'float'>", 'preview': '0.5', 'json': '0.5'}, [])
     """
+    if is_secret(value):
+        return _secret(value), []
+    if type(value) is str and holds_secret(value):
+        return _secret(Hidden(value)), []
     if inline and type(value) in (int, bool, str, NoneType) and (kept := _keep_scalar(value)):
         return kept, []
     return _keep(value, inline)
+
+
+def _secret(value: Secret) -> Document:
+    shown = preview(value) if type(value) is Hidden else MASK
+    return {"type": preview_type(value), "preview": shown, "secret": True, "reason": _SECRET}
 
 
 @functools.lru_cache(maxsize=1024, typed=True)
@@ -50,19 +75,21 @@ def _keep_scalar(value: int | bool | str | None) -> Document | None:
     return None if writes else document
 
 
-def _keep(value: Any, inline: bool) -> tuple[Document, list[Put]]:
-    described: Document = {"type": preview(type(value)), "preview": preview(value)}
+def _keep(value: Any, inline: bool) -> tuple[Document, list[Write]]:
+    described: Document = {"type": preview_type(value), "preview": preview(value)}
     try:
         encoded = encode(value)
     except NotEncodable as error:
         return described | {"reason": str(error)}, []
+    if holds_secret(value) if encoded.codec == "json" else holds_living(encoded.data):
+        return _secret(Hidden(value)), []
     if inline and encoded.codec == "json" and len(encoded.data) <= _INLINE_BYTES:
         return described | {"json": encoded.data.decode()}, []
     digest = blake3(encoded.data).hexdigest()
     size = len(encoded.data)
     return (
         described | {"codec": encoded.codec, "digest": digest, "size": size},
-        [Put(encoded.data)],
+        referring(digest, encoded.data),
     )
 
 
@@ -91,10 +118,34 @@ def load(backend: Backend, kept: Document) -> Any:
 
 def not_kept(kept: Document) -> ValueNotKeptError:
     """The error for a value that could not be encoded when it was recorded."""
+    if "forgotten" in kept:
+        return ValueNotKeptError(f"The value was {forgotten_on(kept['forgotten'])}")
+    if kept.get("secret"):
+        return ValueNotKeptError(
+            f"The value {kept['preview']} was not kept: {kept['reason']}. Take it from where the "
+            "trial took it; where it is no secret, declare the parameter with secret=False"
+        )
     return ValueNotKeptError(
         f"The value {kept['preview']} was not kept, as it could not be encoded: "
         f"{kept['reason']}. Only what can be pickled can be read back"
     )
+
+
+def forgotten() -> Document:
+    """What stands in place of the description of a value that is forgotten now."""
+    at = time.time()
+    return {"type": "None", "preview": FORGOTTEN, "reason": forgotten_on(at), "forgotten": at}
+
+
+def forgotten_on(at: float) -> str:
+    """How messages tell of a part that was forgotten at a Unix time.
+
+    Examples
+    --------
+    >>> forgotten_on(1_700_000_000)
+    'forgotten on 2023-11-...'
+    """
+    return f"forgotten on {datetime.fromtimestamp(at).date()}"
 
 
 class Kept:
@@ -116,5 +167,28 @@ class Kept:
 
 
 def shown(backend: Backend, kept: Document) -> Any:
-    """The value itself when it is inline plain data, else a :class:`Kept` handle."""
+    """The value itself when it is inline plain data, else a :class:`Kept` handle.
+
+    None for one that was forgotten.
+    """
+    if "forgotten" in kept:
+        return None
     return load(backend, kept) if "json" in kept else Kept(backend, kept)
+
+
+class Values(dict[str, Any]):
+    """Parameter values of a trial; asking for one that was not kept says why."""
+
+    def __init__(self, backend: Backend, kept: Iterable[tuple[str, Document]]) -> None:
+        documents = dict(kept)
+        super().__init__(
+            (name, namespaced(load(backend, document)))
+            for name, document in documents.items()
+            if "reason" not in document
+        )
+        self._lost = {name: doc for name, doc in documents.items() if "reason" in doc}
+
+    def __missing__(self, name: str) -> Any:
+        if name in self._lost:
+            raise not_kept(self._lost[name])
+        raise KeyError(name)

@@ -5,10 +5,10 @@ A condition compares columns with literals::
     a > 1 and (Success or not State == "CRASHED")
     `learning rate` in [0.1, 0.01] and Result >= 0.9
 
-Columns are names, or any text between backticks, a backtick in it doubled.  Literals are
-numbers, quoted text, ``true``, ``false``, ``none`` and lists of these.  It is parsed here and
-never evaluated as Python, so it may come from a web page.  A comparison with a missing value,
-or of values that have no order, is false.  A time is compared with a text such as
+Columns are names, also dotted ones, or any text between backticks, a backtick in it doubled.
+Literals are numbers, quoted text, ``true``, ``false``, ``none`` and lists of these.  It is
+parsed here and never evaluated as Python, so it may come from a web page.  A comparison with a
+missing value, or of values that have no order, is false.  A time is compared with a text such as
 ``"2026-01-31 12:00"``.
 """
 
@@ -31,7 +31,7 @@ _TOKEN = re.compile(
       | (?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
       | `(?P<quoted>(?:[^`]|``)+)`(?!`)
       | (?P<symbol><=|>=|==|!=|<|>|=|\(|\)|\[|\]|,)
-      | (?P<word>[^\W\d]\w*)
+      | (?P<word>[^\W\d]\w*(?:\.[^\W\d]\w*)*)
     )\s*""",
     re.VERBOSE,
 )

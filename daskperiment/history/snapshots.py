@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from daskperiment.backends.base import Backend, Insert, Put, Write
+from daskperiment.backends.base import Backend, Insert, Write
 from daskperiment.errors import BackendError, ConflictError
 from daskperiment.history import paths
+from daskperiment.history.collection import referring
 from daskperiment.typing import Document
+
+KINDS = ("code", "environment", "session", "configuration")
+"""Fields of a trial's row that name a snapshot; the last one is not always there."""
 
 
 class Snapshots:
@@ -30,13 +34,13 @@ class Snapshots:
         document : dict
             The capture, naming long texts by the digest of their UTF-8 bytes.
         texts : mapping of str to str, optional
-            These texts.
+            These texts by digest.
         """
         if digest in self._known:
             return
-        blobs: list[Write] = [
-            Put(text.encode("utf-8", "surrogatepass")) for text in (texts or {}).values()
-        ]
+        blobs: list[Write] = []
+        for name, text in (texts or {}).items():
+            blobs += referring(name, text.encode("utf-8", "surrogatepass"))
         with suppress(ConflictError):  # an earlier trial kept it
             self.backend.apply(*blobs, Insert(paths.SNAPSHOTS, document, digest))
         with self._lock:
@@ -48,14 +52,43 @@ class Snapshots:
             self._known.clear()
 
     def get(self, digest: str) -> Document:
-        """The capture of this digest."""
-        document = self.backend.get(paths.SNAPSHOTS, digest)
+        """The capture of this digest; BackendError where it is gone."""
+        document = self.find(digest)
         if document is None:
             raise BackendError(
                 f"The store has no snapshot {digest}: it was removed or is a partial copy"
             )
         return document
 
+    def find(self, digest: str | None) -> Document | None:
+        """The capture of this digest, None where it was forgotten."""
+        if digest is None:
+            return None
+        for _ in range(2):  # it may be moved back between the two questions
+            if document := self.backend.get(paths.SNAPSHOTS, digest):
+                return document
+            if condemned := self.backend.get(paths.CONDEMNED_SNAPSHOTS, digest):
+                return condemned["document"]  # type: ignore[no-any-return]
+        return None
+
     def text(self, digest: str) -> str:
         """A text that a capture names by digest."""
         return self.backend.fetch(digest).decode("utf-8", "surrogatepass")
+
+
+def with_texts(document: Document, text: Callable[[str], str]) -> Document:
+    """A session with the uncommitted texts of its git repository in place of their digests.
+
+    Parameters
+    ----------
+    document : dict
+        Categories of the environment.
+    text : callable
+        Gives the text of a digest.
+    """
+    git = document.get("git")
+    if not git or "diff" not in git:
+        return document
+    untracked = {name: text(digest) for name, digest in git["untracked"].items()}
+    diff = git["diff"] and text(git["diff"])
+    return {**document, "git": {**git, "diff": diff, "untracked": untracked}}

@@ -111,9 +111,29 @@ def read(
     limit : int, optional
         At most so many rows.
     """
+    records, wanted = select(backend, trials, parameters, standard, columns, where, order_by, limit)
+    return _frame(records, [record[INDEX] for record in records], wanted)
+
+
+def select(
+    backend: Backend,
+    trials: Trials,
+    parameters: Sequence[str],
+    standard: Sequence[str],
+    columns: str | Sequence[str] | None = None,
+    where: str | None = None,
+    order_by: str | Sequence[str] | None = None,
+    limit: int | None = None,
+    running: bool = False,
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows of :func:`read`, each with every column, and the columns that were asked for.
+
+    With ``running`` also those of trials that have not ended.
+    """
     most = _limit(limit)
     plain = columns is None and where is None and order_by is None
-    rows = dict(trials.find(where={"state": ENDED}, limit=most if plain else None))
+    states = None if running else {"state": ENDED}
+    rows = dict(trials.find(where=states, limit=most if plain else None))
     names = list(dict.fromkeys([*parameters, *_named(rows.values())]))
     by_column = {parameter_column(name): name for name in names}
     wanted = [*by_column, *standard] if columns is None else _listed(columns)
@@ -124,7 +144,7 @@ def read(
         holds = query.parse(where, known)
         records = {number: record for number, record in records.items() if holds(record)}
     chosen = _ordered(records, order_by, known)[:most]
-    return _frame([records[number] for number in chosen], chosen, wanted)
+    return [records[number] for number in chosen], wanted
 
 
 def _limit(limit: int | None) -> int | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
-from daskperiment.backends.base import Backend, Insert, Remove, Update, Write
+from daskperiment.backends.base import Backend, Insert, Order, Remove, Update, Write
 from daskperiment.errors import ConflictError, TrialIDNotFoundError
 from daskperiment.history import paths
 from daskperiment.platform import is_alive
@@ -36,19 +38,24 @@ class Trials:
         self._path = paths.trials(name)
         self._running = paths.running(name)
 
-    def begin(self, document: Document, once: bool = False) -> int:
+    def begin(self, document: Document, once: bool = False, writes: Sequence[Write] = ()) -> int:
         """Insert the RUNNING row; the row is the number.
 
         Called again for a uid that is running, it returns that trial's number: a scheduler
         that repeats the beginning of a trial does not begin another.  With ``once`` that
-        holds for ever, at the price of a mark that stays.
+        holds for ever, at the price of a mark that stays.  ``writes`` are of the same group.
+
+        Raises
+        ------
+        TrialIDNotFoundError
+            One of the ``writes`` was refused, so that the trial has not begun.
         """
         uid, owner = document["uid"], document["owner"]
         marks = [Insert(self._running, owner, uid)]
         if once:
             marks.append(Insert(paths.begun(self.name), {}, uid))
         try:
-            number, *_ = self.backend.apply(Insert(self._path, document), *marks)
+            number, *_ = self.backend.apply(Insert(self._path, document), *marks, *writes)
         except ConflictError:
             return self._number(uid)
         return int(number)
@@ -101,12 +108,15 @@ class Trials:
         self.backend.update(self._path, number, changes)
 
     def last(self) -> int:
-        """Highest number given so far, 0 before the first trial."""
-        return next((n for n, _ in self.find(fields=[], newest=True, limit=1)), 0)
+        """Highest number given so far, 0 before the first trial; removed trials count."""
+        newest = self.backend.find(self._path, fields=[], order_by="-key", limit=1)
+        return next((int(number) for number, _ in newest), 0)
 
     def get(self, number: int) -> Document:
-        """One row; TrialIDNotFoundError when there is none."""
+        """One row; TrialIDNotFoundError when there is none, or when it was removed."""
         document = self.backend.get(self._path, number)
+        if document is not None and document.get("removed"):
+            raise self._removed(number, document)
         if document is None:
             last = self.last()
             known = f"its trials are 1 to {last}" if last else "it has no trial yet"
@@ -115,6 +125,34 @@ class Trials:
             )
         return document
 
+    def _removed(self, number: int, row: Document) -> TrialIDNotFoundError:
+        day = datetime.fromtimestamp(float(row["removed"])).date()
+        hint = (
+            "its content was deleted since, and only its number stays"
+            if row.get("collected")
+            else f"restore({number}) brings it back"
+        )
+        return TrialIDNotFoundError(
+            f"Trial {number} of experiment {self.name!r} was removed on {day}: {hint}"
+        )
+
+    def before(self, number: int | None) -> tuple[int, str, str] | None:
+        """The latest trial before a number, of all for None: number, code and environment.
+
+        Code and environment are the digests of its snapshots.  Trials that were removed or
+        whose code or environment was forgotten are passed over; the result is None where there
+        is no other.
+        """
+        fields = ["code", "environment", "removed"]
+        for limit in (1, None):  # nearly always the first one will do
+            rows = self.backend.find(
+                self._path, fields=fields, order_by="-key", after=number, limit=limit
+            )
+            for other, row in rows:
+                if row.get("code") and row.get("environment") and not row.get("removed"):
+                    return int(other), row["code"], row["environment"]
+        return None
+
     def find(
         self,
         where: Where | None = None,
@@ -122,11 +160,22 @@ class Trials:
         newest: bool = False,
         limit: int | None = None,
     ) -> Iterator[tuple[int, Document]]:
-        """Rows in the order of their numbers, or newest first."""
-        rows: Iterator[tuple[Any, Document]] = self.backend.find(
-            self._path, where, fields=fields, order_by="-key" if newest else "key", limit=limit
-        )
-        return rows
+        """Rows in the order of their numbers, or newest first, without removed ones."""
+        wanted = None if fields is None else [*fields, "removed"]
+        order: Order = "-key" if newest else "key"
+        after, left, more = None, limit, True
+        while more:
+            rows = self.backend.find(
+                self._path, where, fields=wanted, order_by=order, after=after, limit=left
+            )
+            seen = removed = 0
+            for after, row in rows:
+                seen += 1
+                if row.pop("removed", None):
+                    removed += 1
+                else:
+                    yield int(after), row
+            more, left = bool(left and removed and seen == left), removed
 
     def bury(self) -> None:
         """Mark trials whose process on this host is gone as CRASHED."""
@@ -145,3 +194,38 @@ class Trials:
             if self.backend.update(self._path, number, changes, {**expected, "uid": uid}):
                 break
         self.backend.apply(Remove(self._running, uid))
+
+
+def facts(row: Document) -> dict[str, str]:
+    """What a person wants to know of a trial first, as text by name; nothing is decoded."""
+    told: dict[str, Any] = {
+        "State": row["state"],
+        "Result": row.get("result", {}).get("preview"),
+        "Description": row.get("description"),
+        "Seed": row["seed"],
+        "Started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["started"])),
+        "Process Time": duration(row.get("seconds")),
+        "Tags": ", ".join(row.get("tags", [])),
+        "Note": row.get("note"),
+    }
+    known = {name: str(value) for name, value in told.items() if value not in (None, "")}
+    return {name: document["preview"] for name, document in row["parameters"]} | known
+
+
+def duration(seconds: float | None) -> str | None:
+    """A duration as people write it.
+
+    Examples
+    --------
+    >>> duration(0.0123), duration(75), duration(7384)
+    ('0.012 s', '1 min 15 s', '2 h 3 min')
+    """
+    if seconds is None:
+        return None
+    minutes, rest = divmod(round(seconds), 60)
+    if seconds < 10:
+        return f"{seconds:.3f} s"
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

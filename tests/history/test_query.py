@@ -83,7 +83,7 @@ BROKEN: list[tuple[str, int, str]] = [
     ("a == 'x", 6, "a name, a number or a quoted text was expected"),
     ("a == 1.2.3", 6, "a name, a number or a quoted text was expected"),
     ("a == 12abc", 6, "a name, a number or a quoted text was expected"),
-    ("a.b == 1", 2, "a name, a number or a quoted text was expected"),
+    ("a. == 1", 2, "a name, a number or a quoted text was expected"),
     ("`a", 1, "a name, a number or a quoted text was expected"),
     ("``", 1, "a name, a number or a quoted text was expected"),
     ("a & b", 3, "a name, a number or a quoted text was expected"),

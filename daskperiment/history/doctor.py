@@ -1,0 +1,181 @@
+"""Doctor: what is wrong with a store, and what to do about it.  It changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from blake3 import blake3
+
+from daskperiment.backends.base import Backend, Finding
+from daskperiment.errors import BackendError, PayloadNotFoundError
+from daskperiment.history import paths
+from daskperiment.history.collection import unused
+from daskperiment.history.holders import parts
+from daskperiment.history.snapshots import KINDS
+from daskperiment.platform import is_alive
+from daskperiment.records import TrialState
+from daskperiment.typing import JSON, Document
+
+_PAGE = 500
+_CHUNK = 1024 * 1024
+_SAMPLE = 100
+_ADVICE = "restore the store from a copy, or remove the trial"
+
+
+def examine(backend: Backend, deep: bool = False) -> list[Finding]:
+    """Examine a store without changing it.
+
+    Parameters
+    ----------
+    backend : Backend
+        The store; all of its experiments are looked at.  What the others write meanwhile may
+        or may not be seen.
+    deep : bool
+        Read every payload and compare it with its digest, not only a hundred of them.
+
+    Returns
+    -------
+    list of Finding
+        Never empty; each with a ``level`` (``ok``, ``note`` or ``problem``), with ``what`` was
+        found and an ``advice``.
+
+    Examples
+    --------
+    >>> from daskperiment.backends.memory import MemoryBackend
+    >>> examine(MemoryBackend())
+    [Finding(level='ok', what='0 trials in 0 experiments, 0 payloads', advice='')]
+    """
+    findings = list(backend.diagnose())
+    try:
+        return [*findings, *_Examination(backend).findings(deep)]
+    except BackendError as error:
+        return [*findings, Finding("problem", f"the store cannot be read: {error}", "see above")]
+
+
+class _Examination:
+    """One pass over a store; what it collects are digests and sizes."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.sizes = dict(backend.blobs())
+        self.snapshots: set[str] = set()
+        self.trials = 0
+
+    def findings(self, deep: bool) -> Iterator[Finding]:
+        names = [str(name) for name, _ in self.backend.find(paths.EXPERIMENTS, fields=[])]
+        problems = [*self._snapshots(), *self._damaged(deep)]
+        for name in names:
+            problems += self._experiment(name)
+        yield from problems
+        if not any(finding.level == "problem" for finding in problems):
+            yield from self._orphans()
+        trials, payloads = self.trials, len(self.sizes)
+        yield Finding("ok", f"{trials} trials in {len(names)} experiments, {payloads} payloads")
+
+    # -- snapshots and payloads
+
+    def _snapshots(self) -> Iterator[Finding]:
+        try:
+            kept = dict(self.backend.find(paths.SNAPSHOTS))
+            moved = self.backend.find(paths.CONDEMNED_SNAPSHOTS)
+            kept |= {digest: entry["document"] for digest, entry in moved}
+        except BackendError:
+            raise
+        except Exception as error:
+            yield Finding("problem", f"the snapshots cannot be read: {error!r}", _ADVICE)
+            return
+        self.snapshots = {str(digest) for digest in kept}
+        for digest, document in kept.items():
+            if missing := [text for text in _texts(document) if text not in self.sizes]:
+                what = f"snapshot {digest} lacks {len(missing)} of its texts"
+                yield Finding("problem", what, _ADVICE)
+
+    def _damaged(self, deep: bool) -> Iterator[Finding]:
+        digests = list(self.sizes)
+        step = 1 if deep else max(1, len(digests) // _SAMPLE)
+        for digest in digests[::step]:
+            if not self._is_sound(digest):
+                what = f"the bytes of payload {digest[:16]}... are not those of its digest"
+                yield Finding("problem", what, _ADVICE)
+
+    def _is_sound(self, digest: str) -> bool:
+        hasher = blake3()
+        try:
+            with self.backend.open(digest) as stream:
+                while chunk := stream.read(_CHUNK):
+                    hasher.update(chunk)
+        except PayloadNotFoundError:  # it was collected since
+            return True
+        return hasher.hexdigest() == digest
+
+    def _orphans(self) -> Iterator[Finding]:
+        spare = [digest for digest in unused(self.backend) if digest in self.sizes]
+        if spare:
+            size = sum(self.sizes[digest] for digest in spare)
+            what = f"no trial refers to {len(spare)} payloads, {size} bytes"
+            yield Finding("note", what, "`daskperiment gc` deletes them")
+
+    # -- trials
+
+    def _experiment(self, name: str) -> Iterator[Finding]:
+        for number, row in self._rows(name):
+            place = f"trial {number} of {name!r}"
+            try:
+                yield from dict.fromkeys(self._trial(name, place, row))
+            except BackendError:
+                raise
+            except Exception as error:  # whatever reading a damaged record raises
+                yield Finding("problem", f"{place} cannot be read: {error!r}", _ADVICE)
+
+    def _rows(self, name: str) -> Iterator[tuple[int, Document]]:
+        """All rows by number; those that cannot be read are empty."""
+        path, after, size = paths.trials(name), 0, _PAGE
+        while True:
+            try:
+                page = list(self.backend.find(path, after=after, limit=size))
+            except BackendError:
+                raise
+            except Exception:
+                if size == 1:  # numbers have no gaps, so it is this one
+                    yield after + 1, {}
+                    after, size = after + 1, _PAGE
+                else:
+                    size = 1
+                continue
+            for number, row in page:
+                after = int(number)
+                yield after, row
+            if not page:
+                return
+
+    def _trial(self, name: str, place: str, row: Document) -> Iterator[Finding]:
+        if row.get("collected"):
+            return
+        state = TrialState(row["state"])
+        self.trials += 1
+        if not state.ended and not is_alive(row["owner"]):
+            what = f"{place} is {state}, but its process is gone"
+            yield Finding("note", what, "it is shown as CRASHED when somebody looks at it")
+        for field, value in parts(self.backend, name, row):
+            if any(digest not in self.sizes for digest in _named(value)):
+                yield Finding("problem", f"the bytes of {field} of {place} are absent", _ADVICE)
+            if field in KINDS and value and value not in self.snapshots:
+                yield Finding("problem", f"the {field} snapshot of {place} is absent", _ADVICE)
+
+
+def _named(value: JSON) -> Iterable[str]:
+    """Digest of the payload that the description of a value names."""
+    if isinstance(value, dict) and "digest" in value:
+        yield str(value["digest"])
+
+
+def _texts(document: Document) -> Iterator[str]:
+    """Digests of the texts that a snapshot of any kind names."""
+    if document.get("with_text", True):
+        yield from (step["source"] for step in document.get("steps", ()))
+        yield from document.get("sources", {}).values()
+    if "resolved" in document:
+        yield document["resolved"]
+        yield from document["files"].values()
+    repository = document.get("git") or {}
+    yield from filter(None, [repository.get("diff"), *repository.get("untracked", {}).values()])

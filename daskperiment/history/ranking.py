@@ -1,0 +1,47 @@
+"""The best of an experiment's trials."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, TypeAlias
+
+from daskperiment.errors import TrialIDNotFoundError
+from daskperiment.history import metrics, payloads
+from daskperiment.history.trials import Trials
+from daskperiment.records import TrialState
+
+Direction: TypeAlias = Literal["minimize", "maximize"]
+
+
+def best(trials: Trials, direction: Direction, metric: str | None = None) -> int:
+    """Number of the COMPLETE trial with the best result, or the best last value of a metric.
+
+    Raises
+    ------
+    TrialIDNotFoundError
+        No complete trial has a number to compare.
+    """
+    if direction not in ("minimize", "maximize"):
+        raise ValueError(f"direction must be 'minimize' or 'maximize', not {direction!r}")
+    scores = dict(_scores(trials, metric))
+    if not scores:
+        what = "result" if metric is None else f"metric {metric!r}"
+        raise TrialIDNotFoundError(f"No complete trial has a number as its {what}")
+    choose = min if direction == "minimize" else max
+    return choose(scores, key=scores.__getitem__)
+
+
+def _scores(trials: Trials, metric: str | None) -> Iterator[tuple[int, float]]:
+    read = metrics.Metrics(trials.backend, trials.name)
+    for number, row in trials.find(where={"state": TrialState.COMPLETE.value}):
+        if metric is not None:
+            points = read.read(row["uid"]).get(metric)
+            value = points[-1].value if points else None
+        else:
+            value = payloads.shown(trials.backend, row["result"]) if "result" in row else None
+        try:
+            score = metrics.check_value(value)
+        except TypeError:
+            continue
+        if score == score:
+            yield number, score

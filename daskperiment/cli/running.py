@@ -1,0 +1,96 @@
+"""The verb that runs a script."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any
+
+import click
+
+from daskperiment.cli import text
+from daskperiment.cli.session import Session, verb
+
+
+@verb("run", context_settings={"allow_interspersed_args": False})
+@click.argument("script", type=click.Path(exists=True, dir_okay=False))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[NAME=VALUE]...")
+def run(session: Session, script: str, arguments: Sequence[str]) -> int:
+    """Run a script and show the trial that it records.
+
+    Everything behind SCRIPT is the script's own, as in: run train.py lr=0.1 --seed 1.  The exit
+    code is that of the script: 1 when the trial failed, 2 when a value is missing or wrong.
+    """
+    from daskperiment.script import run_path
+
+    if session.named is not None:
+        os.environ["DASKPERIMENT_BACKEND"] = session.named
+    with _stdout_aside() if session.as_json else contextlib.nullcontext():
+        trial, error = run_path(script, arguments)
+        code = _exit_code(error, script)
+    if trial is not None or code == 0:
+        session.answer(_document(trial), _report)
+    return code
+
+
+def _exit_code(error: BaseException | None, script: str) -> int:
+    """The code with which the interpreter would have ended, after it has said why."""
+    if error is None:
+        return 0
+    if isinstance(error, KeyboardInterrupt):
+        raise click.Abort
+    if isinstance(error, SystemExit):
+        if isinstance(error.code, int):
+            return error.code
+        click.echo(error.code, err=True)
+        return 1
+    error.__traceback__ = _within(error.__traceback__, script)
+    traceback.print_exception(error)
+    return 1
+
+
+def _within(found: TracebackType | None, script: str) -> TracebackType | None:
+    """The traceback from the script on; all of it where the script has no part in it."""
+    inside = found
+    while inside is not None and inside.tb_frame.f_code.co_filename != script:
+        inside = inside.tb_next
+    return inside or found
+
+
+@contextlib.contextmanager
+def _stdout_aside() -> Iterator[None]:
+    """Let what is printed go to stderr, also by programs that are started."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _document(trial: Any) -> Any:
+    if trial is None:
+        return None
+    from daskperiment.cli import documents
+
+    return documents.trial(trial._trials, trial.number)
+
+
+def _report(shown: dict[str, Any] | None) -> Iterator[str]:
+    if shown is None:
+        yield "No trial was recorded."
+        return
+    yield f"Trial {shown['trial']} of {shown['experiment']}  {text.state(shown['state'])}"
+    if shown["state"] == "COMPLETE":
+        yield text.escaped(f"result  {text.value(shown['result'])}", keep="")
+
+
+VERBS: list[click.Command] = [run]

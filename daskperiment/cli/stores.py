@@ -1,0 +1,101 @@
+"""Verbs about stores, settings and the shell: doctor, config, completion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from daskperiment.cli import text
+from daskperiment.cli.session import Session, verb
+
+_COLOURS = {"ok": "green", "note": "yellow", "problem": "red"}
+
+
+@verb("doctor")
+@click.argument("place", required=False, metavar="[PLACE]")
+@click.option("--deep", is_flag=True, help="Read every payload, not only a hundred of them.")
+def doctor(session: Session, place: str | None, deep: bool) -> int:
+    """Examine a store without changing it.
+
+    The exit code is 1 when something is lost or will be.
+    """
+    from daskperiment.history.doctor import examine
+
+    backend = session.backend if place is None else Session(place).backend
+    findings = [finding._asdict() for finding in examine(backend, deep)]
+    session.answer(findings, _findings)
+    return int(any(finding["level"] == "problem" for finding in findings))
+
+
+def _findings(found: list[dict[str, Any]]) -> Iterator[str]:
+    for finding in found:
+        level = click.style(f"{finding['level']:<9}", fg=_COLOURS[finding["level"]])
+        advice = f"; {finding['advice']}" if finding["advice"] else ""
+        yield level + text.escaped(finding["what"] + advice)
+
+
+@click.group("config", invoke_without_command=True)
+@click.pass_context
+def config(ctx: click.Context) -> None:
+    """Look at the settings."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+@verb("show")
+@click.option("--origin", is_flag=True, help="Also where each value comes from.")
+def config_show(session: Session, origin: bool) -> None:
+    """Show every option with its value."""
+    from daskperiment import options
+    from daskperiment.secrets import scrub
+
+    rows = []
+    for name, option in options.OPTIONS.items():
+        value, came_from, _ = options.setting(name)
+        rows.append(
+            {
+                "option": name,
+                "value": scrub(value) if isinstance(value, str) else value,
+                "origin": came_from,
+                "variable": option.variable,
+                "help": option.help,
+            }
+        )
+    session.answer(rows, lambda rows: _options(rows, origin))
+
+
+def _options(rows: list[dict[str, Any]], origin: bool) -> Iterator[str]:
+    shown = ("option", "value", *(["origin", "variable"] if origin else []), "help")
+    return text.table([{name: _cell(row[name]) for name in shown} for row in rows])
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "-" if value is None else str(value)
+
+
+config.add_command(config_show)
+
+
+@verb("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(session: Session, shell: str) -> None:
+    """Print the completion script of a shell.
+
+    It completes verbs, options, experiments and references.  For example, in ~/.bashrc:
+    eval "$(daskperiment completion bash)"
+    """
+    from click.shell_completion import get_completion_class
+
+    from daskperiment.cli.main import COMPLETE, NAME, cli
+
+    made = get_completion_class(shell)
+    assert made is not None
+    script = made(cli, {}, NAME, COMPLETE).source()
+    session.answer({"shell": shell, "script": script}, lambda _: [script])
+
+
+VERBS: list[click.Command] = [doctor, config, completion]

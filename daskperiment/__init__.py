@@ -13,76 +13,133 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from daskperiment.errors import (
     ArtifactNotFoundError,
     BackendError,
     BackendUnreachableError,
     BackendURIError,
+    CategoryError,
+    CodeChangedWarning,
+    CollectorError,
     ComputeArgumentError,
     ConflictError,
     DaskperimentError,
     DaskperimentWarning,
     DocumentError,
+    EnvironmentChangedWarning,
+    ExperimentNotFoundError,
+    FieldNotFoundError,
     InvalidNameError,
     LockedTrialError,
     MetricNotFoundError,
     MissingMainGuardError,
+    OptionError,
     ParameterError,
+    ParameterFileError,
     ParameterUndeclaredError,
     ParameterUndefinedError,
     PayloadError,
     PayloadNotFoundError,
     PurityWarning,
     QueryError,
+    SecretError,
     SeedError,
     StepDefinitionError,
     StepNotFoundError,
     TrialIDNotFoundError,
+    TrialReferenceError,
+    TrialRunningError,
     ValueNotKeptError,
 )
-from daskperiment.experiment import Experiment
+from daskperiment.namespace import Namespace
 from daskperiment.records import TrialState
-from daskperiment.trial import Trial
+from daskperiment.secrets import Secret
+
+if TYPE_CHECKING:
+    from daskperiment.execution.current import CurrentTrial, current
+    from daskperiment.experiment import Experiment
+    from daskperiment.history.experiments import experiments
+    from daskperiment.tracking.environment import collector
+    from daskperiment.trial import Trial
+
+# Dask takes longer to import than all of ours: `daskperiment --help` does without it.
+_HOMES = {
+    "CurrentTrial": "daskperiment.execution.current",
+    "Experiment": "daskperiment.experiment",
+    "Trial": "daskperiment.trial",
+    "collector": "daskperiment.tracking.environment",
+    "current": "daskperiment.execution.current",
+    "experiments": "daskperiment.history.experiments",
+}
+"""Module of each public name that is imported when it is first asked for."""
 
 
-def __getattr__(name: str) -> str:
+def __getattr__(name: str) -> Any:
     if name == "__version__":  # reading metadata takes longer than the rest of this import
         from importlib.metadata import version
 
         return version("daskperiment")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
 
 
 __all__ = [
     # what users make and hold
     "Experiment",
+    "Namespace",
+    "Secret",
     "Trial",
     "TrialState",
+    "experiments",
+    "collector",
+    # inside a step
+    "current",
+    "CurrentTrial",
     # errors
     "ArtifactNotFoundError",
     "BackendError",
     "BackendURIError",
     "BackendUnreachableError",
+    "CategoryError",
+    "CollectorError",
     "ComputeArgumentError",
     "ConflictError",
     "DaskperimentError",
     "DocumentError",
+    "ExperimentNotFoundError",
+    "FieldNotFoundError",
     "InvalidNameError",
     "LockedTrialError",
     "MetricNotFoundError",
     "MissingMainGuardError",
+    "OptionError",
     "ParameterError",
+    "ParameterFileError",
     "ParameterUndeclaredError",
     "ParameterUndefinedError",
     "PayloadError",
     "PayloadNotFoundError",
     "QueryError",
+    "SecretError",
     "SeedError",
     "StepDefinitionError",
     "StepNotFoundError",
     "TrialIDNotFoundError",
+    "TrialReferenceError",
+    "TrialRunningError",
     "ValueNotKeptError",
     # warnings
+    "CodeChangedWarning",
     "DaskperimentWarning",
+    "EnvironmentChangedWarning",
     "PurityWarning",
 ]

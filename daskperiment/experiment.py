@@ -3,30 +3,40 @@
 from __future__ import annotations
 
 import logging
+import sys
 import unicodedata
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
+from daskperiment import logs, notebooks, options, reloads, script
 from daskperiment.backends import open_backend
 from daskperiment.backends.base import Backend
+from daskperiment.backends.memory import MemoryBackend
 from daskperiment.errors import (
     ComputeArgumentError,
     InvalidNameError,
     TrialIDNotFoundError,
 )
 from daskperiment.execution.context import Ticket
-from daskperiment.execution.current import running_in
-from daskperiment.execution.step import Running
+from daskperiment.execution.current import CurrentTrial, current_in
+from daskperiment.execution.surroundings import Surroundings
 from daskperiment.execution.trial import Recorder, compute
+from daskperiment.execution.unrecorded import Bypass, UnrecordedTrial
 from daskperiment.graph import Node, Step, layout_of, undefined
-from daskperiment.history import artifacts, metrics, table
+from daskperiment.history import metrics, ranking, removal, table
+from daskperiment.history.ranking import Direction
+from daskperiment.history.removal import Collected
 from daskperiment.history.trials import Trials
+from daskperiment.lineage.difference import Difference
+from daskperiment.namespace import namespaced
 from daskperiment.parameters import UNDEFINED, Declaration, Parameter, Parameters, summary
-from daskperiment.records import TrialState
-from daskperiment.tracking import code, seeds
-from daskperiment.trial import Trial, TrialList
+from daskperiment.serializers import preview
+from daskperiment.tracking import code, environment, seeds
+from daskperiment.trial import Trial, TrialList, check_number
+from daskperiment.typing import Document
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +46,6 @@ logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Direction = Literal["minimize", "maximize"]
 
 _ID_LENGTH = 64
 
@@ -98,26 +107,62 @@ class Experiment:
     def __init__(
         self, id: str, backend: str | Path | Backend | None = None, seed: int | None = None
     ) -> None:
-        self._define(_check_id(id), open_backend(backend), seed, uuid.uuid4().hex)
-        kind = "Loaded existing" if self.trial_id else "Initialized new"
+        name, recording = _check_id(id), options.value("mode") == "enabled"
+        earlier = reloads.predecessor(self, name, sys._getframe(1))
+        reloads.follow(Step)
+        if earlier is None:
+            self._define(name, open_backend(backend), seed, uuid.uuid4().hex, recording)
+        else:
+            self._succeed(earlier, open_backend(backend), seed, recording)
+        if not recording:
+            return
+        logs.follow()
+        kind = "Loaded existing" if self._trials.last() else "Initialized new"
         logger.info("%s experiment: %s", kind, self)
 
-    def _define(self, id: str, backend: Backend, seed: int | None, handle: str) -> None:
+    def _define(
+        self, id: str, backend: Backend, seed: int | None, handle: str, recording: bool
+    ) -> None:
         self.id = id
         self.handle = handle
         self.backend = backend
         self.seed = None if seed is None else seeds.check_seed(seed)
         self._parameters = Parameters()
         self._steps: dict[str, Step[..., Any]] = {}
-        self._recorder = Recorder(backend, id)
+        self._recorder = Recorder(backend, id) if recording else Bypass(id)
         self._trials = Trials(backend, id)
 
+    def _succeed(
+        self, earlier: Experiment, backend: Backend, seed: int | None, recording: bool
+    ) -> None:
+        """Become one with the handle that the module made before it was reloaded.
+
+        So its nodes and those made anew go together, and values that were set stay.
+        """
+        parameters, steps = earlier._parameters, earlier._steps
+        in_memory = type(backend) is type(earlier.backend) is MemoryBackend
+        self.__dict__ = earlier.__dict__
+        place = earlier.backend if in_memory else backend
+        self._define(earlier.id, place, seed, earlier.handle, recording)
+        self._parameters, self._steps = parameters, steps
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (self.id, self.backend, self.seed, self.handle, self._parameters)
+        recording = isinstance(self._recorder, Recorder)
+        parts = (self.id, self.backend, self.seed, self.handle, recording)
+        return _rebuilt, (parts, self._parameters)
 
     def __repr__(self) -> str:
         where = self.backend.locate(self.id)
-        return f"Experiment(id: {self.id}, trial_id: {self.trial_id}, backend: {where})"
+        return f"Experiment(id: {self.id}, trial_id: {self._trials.last()}, backend: {where})"
+
+    def _repr_html_(self) -> str:
+        about = {
+            "History": self.backend.locate(self.id),
+            "Trials": self.trial_id,
+            "Parameters": summary(self._shown()),
+            "Steps": ", ".join(self._steps),
+        }
+        return notebooks.table(f"Experiment {self.id}", about)
 
     # -- definition -----------------------------------------------------------------------
 
@@ -129,6 +174,7 @@ class Experiment:
         type: Callable[[Any], Any] | None = None,
         choices: Sequence[Any] | None = None,
         help: str | None = None,
+        secret: bool | None = None,
     ) -> Any:
         """Declare a parameter; as a decorator, the function names it and returns its default.
 
@@ -144,6 +190,10 @@ class Experiment:
             The only values allowed.
         help : str, optional
             A sentence for whoever sets it.
+        secret : bool, optional
+            Whether steps get the value and records do not.  None: where it is a
+            :class:`~daskperiment.Secret`, a token by its shape, or text under a name such as
+            ``api_key``; False: names do not count.
 
         Returns
         -------
@@ -173,13 +223,14 @@ class Experiment:
 
         def from_function(function: Callable[[], Any]) -> Parameter:
             about = help or function.__doc__
-            return self._declare(Declaration(function.__name__, function(), type, limited, about))
+            name, default = function.__name__, function()
+            return self._declare(Declaration(name, default, type, limited, about, secret))
 
         if name is None:
             return from_function
         if callable(name):
             return from_function(name)
-        return self._declare(Declaration(name, default, type, limited, help))
+        return self._declare(Declaration(name, default, type, limited, help, secret))
 
     def _declare(self, declaration: Declaration) -> Parameter:
         self._parameters.declare(declaration)
@@ -258,8 +309,10 @@ class Experiment:
     def _step(self, fn: Any, name: str | None, nout: int | None, **kind: bool) -> Any:
         def decorate(function: Callable[..., Any]) -> Step[..., Any]:
             step = Step(self, function, name=name, nout=nout, **kind)
-            self._steps.pop(step.name, None)
+            earlier = self._steps.pop(step.name, None)
             self._steps[step.name] = step
+            if earlier is not None:
+                self._recorder.redefine(earlier, step)
             return step
 
         return decorate if fn is None else decorate(fn)
@@ -277,7 +330,71 @@ class Experiment:
             A value does not fit its declaration.
         """
         self._parameters.set(values)
-        logger.info("Updated parameters: %s", summary(self._shown()))
+        self._log_update()
+
+    def load_parameters(
+        self,
+        /,
+        *sources: str | PathLike[str] | Mapping[str, Any],
+        overrides: Mapping[str, Any] | None = None,
+        evaluate: bool = False,
+    ) -> None:
+        """Set values from files for the next trials: all of them or, when one is wrong, none.
+
+        Later sources win, nested mappings are merged, and ``overrides`` come last; loading
+        them one after the other is as loading them at once.  The
+        merged mapping and the texts of the files are kept with each later trial of this
+        handle, see :attr:`Trial.configuration <daskperiment.Trial.configuration>`; what is
+        or looks like a secret is masked in them.
+
+        Parameters
+        ----------
+        *sources : path or mapping
+            Files with the suffix ``.toml``, ``.json``, ``.yaml``, ``.yml`` or ``.py``, or
+            mappings.  ``model.lr`` is a parameter of that name or a part of ``model``.
+        overrides : mapping, optional
+            Values by nested or dotted names.
+        evaluate : bool
+            Whether a Python file may be run; its public names that are data are taken.
+
+        Raises
+        ------
+        ParameterFileError
+            A file cannot be read; the message says where and what was expected.
+        ParameterUndeclaredError
+            A name is not declared; the nearest one is suggested.
+        ParameterError
+            A value does not fit its declaration.
+
+        Examples
+        --------
+        >>> ex = Experiment("doc_load_parameters", backend="memory://")
+        >>> ex.parameter("model.lr", type=float), ex.parameter("steps", default=10, type=int)
+        (Parameter(model.lr: Undefined), Parameter(steps: 10<class 'int'>))
+        >>> ex.load_parameters({"model": {"lr": 1}, "steps": "1e3"}, overrides={"model.lr": 0.5})
+        >>> ex.get_parameters()
+        {'model.lr': 0.5, 'steps': 1000}
+        """
+        from daskperiment.configuration import read
+
+        self._parameters.load(read(sources, overrides, evaluate))
+        self._log_update()
+
+    def reset_parameters(self, *names: str) -> None:
+        """Take back the values that were set for these names, or for all: defaults hold again.
+
+        Without names, files loaded before are no longer kept with later trials.
+
+        Raises
+        ------
+        ParameterUndeclaredError
+            A name is not declared; nothing is reset.
+        """
+        self._parameters.reset(names)
+        self._log_update()
+
+    def _log_update(self) -> None:
+        logger.info("Updated parameters: %s", summary(self._parameters.hidden(self._shown())))
 
     def _shown(self) -> dict[str, Any]:
         values = self._parameters.values()
@@ -298,9 +415,17 @@ class Experiment:
         """Values of the parameters that have one."""
         return self._parameters.values()
 
-    def begin(self, steps: Mapping[str, Step[..., Any]], values: dict[str, Any]) -> Ticket:
+    def begin(
+        self, steps: Mapping[str, Step[..., Any]], values: dict[str, Any]
+    ) -> Ticket | UnrecordedTrial:
         """Prepare a trial of a graph that somebody else computes."""
-        return self._recorder.prepare(steps, values, self.seed)
+        script.begun(self.backend, self.id)
+        hidden, loaded = self._parameters.hidden(values), self._parameters.configuration
+        return self._recorder.prepare(steps, hidden, self.seed, loaded)
+
+    def built(self, result: Node) -> None:
+        """Take note of a result that was built: in a script it may wait for its trial."""
+        script.built(result, self._parameters)
 
     def compute(self, node: Node, **arguments: Any) -> Any:
         """Compute a node; see :meth:`Node.compute <daskperiment.graph.Node.compute>`."""
@@ -310,45 +435,73 @@ class Experiment:
         values = self.values() | self._parameters.checked(given or {})
         if missing := layout.missing(values):
             raise undefined(missing)
-        used = {
-            name: values[name] for name in self._parameters.declared if name in layout.parameters
-        }
+        names = (name for name in self._parameters.declared if name in layout.parameters)
+        used = self._parameters.hidden({name: namespaced(values[name]) for name in names})
         if not layout.records:
             return compute(layout, None, used, arguments)
-        return self._recorder.run(layout, used, self.seed if seed is None else seed, arguments)
+        script.begun(self.backend, self.id)
+        loaded = self._parameters.configuration
+        seed = self.seed if seed is None else seed
+        return self._recorder.run(layout, used, seed, arguments, loaded)
 
     def _check_options(self, options: Mapping[str, Any]) -> None:
         named = [name for name in options if name in self._parameters.declared]
         if named:
-            hint = ", ".join(f'"{name}": {options[name]!r}' for name in named)
+            shown = self._parameters.hidden({name: options[name] for name in named})
+            hint = ", ".join(f'"{name}": {preview(value)}' for name, value in shown.items())
             raise ComputeArgumentError(
                 f"compute() takes no argument {named[0]!r}: to bind parameters for this trial "
                 f"write compute(parameters={{{hint}}})"
             )
 
+    def main(self, result: Node, argv: Sequence[str] | None = None) -> Any:
+        """Run one trial with values and seed from the command line.
+
+        Understood are ``name=value``, ``--seed N`` and ``--help``.  Values are Python
+        literals or JSON, made to fit the declared type; all other text is itself.
+
+        Parameters
+        ----------
+        result : Node
+            What calling a result step has given.
+        argv : sequence of str, optional
+            The arguments; default those of the script, ``sys.argv[1:]``.
+
+        Returns
+        -------
+        Any
+            The value; an exception of a step is raised unchanged.
+
+        Raises
+        ------
+        SystemExit
+            With code 2, after one line on stderr and without a trial, if an argument cannot
+            be used or a parameter of the graph has no value; with code 0 after ``--help``.
+
+        Examples
+        --------
+        >>> ex = Experiment("doc_main", backend="memory://")
+        >>> @ex.result
+        ... def double(a):
+        ...     return 2 * a
+        >>> ex.main(double(ex.parameter("a")), argv=["a=[1, 2]"])
+        [1, 2, 1, 2]
+        """
+        return script.main(result, self._parameters, argv)
+
     # -- inside a step ----------------------------------------------------------------------
 
-    def _running(self, what: str) -> Running:
-        running = running_in(self.id)
-        if running is None:
-            raise TrialIDNotFoundError(
-                f"{what} works only inside a step of a running trial of experiment {self.id!r}"
-            )
-        return running
+    def _current(self, what: str) -> CurrentTrial:
+        return current_in(self.id, what)
 
     @property
     def current_trial_id(self) -> int:
         """Number of the trial that runs here; TrialIDNotFoundError outside a step."""
-        return self._running("current_trial_id").trial.number
+        return self._current("current_trial_id").number
 
     def rng(self) -> np.random.Generator:
-        """Random generator of the running step call, seeded for it alone.
-
-        The same object within one call, independent of all others, equal in every run of
-        the same trial whatever the scheduler.
-        """
-        generator: np.random.Generator = self._running("rng()").rng()
-        return generator
+        """Random generator of the running step call; see :meth:`CurrentTrial.rng`."""
+        return self._current("rng()").rng()
 
     def save_metric(self, metric_key: str, epoch: int, value: float) -> None:
         """Save a point of a metric of the running trial.
@@ -369,7 +522,7 @@ class Experiment:
         InvalidNameError, TypeError
             The name, epoch or value is none.
         """
-        self._save_metrics("save_metric()", {metric_key: value}, epoch)
+        self._current("save_metric()").log_metric(metric_key, value, epoch)
 
     def log_metric(
         self, name: str, value: float, epoch: int | None = None, *, step: int | None = None
@@ -378,54 +531,37 @@ class Experiment:
 
         ``step`` is another name for ``epoch``.  Errors as for :meth:`save_metric`.
         """
-        self._save_metrics("log_metric()", {name: value}, _position(epoch, step))
+        self._current("log_metric()").log_metric(name, value, epoch, step=step)
 
     def log_metrics(
         self, values: Mapping[str, float], epoch: int | None = None, *, step: int | None = None
     ) -> None:
         """Save a point of several metrics at one epoch; see :meth:`log_metric`."""
-        self._save_metrics("log_metrics()", values, _position(epoch, step))
-
-    def _save_metrics(self, what: str, values: Mapping[str, Any], epoch: int | None) -> None:
-        points = {metrics.check_name(n): metrics.check_value(v) for n, v in values.items()}
-        at = None if epoch is None else metrics.check_epoch(epoch)
-        self._running(what).trial.save_metrics(points, at)
+        self._current("log_metrics()").log_metrics(values, epoch, step=step)
 
     def save_artifact(self, name: str, content: Any) -> None:
-        """Keep a file, a folder, bytes or an object under a name with the running trial.
+        """Keep a file, a folder, bytes or an object with the running trial.
 
-        Parameters
-        ----------
-        name : str
-            A relative path such as ``plots/roc.png``.
-        content : path, bytes or object
-            A ``pathlib.Path``, or text that names an existing file, is streamed; bytes are
-            kept as they are; any other object is encoded like a persisted output.
-
-        Raises
-        ------
-        TrialIDNotFoundError
-            No trial runs here.
-        InvalidNameError
-            The name could leave a folder.
+        See :meth:`CurrentTrial.save_artifact`; TrialIDNotFoundError where no trial runs.
         """
-        running = self._running("save_artifact()")
-        running.trial.save_artifact(artifacts.check_name(name), content)
+        self._current("save_artifact()").save_artifact(name, content)
 
     def artifact_path(self, name: str) -> Path:
         """A path for the running step to write a file to, kept when the step ends."""
-        return self._running("artifact_path()").artifact_path(name)
+        return self._current("artifact_path()").artifact_path(name)
 
     # -- reading back -----------------------------------------------------------------------
 
     @property
     def trial_id(self) -> int:
-        """Number of the last trial, 0 before the first."""
+        """Number of the last trial, 0 before the first; removed trials keep their numbers."""
+        script.reading()
         return self._trials.last()
 
     @property
     def trials(self) -> TrialList:
         """All trials in the order of their numbers, running ones too."""
+        script.reading()
         return TrialList(self.backend, self.id)
 
     def __getitem__(self, trial_id: int) -> Trial:
@@ -435,9 +571,58 @@ class Experiment:
     @property
     def latest(self) -> Trial:
         """The trial with the highest number; TrialIDNotFoundError before the first."""
-        if last := self.trial_id:
-            return self[last]
+        script.reading()
+        for number, _ in self._trials.find(fields=[], newest=True, limit=1):
+            return self[number]
         raise TrialIDNotFoundError(f"Experiment {self.id!r} has no trial yet")
+
+    def restore(self, number: int) -> Trial:
+        """Bring a removed trial back and return it; one that is there stays as it is.
+
+        Raises
+        ------
+        TrialIDNotFoundError
+            There is no such trial, or :meth:`gc` has deleted its content.
+        """
+        removal.restore(self._trials, check_number(number))
+        return self[number]
+
+    @property
+    def removed(self) -> list[int]:
+        """Numbers of the trials that :meth:`restore` can bring back."""
+        return removal.removed(self._trials)
+
+    def gc(self, *, dry_run: bool = False) -> Collected:
+        """Delete the content of removed trials, and what no trial of the store refers to.
+
+        Of a removed trial nothing stays but its number.  Contents are shared by all
+        experiments of a store, and so is what is deleted besides.  Takes time in proportion
+        to the store; others may record meanwhile, and lose nothing.
+
+        Parameters
+        ----------
+        dry_run : bool
+            Only count.
+
+        Returns
+        -------
+        Collected
+            Number of ``trials``, and number and size of the ``payloads``.
+
+        Examples
+        --------
+        >>> ex = Experiment("doc_gc", backend="memory://")
+        >>> @ex.result
+        ... def score(a):
+        ...     return "long" * 10_000
+        >>> _ = score(ex.parameter("a", default=4)).compute()
+        >>> ex.latest.remove()
+        >>> ex.removed, ex.gc(dry_run=True).trials
+        ([1], 1)
+        >>> ex.gc().trials, ex.removed, ex.trial_id
+        (1, [], 1)
+        """
+        return removal.collect_removed(self.backend, self.id, dry_run=dry_run)
 
     def best(self, direction: Direction, metric: str | None = None) -> Trial:
         """The COMPLETE trial with the best result, or the best last value of a metric.
@@ -454,29 +639,29 @@ class Experiment:
         TrialIDNotFoundError
             No complete trial has a number to compare.
         """
-        if direction not in ("minimize", "maximize"):
-            raise ValueError(f"direction must be 'minimize' or 'maximize', not {direction!r}")
-        scores = dict(self._scores(metric))
-        if not scores:
-            what = "result" if metric is None else f"metric {metric!r}"
-            raise TrialIDNotFoundError(f"No complete trial has a number as its {what}")
-        choose = min if direction == "minimize" else max
-        return self[choose(scores, key=scores.__getitem__)]
+        script.reading()
+        return self[ranking.best(self._trials, direction, metric)]
 
-    def _scores(self, metric: str | None) -> Iterator[tuple[int, float]]:
-        read = metrics.Metrics(self.backend, self.id)
-        for number, row in self._trials.find(where={"state": TrialState.COMPLETE.value}):
-            if metric is None:
-                value = table.COLUMNS["Result"](self.backend, row)
-            else:
-                points = read.read(row["uid"]).get(metric)
-                value = points[-1].value if points else None
-            try:
-                score = metrics.check_value(value)
-            except TypeError:
-                continue
-            if score == score:
-                yield number, score
+    def diff(self, a: int | Trial, b: int | Trial) -> Difference:
+        """What differs from trial ``a`` to trial ``b``.
+
+        Parameters
+        ----------
+        a, b : int or Trial
+            Numbers, or trials, which may be of other experiments.
+
+        Returns
+        -------
+        Difference
+            True when anything differs; printed it is a report, and its ``document()`` is JSON.
+
+        Raises
+        ------
+        TrialIDNotFoundError
+            There is no such trial.
+        """
+        one, other = (item if isinstance(item, Trial) else self[item] for item in (a, b))
+        return one.diff(other)
 
     def get_history(
         self,
@@ -518,6 +703,7 @@ class Experiment:
         QueryError
             The condition, order or column cannot be read.
         """
+        script.reading()
         self._trials.bury()
         return table.read(
             self.backend,
@@ -558,6 +744,51 @@ class Experiment:
             return self[trial_id].code
         return code.capture({name: step.fn for name, step in self._steps.items()}).text
 
+    def get_environment(self, trial_id: int | None = None, category: str | None = None) -> str:
+        """What surrounded a trial, or what would surround one that began now, as text.
+
+        Parameters
+        ----------
+        trial_id : int, optional
+            Number of the trial; None for now.
+        category : str, optional
+            One category in full, such as ``"cpu"``, ``"packages"`` or ``"git"``, which shows
+            the uncommitted changes too; None for a summary.
+
+        Raises
+        ------
+        CategoryError
+            There is no such category; the message lists them all.
+
+        Examples
+        --------
+        >>> ex = Experiment("doc_environment", backend="memory://")
+        >>> print(ex.get_environment())
+        Platform Information: ...
+        Device CPU Count: ...
+        >>> print(ex.get_environment(category="python"))
+        implementation: CPython
+        ...
+        """
+        document = self._environment(trial_id)
+        if category is None:
+            return "\n".join(environment.summary(document))
+        return environment.detail(document, category)
+
+    def get_python_packages(self, trial_id: int | None = None) -> str:
+        """Installed distributions of a trial, or those of now, as a requirements file.
+
+        Examples
+        --------
+        >>> ex = Experiment("doc_packages", backend="memory://")
+        >>> "dask==2" in ex.get_python_packages()
+        True
+        """
+        return environment.requirements(self._environment(trial_id))
+
+    def _environment(self, trial_id: int | None) -> Document:
+        return Surroundings().document() if trial_id is None else self[trial_id].environment
+
     def load_metric(self, metric_key: str, trial_id: int | Iterable[int]) -> pd.DataFrame:
         """One metric of one or several trials as a table.
 
@@ -578,23 +809,17 @@ class Experiment:
         if not numbers:
             raise TrialIDNotFoundError("No trial was named: give one number or a list of them")
         found = [self[number] for number in numbers]
+        for trial in found:
+            trial._check_kept("metrics", f"metrics.{metric_key}")
         uids = {trial.number: trial.uid for trial in found}
         return metrics.Metrics(self.backend, self.id).frame(metrics.check_name(metric_key), uids)
 
 
-def _rebuilt(
-    id: str, backend: Backend, seed: int | None, handle: str, parameters: Parameters
-) -> Experiment:
+def _rebuilt(parts: tuple[Any, ...], parameters: Parameters) -> Experiment:
     experiment = Experiment.__new__(Experiment)
-    experiment._define(id, backend, seed, handle)
+    experiment._define(*parts)
     experiment._parameters = parameters
     return experiment
-
-
-def _position(epoch: int | None, step: int | None) -> int | None:
-    if epoch is not None and step is not None:
-        raise TypeError("epoch and step are two names of one thing: give one of them")
-    return step if epoch is None else epoch
 
 
 def _check_id(id: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 import types
 from pathlib import Path
@@ -26,6 +27,19 @@ def formatted(error: BaseException) -> str:
             kept = [frame for frame in part.stack if not frame.filename.startswith(_OURS)]
             part.stack = traceback.StackSummary.from_list(kept)
     return "".join(shown.format())
+
+
+def users_frame() -> int:
+    """Stack level, seen from the caller, of the first frame outside this package and Dask.
+
+    It is what ``warnings.warn`` takes as ``stacklevel`` to point at the user's line.
+    """
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(
+        ("daskperiment.", "dask.", "distributed.", "concurrent.", "threading")
+    ):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def _chain(tb: types.TracebackType | None) -> list[types.TracebackType]:

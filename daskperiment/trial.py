@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import operator
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from daskperiment import notebooks
 from daskperiment.backends.base import Backend
 from daskperiment.errors import TrialIDNotFoundError, ValueNotKeptError
-from daskperiment.history import payloads
+from daskperiment.history import forgetting, payloads, removal
 from daskperiment.history.artifacts import ArtifactList, Artifacts
+from daskperiment.history.forgetting import Forgotten, check_kept
 from daskperiment.history.metrics import Metrics, Point
-from daskperiment.history.snapshots import Snapshots
+from daskperiment.history.output import Output, Outputs
+from daskperiment.history.snapshots import Snapshots, with_texts
 from daskperiment.history.steps import Steps, frame
 from daskperiment.history.table import utc_time
-from daskperiment.history.trials import Trials
+from daskperiment.history.trials import Trials, facts
+from daskperiment.lineage.difference import Difference, Side, difference
+from daskperiment.namespace import Namespace, namespaced
 from daskperiment.records import TrialState
-from daskperiment.serializers import preview
+from daskperiment.serializers import from_json, preview
 from daskperiment.typing import Document
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_SHOWN = 20
+"""Trials that a notebook shows of a list."""
 
 
 class Trial:
@@ -93,7 +103,21 @@ class Trial:
         A value that could not be encoded is absent, and ``parameters[name]`` raises
         ValueNotKeptError, which says why.
         """
-        return _Values(self._backend, self._known["parameters"])
+        return payloads.Values(self._backend, self._row["parameters"])
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """What :meth:`Experiment.load_parameters` had loaded, with secrets masked.
+
+        ``resolved`` is the merged mapping, ``files`` the text of each file by its name; both
+        are empty when nothing was loaded.
+        """
+        if "configuration" not in self._row:
+            return {"resolved": Namespace(), "files": {}}
+        snapshots, document = Snapshots(self._backend), self._snapshot("configuration")
+        resolved = from_json(json.loads(snapshots.text(document["resolved"])))
+        files = {name: snapshots.text(digest) for name, digest in document["files"].items()}
+        return {"resolved": namespaced(resolved), "files": files}
 
     @property
     def result(self) -> Any:
@@ -165,7 +189,20 @@ class Trial:
     @property
     def metrics(self) -> dict[str, list[Point]]:
         """Every saved point of every metric, in the order in which they were saved."""
+        check_kept(self._row, "metrics")
         return Metrics(self._backend, self._experiment).read(self.uid)
+
+    @property
+    def output(self) -> Output:
+        """What its steps have printed and logged up to now.
+
+        Raises
+        ------
+        ValueNotKeptError
+            It was forgotten.
+        """
+        check_kept(self._row, "output")
+        return Outputs(self._backend, self._experiment).read(self.uid)
 
     @property
     def artifacts(self) -> ArtifactList:
@@ -176,8 +213,11 @@ class Trial:
     def code(self) -> str:
         """Source of the steps, decorator lines included, in the order of definition."""
         snapshots = Snapshots(self._backend)
-        steps = {step["name"]: step["source"] for step in self._snapshot("code")["steps"]}
-        texts = {name: snapshots.text(digest) for name, digest in steps.items()}
+        document = self._snapshot("code")
+        digests = {step["name"]: step["source"] for step in document["steps"]}
+        if not document["with_text"]:
+            return "\n\n".join(f"# {name}: the source was not kept" for name in digests)
+        texts = {name: snapshots.text(digest) for name, digest in digests.items()}
         return "\n\n".join(text or f"# {name}: no source" for name, text in texts.items())
 
     @property
@@ -189,11 +229,100 @@ class Trial:
 
     @property
     def environment(self) -> Document:
-        """Environment snapshot of the process that started it."""
-        return self._snapshot("environment")
+        """What surrounded it, by category, in the process that started it.
+
+        The categories ``platform``, ``cpu``, ``gpu``, ``python``, ``packages``, ``conda``,
+        ``variables`` and ``daskperiment`` can change results; ``git``, ``script``,
+        ``working_directory``, ``shell``, ``memory``, ``numpy``, ``scipy`` and ``pandas`` only
+        explain.  Users' own collectors come on top.
+        """
+        snapshots = Snapshots(self._backend)
+        document = self._snapshot("environment")
+        if "session" not in self._row.get("forgotten", {}):
+            document |= self._snapshot("session")
+        return with_texts(document, snapshots.text)
+
+    def _check_kept(self, *fields: str) -> None:
+        check_kept(self._row, *fields)
 
     def _snapshot(self, kind: str) -> Document:
-        return Snapshots(self._backend).get(self._known[kind])
+        check_kept(self._row, kind)
+        return Snapshots(self._backend).get(self._row[kind])
+
+    def remove(self) -> None:
+        """Put the trial aside: histories, searches and comparisons no longer see it.
+
+        Its number stays reserved.  ``ex.restore(number)`` brings it back until
+        :meth:`Experiment.gc` deletes its content.
+
+        Raises
+        ------
+        TrialRunningError
+            It has not ended: wait for it, or stop it.
+        """
+        removal.remove(self._trials, self.number)
+        self._known = {**self._known, "ended_by": None}
+
+    def forget(self, field: str, *, everywhere: bool = False) -> Forgotten:
+        """Delete one part of the trial, so that its bytes are in no file of the store.
+
+        What is asked for later is a ValueNotKeptError that tells when it was forgotten, or
+        empty.  Takes time in proportion to the store; others may use it meanwhile.  After an
+        interruption, forget the part again or collect with :meth:`Experiment.gc`.
+
+        Parameters
+        ----------
+        field : str
+            ``result``, ``parameters.NAME``, ``code``, ``environment``, ``session``, ``git``,
+            ``configuration``, ``output``, ``error`` (description and traceback), ``note``,
+            ``tags``, ``metrics`` or ``metrics.NAME``, ``artifacts`` or ``artifacts.NAME``,
+            ``persisted.STEP``, or ``steps.previews`` (the shortened texts of all inputs).
+        everywhere : bool
+            Forget the same content also in all other trials that have ended, of any
+            experiment of the store.
+
+        Returns
+        -------
+        Forgotten
+            Where it was forgotten and how much was deleted.  Content that other trials refer
+            to stays for them; they are listed in ``held``.
+
+        Raises
+        ------
+        FieldNotFoundError
+            The trial has no such part; the message lists its parts.
+        TrialRunningError
+            It has not ended.
+
+        Examples
+        --------
+        >>> import daskperiment
+        >>> ex = daskperiment.Experiment("doc_forget", backend="memory://")
+        >>> @ex.result
+        ... def score(a):
+        ...     return 10 / a
+        >>> score(ex.parameter("a", default=4)).compute()
+        2.5
+        >>> trial = ex.latest
+        >>> print(trial.forget("parameters.a"))
+        Forgot parameters.a of trial 1 of 'doc_forget'.
+        >>> trial.parameters
+        {}
+        """
+        try:
+            return forgetting.forget(
+                self._backend, self._experiment, self.number, field, everywhere=everywhere
+            )
+        finally:
+            self._known = self._trials.get(self.number)
+
+    def diff(self, other: Trial) -> Difference:
+        """What differs from it in another trial, also of another experiment or store."""
+        return difference(self._side, other._side)
+
+    @property
+    def _side(self) -> Side:
+        return Side(self._backend, self._experiment, self.number, self._row)
 
     def persisted(self, step: str, call: int | None = None) -> Any:
         """Kept output of a step; see :meth:`Experiment.get_persisted`."""
@@ -221,29 +350,14 @@ class Trial:
     def __repr__(self) -> str:
         return f"Trial({self.number}, {self.state.value}, experiment={self._experiment!r})"
 
+    def _repr_html_(self) -> str:
+        return notebooks.table(f"Trial {self.number} of {self._experiment}", facts(self._row))
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Trial) and self.uid == other.uid
 
     def __hash__(self) -> int:
         return hash(self.uid)
-
-
-class _Values(dict[str, Any]):
-    """Parameter values of a trial; asking for one that was not kept says why."""
-
-    def __init__(self, backend: Backend, kept: Iterable[tuple[str, Document]]) -> None:
-        documents = dict(kept)
-        super().__init__(
-            (name, payloads.load(backend, document))
-            for name, document in documents.items()
-            if "reason" not in document
-        )
-        self._lost = {name: doc for name, doc in documents.items() if "reason" in doc}
-
-    def __missing__(self, name: str) -> Any:
-        if name in self._lost:
-            raise payloads.not_kept(self._lost[name])
-        raise KeyError(name)
 
 
 class TrialList:
@@ -268,18 +382,24 @@ class TrialList:
             yield Trial(self._backend, self._experiment, number, row)
 
     def __len__(self) -> int:
-        return self._trials.last()
+        return sum(1 for _ in self._trials.find(fields=[]))
 
     def __getitem__(self, trial_id: int) -> Trial:
-        number = _check_number(trial_id)
+        number = check_number(trial_id)
         self._trials.bury()
         return Trial(self._backend, self._experiment, number)
 
     def __repr__(self) -> str:
         return f"<{len(self)} trials of {self._experiment!r}>"
 
+    def _repr_html_(self) -> str:
+        newest = list(self._trials.find(newest=True, limit=_SHOWN))
+        rows = [(n, "; ".join(f"{k}: {v}" for k, v in facts(row).items())) for n, row in newest]
+        return notebooks.table(f"Newest of {len(self)} trials of {self._experiment}", rows)
 
-def _check_number(trial_id: object) -> int:
+
+def check_number(trial_id: object) -> int:
+    """Return the number of a trial, or raise TrialIDNotFoundError for what is none."""
     try:
         if isinstance(trial_id, bool):
             raise TypeError

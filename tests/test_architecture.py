@@ -18,13 +18,30 @@ ROOT = Path(daskperiment.__file__).parent
 # From the ground up; a room may import from rooms below it and from itself.
 LEVELS: list[set[str]] = [
     {"errors", "typing"},
-    {"platform", "records", "serializers", "fingerprint", "importing", "tracebacks", "names"},
+    {
+        "platform",
+        "records",
+        "serializers",
+        "fingerprint",
+        "importing",
+        "tracebacks",
+        "names",
+        "options",
+        "secrets",
+        "namespace",
+        "logs",
+        "conversion",
+        "configuration",
+        "notebooks",
+        "caller",
+        "reloads",
+    },
     {"backends"},
     {"history", "tracking"},
     {"graph", "parameters", "callbacks", "search"},
     {"execution"},
     {"lineage"},
-    {"trial"},
+    {"trial", "references", "script"},
     {"experiment"},
     {"", "dashboard", "cli", "testing", "__main__"},
 ]
@@ -137,6 +154,34 @@ assert threading.active_count() == 1
 """
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_writes_nothing_starts_nothing_and_asks_no_network(tmp_path: Path) -> None:
+    script = """
+import os, sys
+looks = ("os.listdir", "os.scandir")
+acts = ("os.", "shutil.", "socket.", "subprocess.", "sqlite3.", "tempfile.", "urllib.")
+seen = []
+
+def watch(event, arguments):
+    writes = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    if writes or (event.startswith(acts) and event not in looks):
+        seen.append((event, arguments))
+
+sys.addaudithook(watch)
+import daskperiment
+for name in daskperiment.__all__:
+    getattr(daskperiment, name)
+assert not seen, seen
+"""
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 

@@ -11,10 +11,13 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-def run(name: str) -> list[str]:
+def run(name: str, *arguments: str) -> list[str]:
     """Run an example in the working directory and return the lines that it prints."""
     done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name)], capture_output=True, text=True, timeout=100
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=100,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -26,6 +29,13 @@ def test_the_quickstart_goes_on_where_it_ended() -> None:
     assert first[:3] == ["a=3: score 2.0", "a=8: score 1.0", "a=-2: division by zero"]
     assert "ZeroDivisionError(division by zero)" in first[8]
     assert [line.split()[0] for line in second[6:12]] == list("123456")
+
+
+def test_a_script_takes_values_and_shows_its_own_trial() -> None:
+    first, second = run("script.py", "a=1", "b=2"), run("script.py", "a=1", "b=2", "times=3")
+
+    assert first[-1].split() == ["1", "1.0", "2.0", "1", "3.0"]
+    assert second[-1].split() == ["2", "1.0", "2.0", "3", "9.0"]
 
 
 def test_the_demo_warns_once_and_names_the_cause() -> None:
@@ -61,6 +71,14 @@ def test_metrics_stand_side_by_side_and_artifacts_are_copied(tmp_path: Path) -> 
     assert "Trial(2, COMPLETE, experiment='line'): ['line', 'plots/line.json']" in lines
     assert "saved best/plots/line.json" in lines
     assert (tmp_path / "best" / "plots" / "line.json").read_text().startswith("[2.8")
+
+
+def test_files_are_merged_and_a_misspelt_name_is_told() -> None:
+    base, small, misspelt, kept = run("parameter_files.py")
+
+    assert (base, small) == ("base:  1.947", "small: 1.914")
+    assert "a mapping: Parameter is not declared: nose; did you mean 'noise'?" in misspelt
+    assert kept.endswith("{'points': 20, 'noise': '1e-2', 'model': {'lr': 1.5, 'epochs': 5}}")
 
 
 @pytest.mark.cluster

@@ -19,6 +19,9 @@ from daskperiment import (
     TrialIDNotFoundError,
 )
 
+# Steps are made from a function that each test gives: their code differs on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore::daskperiment.CodeChangedWarning")
+
 
 def trial(ex: Experiment, log: Callable[[], Any]) -> Any:
     """Run one trial whose only step calls a function, and give the trial."""

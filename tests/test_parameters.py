@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,8 @@ def test_declaring_again_replaces_the_declaration_and_keeps_the_value(ex: Experi
         lambda ex: ex.parameter("a", default="x", type=int),
         lambda ex: ex.parameter("a", default=ex.parameter("b")),
         lambda ex: ex.parameter("a", type="int"),
-        lambda ex: ex.parameter("a", type=int | None),
+        lambda ex: ex.parameter("a", type=list["int"]),
+        lambda ex: ex.parameter("a", type=Sequence[int]),
     ],
 )
 def test_a_declaration_that_contradicts_itself_is_refused(

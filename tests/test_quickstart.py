@@ -16,7 +16,13 @@ import pytest
 from dask.delayed import Delayed
 from numpy.random import rand
 
-from daskperiment import Experiment, ParameterUndefinedError, PurityWarning, TrialIDNotFoundError
+from daskperiment import (
+    CodeChangedWarning,
+    Experiment,
+    ParameterUndefinedError,
+    PurityWarning,
+    TrialIDNotFoundError,
+)
 from daskperiment.backends import Backend
 
 COLUMNS = ["a", "b", "Result", "Success", "Finished", "Process Time", "Description"]
@@ -120,11 +126,18 @@ def test_the_quickstart(backend: Backend, scheduler: Any, caplog: pytest.LogCapt
     assert not failed["Success"]
     assert failed["Description"] == "ZeroDivisionError(division by zero)"
 
-    # Q11 and Q12
-    @ex.persist
-    def prepare_data(a: Any, b: Any) -> Any:
-        return a + b
+    # Q10
+    caplog.clear()
+    with pytest.warns(CodeChangedWarning, match="Step 'prepare_data' has been redefined"):
 
+        @ex.persist
+        def prepare_data(a: Any, b: Any) -> Any:
+            return a + b
+
+    told = "Code context has been changed: prepare_data\n@@ -1 +1 @@\n-@ex\n+@ex.persist\n"
+    assert told in caplog.text
+
+    # Q11 and Q12: no warning again
     s = calculate_score(prepare_data(a, b))
     ex.set_parameters(a=1, b=2)
     assert s.compute(scheduler=scheduler) == 3.3333333333333335
@@ -135,11 +148,13 @@ def test_the_quickstart(backend: Backend, scheduler: Any, caplog: pytest.LogCapt
     assert ex.get_persisted("prepare_data", 5) == 5
 
     # Q13
-    @ex.result
-    def calculate_score(s: Any) -> Any:
-        for i in range(100):
-            ex.save_metric("dummy_score", epoch=i, value=100 - np.random.random() * i)
-        return 10 / s
+    with pytest.warns(CodeChangedWarning):
+
+        @ex.result
+        def calculate_score(s: Any) -> Any:
+            for i in range(100):
+                ex.save_metric("dummy_score", epoch=i, value=100 - np.random.random() * i)
+            return 10 / s
 
     s = calculate_score(prepare_data(a, b))
     ex.set_parameters(a=1, b=2)
@@ -159,12 +174,14 @@ def test_the_quickstart(backend: Backend, scheduler: Any, caplog: pytest.LogCapt
     assert list(two.loc[0]) == [100.0, 100.0]
 
     # Q16
-    @ex.result
-    def calculate_score(s: Any) -> Any:
-        for i in range(100):
-            ex.save_metric("dummy_score", epoch=i, value=100 - np.random.random() * i)
+    with pytest.warns(CodeChangedWarning):
 
-        return 10 / s + np.random.random()
+        @ex.result
+        def calculate_score(s: Any) -> Any:
+            for i in range(100):
+                ex.save_metric("dummy_score", epoch=i, value=100 - np.random.random() * i)
+
+            return 10 / s + np.random.random()
 
     s = calculate_score(prepare_data(a, b))
     caplog.clear()
@@ -217,9 +234,11 @@ def test_q15_code_is_shown_for_now_and_for_any_trial(ex: Experiment) -> None:
     s = two_steps(ex)
     s.compute(parameters={"a": 1, "b": 2})
 
-    @ex.result
-    def calculate_score(s: Any) -> Any:
-        return 20 / s
+    with pytest.warns(CodeChangedWarning, match="return 20 / s"):
+
+        @ex.result
+        def calculate_score(s: Any) -> Any:
+            return 20 / s
 
     assert "@ex.persist\ndef prepare_data(a: Any, b: Any)" in ex.get_code(1)
     assert "return 10 / s" in ex.get_code(1)
@@ -241,6 +260,7 @@ def test_q20_another_handle_finds_the_history(
     assert "Loaded existing experiment: Experiment(id: quickstart_pj, trial_id: 10" in caplog.text
     assert list(again.get_history().index) == list(range(1, 11))
     assert list(again.get_history()["a"]) == list(range(10))
+    two_steps(again).compute(parameters={"a": 10, "b": 1})  # a warning would be an error
 
 
 def test_q22_one_draw_of_each_generator_follows_the_seed(ex: Experiment) -> None:

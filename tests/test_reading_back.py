@@ -174,7 +174,7 @@ def test_every_column_can_be_asked_for(four: Experiment) -> None:
 
 
 HOSTILE = [
-    "a b", "train/lr", "$set", "a.b", "naïve", "and", "`", "a`b", '"', "'", "Trial ID", "Result",
+    "a b", "train/lr", "$set", "c.b", "naïve", "and", "`", "a`b", '"', "'", "Trial ID", "Result",
     "Result (parameter)", "Success", "-a", "limit", "1", "  ",
 ]  # fmt: skip
 

@@ -11,30 +11,45 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
-from daskperiment import platform
-from daskperiment.backends.base import Backend, Update, Write
-from daskperiment.errors import BackendError, DaskperimentError, DaskperimentWarning
-from daskperiment.execution import purity
+from daskperiment import notebooks, platform
+from daskperiment.backends.base import Backend, Insert, Remove, Update, Write
+from daskperiment.errors import (
+    BackendError,
+    ConflictError,
+    DaskperimentError,
+    DaskperimentWarning,
+    TrialIDNotFoundError,
+)
+from daskperiment.execution import flusher, purity
+from daskperiment.execution.changes import Changes
 from daskperiment.execution.step import run_step
 from daskperiment.graph import StepCall
 from daskperiment.history import paths, payloads
 from daskperiment.history.artifacts import Artifacts
+from daskperiment.history.collection import demanding
 from daskperiment.history.metrics import Entry, Metrics
 from daskperiment.history.observations import Observations
-from daskperiment.history.snapshots import Snapshots
+from daskperiment.history.output import Outputs
+from daskperiment.history.snapshots import KINDS, Snapshots
 from daskperiment.history.steps import Steps
-from daskperiment.history.trials import Trials
+from daskperiment.history.trials import Trials, facts
 from daskperiment.records import StepRecord, TrialState
+from daskperiment.secrets import Secret, scrub
 from daskperiment.tracebacks import formatted
 from daskperiment.tracking import environment
+from daskperiment.tracking.output import Capture
 from daskperiment.typing import Document
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
+_ATTEMPTS = 5
+"""How often to keep snapshots anew that others have collected just then."""
 _STEP_FLUSH = 0.05
 """Seconds that a step record may wait in the process that runs the trial."""
 _METRIC_FLUSH = 0.2
@@ -60,6 +75,14 @@ class Ticket:
         Code digest by step.
     observations : Observations
         What steps gave before; shared by the trials of one handle.
+    secrets : tuple of Secret
+        Kept alive as long as the trial, so that their text is masked; they never travel.
+    changes : Changes, optional
+        Who tells what differs from the trial before; None where that was told already.
+    writes : sequence of Write
+        What must be committed together with the row, as the row refers to it.
+    keep_again : callable, optional
+        Keeps the snapshots anew and returns their digests; None in another process.
     """
 
     backend: Backend
@@ -67,21 +90,79 @@ class Ticket:
     row: Document
     fingerprints: dict[str, str]
     observations: Observations
+    secrets: tuple[Secret, ...] = ()
+    changes: Changes | None = None
+    writes: Sequence[Write] = ()
+    keep_again: Callable[[], Mapping[str, str]] | None = None
     sent: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         parts = (self.backend, self.name, self.row, self.fingerprints, self.observations)
-        return Ticket, (*parts, True)
+        return _arrived, (environment.sent(), *parts)
 
     def begin(self) -> TrialContext:
         """Insert the RUNNING row, which gives the number, and return the running trial."""
-        number = Trials(self.backend, self.name).begin(self.row, once=self.sent)
+        trials, uid = Trials(self.backend, self.name), self.row["uid"]
+        if self.sent:
+            number = trials.begin(self.row, True, [Remove(paths.prepared(self.name), uid)])
+        else:
+            number = self._referring(lambda writes: trials.begin(self.row, writes=writes))
         logger.info("Started Experiment (trial id=%s)", number)
         return TrialContext(self, number)
 
+    def _referring(self, commit: Callable[[Sequence[Write]], T]) -> T:
+        """Commit the row together with what it refers to.
+
+        A snapshot that this process has kept before may be gone: collected, or removed by
+        the user with the store.  Then it is kept anew.
+        """
+        for _ in range(_ATTEMPTS):
+            snapshots = [demanding(self.row[kind]) for kind in KINDS if kind in self.row]
+            try:
+                return commit([*self.writes, *snapshots])
+            except (ConflictError, TrialIDNotFoundError) as error:
+                if self.keep_again is None:
+                    raise
+                refused = error
+                self.row.update(self.keep_again())
+        raise refused
+
     def start(self) -> Unattended:
         """Begin a trial of a graph that nobody of ours waits for."""
-        return Unattended(self.begin())
+        context = self.begin()
+        try:
+            self.tell(context.number)
+        except BaseException as error:
+            context.end(state_after(error), error)
+            raise
+        return Unattended(context)
+
+    def tell(self, number: int) -> None:
+        """Tell what differs from the trial before the one that has begun with this number.
+
+        Raises
+        ------
+        CodeChangedWarning, EnvironmentChangedWarning
+            Only where warnings are made errors.
+        """
+        if self.changes is not None:
+            self.changes.tell(number, self.row)
+
+    def announce(self) -> None:
+        """Settle that it will begin in another process.
+
+        What the row refers to is kept until then, and what differs from the latest trial is
+        told, as nobody sees it where this one begins.  Errors as for :meth:`tell`.
+        """
+        waiting = Insert(paths.prepared(self.name), self.row, self.row["uid"])
+        self._referring(lambda writes: self.backend.apply(*writes, waiting))
+        if self.changes is not None:
+            self.changes.tell_ahead(self.row)
+
+
+def _arrived(collectors: Any, *parts: Any) -> Ticket:
+    environment.receive(collectors)
+    return replace(Ticket(*parts), sent=True)
 
 
 class TrialContext:
@@ -89,7 +170,8 @@ class TrialContext:
 
     As long as it has not travelled to another process, records wait up to 50 ms, so that
     a short trial is written by two groups; from then on each process writes its own after
-    each step.  Safe to use from several threads.
+    each step.  During a step metrics, artifacts and output wait up to 0.2 s.  Safe to use
+    from several threads.
 
     Attributes
     ----------
@@ -109,6 +191,9 @@ class TrialContext:
         self.fingerprints = ticket.fingerprints
         self.supervised = False
         self.shared = shared
+        self.secret_parameters = frozenset(
+            name for name, kept in ticket.row["parameters"] if kept.get("secret")
+        )
         self._process = os.getpid()
         self._failed: TrialState | None = None
         self._ended = False
@@ -116,10 +201,13 @@ class TrialContext:
         self._lock = threading.RLock()
         self._waiting: list[StepRecord] = []
         self._points: dict[str, list[Entry]] = {}
+        self._captures: dict[Capture, None] = {}
         self._writes: list[Write] = []
         self._row: Document = {}
+        self._awaited = False
         self._flushed = time.monotonic()
         self._warned = False
+        self._surroundings: set[str] = set()
         _contexts.add(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -138,14 +226,19 @@ class TrialContext:
             self.fail(error, call)
             raise
 
+    def parameters(self) -> dict[str, Any]:
+        """Values of the trial's parameters, as they were recorded."""
+        return payloads.Values(self.backend, self.ticket.row["parameters"])
+
     def environment_here(self) -> str:
         """Digest of this process's environment snapshot, kept when it is another one."""
-        digest, _ = environment.snapshot()
+        digest = environment.snapshot().digest
         if digest != self.ticket.row["environment"]:
             try:
                 _keep_environment(self.backend, digest)
             except BackendError as error:
                 self._trouble(error)
+            self._surroundings.add(digest)
         return digest
 
     def keep(self, value: Any) -> Document:
@@ -171,6 +264,8 @@ class TrialContext:
             old = time.monotonic() - self._flushed > _METRIC_FLUSH
         if many or old or self._forked:
             self.flush()
+        else:
+            self._await()
 
     def save_artifact(self, name: str, content: Any) -> None:
         """Keep an artifact; files at once, as the step may change or remove them."""
@@ -181,6 +276,17 @@ class TrialContext:
             return
         with self._lock:
             self._writes += writes
+        self._await()
+
+    def printed(self, capture: Capture) -> None:
+        """Take what a step has put out, soon."""
+        self._captures[capture] = None
+        self._await()
+
+    def flushed(self) -> None:
+        """Write at once in a process that a step has forked: nobody knows how it will end."""
+        if self._forked:
+            self.flush()
 
     def add(self, record: StepRecord) -> None:
         """Add the record of a call that has ended."""
@@ -190,29 +296,62 @@ class TrialContext:
             young = time.monotonic() - self._flushed < _STEP_FLUSH
         if self.shared or not young:
             self.flush()
+        else:
+            self._await()
 
     # -- writing ------------------------------------------------------------------------
 
     def flush(self) -> None:
         """Write what waits.  Trouble of the backend is warned of and never reaches the step."""
+        try:
+            self._write()
+        except DaskperimentError as error:
+            self._trouble(error)
+
+    def flush_behind(self) -> bool:
+        """Write what waits; False after trouble, of which a later write will tell."""
+        try:
+            self._write()
+        except Exception as error:
+            logger.debug("Trial %s is written later: %s", self.number, scrub(str(error)))
+            return False
+        return True
+
+    def _await(self) -> None:
+        if not self._awaited:
+            self._awaited = True
+            flusher.wake(self)
+
+    def _write(self) -> None:
         with self._lock:
             writes, row = self._take()
             update = [Update(paths.trials(self.name), self.number, row)] if row else []
             if not writes and not update:
                 return
             try:
-                self.backend.apply(*writes, *update)
-            except BaseException as error:
+                self._apply([*writes, *update])
+            except BaseException:
                 self._put_back(writes, row)
-                if not isinstance(error, DaskperimentError):
-                    raise
-                self._trouble(error)
+                raise
+
+    def _apply(self, writes: list[Write]) -> None:
+        """Commit records together with a check of the snapshots that only they refer to."""
+        try:
+            self.backend.apply(*writes, *map(demanding, self._surroundings))
+        except ConflictError:
+            if not self._surroundings:
+                raise
+            _keep_environment.cache_clear()  # it was collected since this process kept it
+            _keep_environment(self.backend, self.environment_here())
+            self.backend.apply(*writes, *map(demanding, self._surroundings))
+        self._surroundings.clear()
 
     def _put_back(self, writes: list[Write], row: Document) -> None:
         self._writes = writes + self._writes
         self._row = row | self._row
 
     def _take(self) -> tuple[list[Write], Document]:
+        self._awaited = False  # before anything is taken: what comes meanwhile is awaited anew
         writes, self._writes = self._writes, []
         waiting, self._waiting = self._waiting, []
         points, self._points = self._points, {}
@@ -221,15 +360,24 @@ class TrialContext:
             writes.append(Steps(self.backend, self.name).writing(self.uid, waiting))
         if points:
             writes.append(Metrics(self.backend, self.name).writing(self.uid, points))
+        if self._captures and (taken := self._take_output()):
+            writes.append(Outputs(self.backend, self.name).writing(self.uid, taken))
         self._flushed = time.monotonic()
         return writes, row
 
+    def _take_output(self) -> list[Any]:
+        captures = []
+        while self._captures:  # `print` in another thread may add to them at any point
+            captures.append(self._captures.popitem()[0])
+        return [(c.place, pieces) for c in captures if (pieces := c.take())]
+
     def _trouble(self, error: DaskperimentError) -> None:
-        logger.error("Unable to record trial %s: %s", self.number, error)
+        reason = scrub(str(error))
+        logger.error("Unable to record trial %s: %s", self.number, reason)
         if not self._warned:
             self._warned = True
             warnings.warn(
-                f"Trial {self.number} of {self.name!r} runs on, but is not recorded: {error}",
+                f"Trial {self.number} of {self.name!r} runs on, but is not recorded: {reason}",
                 DaskperimentWarning,
                 stacklevel=2,
             )
@@ -268,7 +416,8 @@ class TrialContext:
         if not (self._ended or self.shared or self._forked):
             if self._failed is None:
                 self._row["description"] = "CANCELLED(the computation that it was part of ended)"
-            self.end(self._failed or TrialState.CANCELLED)
+            with suppress(DaskperimentWarning):  # made an error, it has nobody to go to
+                self.end(self._failed or TrialState.CANCELLED)
 
     def end(self, state: TrialState, error: BaseException | None = None) -> None:
         """End the trial, once, and warn of steps that were seen to be impure."""
@@ -282,7 +431,10 @@ class TrialContext:
             self._trouble(trouble)
             return
         self._log(state, error)
-        purity.warn(self, contradictions)
+        self._tell()
+        # Where warnings are made errors, that of the user goes first.
+        with suppress(*[DaskperimentWarning] if error is not None else []):
+            purity.warn(self, contradictions)
 
     def _end(self, state: TrialState, error: BaseException | None) -> None:
         with self._lock:
@@ -310,6 +462,14 @@ class TrialContext:
     def _observed(self) -> Sequence[StepRecord]:
         return Steps(self.backend, self.name).read(self.uid) if self.shared else self.records
 
+    def _tell(self) -> None:
+        if not notebooks.is_kernel():
+            return
+        told = facts(Trials(self.backend, self.name).get(self.number))
+        what = told.get("Result", told.get("Description", ""))
+        line = f"Trial {self.number} of {self.name}: {told['State']}, {told['Process Time']} {what}"
+        notebooks.tell(notebooks.Line(line[:200], told))
+
     def _log(self, state: TrialState, error: BaseException | None) -> None:
         if state is TrialState.COMPLETE:
             logger.info("Finished Experiment (trial id=%s)", self.number)
@@ -320,7 +480,7 @@ class TrialContext:
 @functools.lru_cache(maxsize=64)
 def _keep_environment(backend: Backend, digest: str) -> None:
     """Keep the environment snapshot of this process, once for each store."""
-    Snapshots(backend).keep(digest, environment.snapshot()[1])
+    Snapshots(backend).keep(*environment.snapshot())
 
 
 class Unattended:
@@ -378,6 +538,7 @@ def _leave_to_the_parent() -> None:
     """In a forked child: what waits is the parent's to write, and its lock is not ours."""
     for context in list(_contexts):
         context._lock = threading.RLock()
+        context._captures.clear()
         context._take()
         context.shared = True
 
@@ -393,7 +554,7 @@ def state_after(error: BaseException) -> TrialState:
 def describe(error: BaseException) -> str:
     """Type and message of an exception, ``ZeroDivisionError(division by zero)``."""
     try:
-        return f"{type(error).__name__}({error})"
+        return scrub(f"{type(error).__name__}({error})")
     except Exception:
         return f"{type(error).__name__}(no message: its __str__ failed)"
 
@@ -401,7 +562,7 @@ def describe(error: BaseException) -> str:
 def failed(error: BaseException) -> Document:
     """Fields of a trial's row that tell of an exception."""
     try:
-        text = formatted(error)
+        text = scrub(formatted(error))
     except Exception:
         text = describe(error)
     return {"description": describe(error)[:10_000], "traceback": text[-100_000:]}

@@ -1,23 +1,172 @@
-"""The step call that runs here: in this thread, or in a context copied from it."""
+"""The trial that runs here: in this thread, or in a context copied from it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from daskperiment.errors import TrialIDNotFoundError
+from daskperiment.history import artifacts, metrics
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from daskperiment.execution.step import Running
 
 # Set inside the step itself: context variables do not travel to the workers of a cluster.
 CURRENT: ContextVar[Running | None] = ContextVar("daskperiment_current", default=None)
 
 
-def running_in(experiment: str) -> Running | None:
-    """The innermost running step call of an experiment; None outside its trials.
+class CurrentTrial:
+    """The running trial, as the code of its steps sees it.
+
+    Attributes
+    ----------
+    number : int
+        Number of the trial; 0 when recording is switched off.
+    uid : str
+        Its identity.
+    experiment : str
+        Id of its experiment.
+    seed : int
+        Its seed.
+    step : str
+        Name of the step that runs here.
+    call : int
+        Which call of the step in graph order, from 0.
+    """
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        trial = running.trial
+        self.number: int = trial.number
+        self.uid: str = trial.uid
+        self.experiment: str = trial.name
+        self.seed: int = trial.seed
+        self.step: str = running.call.step.name
+        self.call: int = running.call.call
+
+    def __repr__(self) -> str:
+        return f"<trial {self.number} of {self.experiment!r}, in step {self.step!r}>"
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Values of the trial's parameters."""
+        return self._running.trial.parameters()
+
+    def rng(self) -> np.random.Generator:
+        """Random generator of this step call, seeded for it alone.
+
+        The same object within one call, independent of all others, equal in every run of
+        the same trial whatever the scheduler.
+        """
+        generator: np.random.Generator = self._running.rng()
+        return generator
+
+    def log_metric(
+        self, name: str, value: float, epoch: int | None = None, *, step: int | None = None
+    ) -> None:
+        """Save a point of a metric; without an epoch at the one after its last.
+
+        Parameters
+        ----------
+        name : str
+            Any printable name, such as ``train/loss``.
+        value : number
+            A number, or anything with one ``item()``.
+        epoch : int, optional
+            Position; ``step`` is another name for it.
+
+        Raises
+        ------
+        InvalidNameError, TypeError
+            The name, epoch or value is none.
+        """
+        self.log_metrics({name: value}, epoch, step=step)
+
+    def log_metrics(
+        self, values: Mapping[str, float], epoch: int | None = None, *, step: int | None = None
+    ) -> None:
+        """Save a point of several metrics at one epoch; see :meth:`log_metric`."""
+        position = _position(epoch, step)
+        points = {metrics.check_name(n): metrics.check_value(v) for n, v in values.items()}
+        at = None if position is None else metrics.check_epoch(position)
+        self._running.trial.save_metrics(points, at)
+
+    def save_artifact(self, name: str, content: Any) -> None:
+        """Keep a file, a folder, bytes or an object under a name with the trial.
+
+        Parameters
+        ----------
+        name : str
+            A relative path such as ``plots/roc.png``.
+        content : path, bytes or object
+            A ``pathlib.Path``, or text that names an existing file, is streamed; bytes are
+            kept as they are; any other object is encoded like a persisted output.
+
+        Raises
+        ------
+        InvalidNameError
+            The name could leave a folder.
+        """
+        self._running.trial.save_artifact(artifacts.check_name(name), content)
+
+    def artifact_path(self, name: str) -> Path:
+        """A path to write a file to, kept under the name when the step ends."""
+        return self._running.artifact_path(name)
+
+
+def current() -> CurrentTrial:
+    """The trial that runs here, for code inside steps that has no experiment at hand.
+
+    Raises
+    ------
+    TrialIDNotFoundError
+        No step runs here.  A thread that a step starts itself sees none; pass it on.
+
+    Examples
+    --------
+    >>> import daskperiment
+    >>> ex = daskperiment.Experiment("doc_current", backend="memory://")
+    >>> @ex.result
+    ... def train(a):
+    ...     trial = daskperiment.current()
+    ...     trial.log_metric("loss", 1 / a)
+    ...     return trial.number, trial.step, trial.parameters
+    >>> train(ex.parameter("a", default=4)).compute()
+    (1, 'train', {'a': 4})
+    """
+    running = CURRENT.get()
+    if running is None:
+        raise _outside("daskperiment.current()", "")
+    return CurrentTrial(running)
+
+
+def current_in(experiment: str, what: str) -> CurrentTrial:
+    """The innermost running trial of one experiment.
 
     Steps of other experiments' trials that run inside it are looked through.
+
+    Raises
+    ------
+    TrialIDNotFoundError
+        None runs here; the message names ``what`` was asked for.
     """
     running = CURRENT.get()
     while running is not None and running.trial.name != experiment:
         running = running.outer
-    return running
+    if running is None:
+        raise _outside(what, f" of experiment {experiment!r}")
+    return CurrentTrial(running)
+
+
+def _outside(what: str, where: str) -> TrialIDNotFoundError:
+    return TrialIDNotFoundError(f"{what} works only inside a step of a running trial{where}")
+
+
+def _position(epoch: int | None, step: int | None) -> int | None:
+    if epoch is not None and step is not None:
+        raise TypeError("epoch and step are two names of one thing: give one of them")
+    return step if epoch is None else epoch

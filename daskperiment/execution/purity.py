@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
-import sys
 import warnings
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from daskperiment.errors import PurityWarning
+from daskperiment.errors import BackendError, PurityWarning
+from daskperiment.history.comparison import (
+    A_VALUE,
+    Code,
+    code_changes,
+    comparable,
+    environment_changes,
+)
 from daskperiment.history.observations import Observation, observe
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.records import StepRecord
-from daskperiment.typing import Document
+from daskperiment.secrets import scrub
+from daskperiment.tracebacks import users_frame
 
 if TYPE_CHECKING:
     from daskperiment.execution.context import TrialContext
 
 logger = logging.getLogger(__name__)
-
-_DIFF_LINES = 30
 
 
 class Contradiction(NamedTuple):
@@ -50,7 +54,7 @@ def warn(trial: TrialContext, contradictions: Sequence[Contradiction]) -> None:
     """Log each contradiction and give a PurityWarning that points at the user's line."""
     texts = [_told(trial, contradiction) for contradiction in contradictions]
     for text in texts:
-        warnings.warn(PurityWarning(text), stacklevel=_users_frame())
+        warnings.warn(PurityWarning(text), stacklevel=users_frame())
 
 
 def find_causes(
@@ -63,13 +67,13 @@ def find_causes(
     no seed controls) and, when none of these, ``unexplained``.
     """
     causes: dict[str, str] = {}
-    if now.fingerprint != before.fingerprint and _comparable(now, before):
-        causes |= _code_causes(snapshots, now.code, before.code, record.step)
+    if now.fingerprint != before.fingerprint and comparable(now.fingerprint, before.fingerprint):
+        causes |= _known("code", _code_causes, snapshots, now.code, before.code, record.step)
     if now.seed != before.seed:
         causes["seed"] = f"{_seed(before)} then, {_seed(now)} now"
     if now.environment != before.environment:
-        old, new = snapshots.get(before.environment), snapshots.get(now.environment)
-        causes |= _environment_causes(old, new)
+        environments = before.environment, now.environment
+        causes |= _known("environment", _environment_causes, snapshots, *environments)
     if now.threads != before.threads:
         causes["threads"] = f"{before.threads} then, {now.threads} now"
     if record.entropy:
@@ -79,11 +83,11 @@ def find_causes(
     return causes
 
 
-def _comparable(now: Observation, before: Observation) -> bool:
-    """Digests of different schemes say nothing about each other."""
-    if now.fingerprint is None or before.fingerprint is None:
-        return False
-    return now.fingerprint.partition(":")[0] == before.fingerprint.partition(":")[0]
+def _known(cause: str, find: Callable[..., dict[str, str]], *arguments: Any) -> dict[str, str]:
+    try:
+        return find(*arguments)
+    except BackendError as error:  # a snapshot that is gone by now still was another one
+        return {cause: str(error)}
 
 
 def _seed(observation: Observation) -> str:
@@ -91,44 +95,23 @@ def _seed(observation: Observation) -> str:
 
 
 def _code_causes(snapshots: Snapshots, now: str, before: str, step: str) -> dict[str, str]:
-    new, old = _step(snapshots.get(now), step), _step(snapshots.get(before), step)
-    functions, earlier = new["functions"], old["functions"]
-    changed = {name for name in {*functions, *earlier} if functions.get(name) != earlier.get(name)}
-    own = {new["function"], old["function"]}
     causes = {}
-    if changed & own:
-        diff = _diff(snapshots.text(old["source"]), snapshots.text(new["source"]))
-        causes["code"] = diff or "a value that it reads"
-    if helpers := sorted(changed - own):
+    changes = code_changes(Code(snapshots, before), Code(snapshots, now), step)
+    for change in changes[:1]:
+        if change.own:
+            text = change.diff() and f"\n{change.diff()}"
+            causes["code"] = A_VALUE if change.value else text or "no text of it is kept"
+    if helpers := [change.function for change in changes if not change.own]:
         causes["helper"] = ", ".join(helpers)
-    return causes or {"code": "a value that it reads"}
-
-
-def _step(code: Document, name: str) -> Document:
-    (found,) = (step for step in code["steps"] if step["name"] == name)
-    return found  # type: ignore[no-any-return]
-
-
-def _diff(old: str, new: str) -> str:
-    lines = list(difflib.unified_diff(old.splitlines(), new.splitlines(), lineterm="", n=0))[2:]
-    cut = [f"... {len(lines) - _DIFF_LINES} more lines"] if len(lines) > _DIFF_LINES else []
-    return "\n".join(["", *lines[:_DIFF_LINES], *cut]) if lines else ""
-
-
-def _environment_causes(old: Document, new: Document) -> dict[str, str]:
-    before, now = old.get("packages", {}), new.get("packages", {})
-    changed = [
-        f"{name} {before.get(name, 'absent')} -> {now.get(name, 'absent')}"
-        for name in sorted({*before, *now})
-        if before.get(name) != now.get(name)
-    ]
-    causes = {"package": ", ".join(changed)} if changed else {}
-    others = [k for k in sorted({*old, *new}) if k != "packages" and old.get(k) != new.get(k)]
-    if others:
-        causes["environment"] = ", ".join(
-            f"{name}: {old.get(name)} -> {new.get(name)}" for name in others
-        )
     return causes
+
+
+def _environment_causes(snapshots: Snapshots, before: str, now: str) -> dict[str, str]:
+    changes = environment_changes(snapshots.get(before), snapshots.get(now))
+    packages = changes.pop("packages", [])
+    others = [f"{category}: {change}" for category in changes for change in changes[category]]
+    causes = {"package": ", ".join(map(str, packages)), "environment": ", ".join(others)}
+    return {cause: detail for cause, detail in causes.items() if detail}
 
 
 def _told(trial: TrialContext, contradiction: Contradiction) -> str:
@@ -143,17 +126,7 @@ def _told(trial: TrialContext, contradiction: Contradiction) -> str:
         kwargs,
     )
     details = "\n".join(f"  {cause}: {detail}" for cause, detail in causes.items())
-    return (
+    return scrub(
         f"Step {record.step!r} gave another output in trial {trial.number} than in trial "
         f"{before.trial} for the same inputs {text}. Cause: {', '.join(causes)}\n{details}"
     )
-
-
-def _users_frame() -> int:
-    """Stack level, seen from the caller, of the first frame outside this package and Dask."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(
-        ("daskperiment.", "dask.", "distributed.", "concurrent.", "threading")
-    ):
-        level, frame = level + 1, frame.f_back
-    return level

@@ -8,16 +8,18 @@ import time
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from daskperiment.errors import DaskperimentError, DaskperimentWarning
 from daskperiment.execution.current import CURRENT
 from daskperiment.fingerprint.values import try_digest
 from daskperiment.graph import StepCall
 from daskperiment.history import artifacts
-from daskperiment.records import Argument, StepRecord
+from daskperiment.records import Argument, Origin, StepRecord
+from daskperiment.secrets import Hidden, hide, holds_living, is_secret
 from daskperiment.serializers import preview
 from daskperiment.tracking import environment, seeds
+from daskperiment.tracking.output import Capture
 
 if TYPE_CHECKING:
     from daskperiment.execution.context import TrialContext
@@ -25,10 +27,28 @@ if TYPE_CHECKING:
 _PREVIEW = 80
 
 
+class Host(Protocol):
+    """A trial, recorded or not, as one of its running step calls sees it."""
+
+    number: int
+    uid: str
+    name: str
+    seed: int
+
+    def parameters(self) -> dict[str, Any]:
+        """Values of the trial's parameters."""
+
+    def save_metrics(self, values: dict[str, int | float], epoch: int | None) -> None:
+        """Add a point to each metric."""
+
+    def save_artifact(self, name: str, content: Any) -> None:
+        """Keep an artifact."""
+
+
 class Running:
     """One step call while it runs: what its code reaches through the experiment."""
 
-    def __init__(self, trial: TrialContext, call: StepCall, outer: Running | None) -> None:
+    def __init__(self, trial: Host, call: StepCall, outer: Running | None) -> None:
         self.trial = trial
         self.call = call
         self.outer = outer
@@ -72,6 +92,11 @@ class Running:
             warnings.warn(message, DaskperimentWarning, stacklevel=2)
 
 
+def seed_of(trial_seed: int, call: StepCall) -> int:
+    """The seed of a step call: the result step has the trial's own."""
+    return trial_seed if call.final else seeds.derive(trial_seed, call.step.name, call.call)
+
+
 def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs: Any) -> Any:
     """Run one step call inside a trial and record it.
 
@@ -79,14 +104,14 @@ def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs:
     whether it returns or raises.  An exception of the step is raised unchanged, with a
     note that names trial and step.
     """
-    inputs, unhashed = _inputs(call, (*args, *kwargs.values()))
-    seed = trial.seed if call.final else seeds.derive(trial.seed, call.step.name, call.call)
+    inputs, unhashed = _inputs(trial, call, (*args, *kwargs.values()))
+    seed = seed_of(trial.seed, call)
     running = Running(trial, call, CURRENT.get())
     token = CURRENT.set(running)
     started, clock = time.time(), time.perf_counter()
     draws = running.draws = seeds.seeded(seed)
     try:
-        with draws:
+        with draws, Capture((call.step.name, call.call), trial):
             value = call.step.fn(*args, **kwargs)
     except BaseException as error:
         seconds = time.perf_counter() - clock
@@ -98,7 +123,7 @@ def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs:
     seconds = time.perf_counter() - clock
     CURRENT.reset(token)
     running.leave()
-    output, reason = try_digest(value, "output")
+    output, reason = try_digest(Hidden(value) if holds_living(value) else value, "output")
     kept = trial.keep(value) if call.step.persist else None
     if call.final:
         trial.keep_result(value)
@@ -122,13 +147,26 @@ def _record(
     )  # fmt: skip
 
 
-def _inputs(call: StepCall, values: tuple[Any, ...]) -> tuple[tuple[Argument, ...], str | None]:
+def _inputs(
+    trial: TrialContext, call: StepCall, values: tuple[Any, ...]
+) -> tuple[tuple[Argument, ...], str | None]:
     arguments, unhashed = [], None
-    for (name, origins, keyword), value in zip(call.inputs, values, strict=True):
+    for (name, origins, keyword), given in zip(call.inputs, values, strict=True):
+        value = _hidden(trial, name, origins, given)
         found, reason = try_digest(value, name)
         unhashed = unhashed or reason
         arguments.append(Argument(name, found, preview(value, _PREVIEW), origins, keyword))
     return tuple(arguments), unhashed
+
+
+def _hidden(trial: TrialContext, name: str, origins: tuple[Origin, ...], value: Any) -> Any:
+    """The value, hidden when it was made from a secret, holds one, or has the name of one."""
+    if is_secret(value):
+        return value
+    parameters = {origin[1] for origin in origins if origin[0] == "parameter"}
+    if parameters & trial.secret_parameters or holds_living(value):
+        return Hidden(value)
+    return value if parameters else hide(name, value)
 
 
 def _note(error: BaseException, trial: TrialContext, call: StepCall) -> None:

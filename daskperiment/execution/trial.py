@@ -8,26 +8,35 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask.local
 from dask.base import get_scheduler, named_schedulers
 from dask.callbacks import Callback
 from dask.delayed import Delayed
 
-from daskperiment.backends.base import Backend
+from daskperiment.backends.base import Backend, Write
 from daskperiment.errors import MissingMainGuardError
+from daskperiment.execution.changes import Changes
 from daskperiment.execution.context import Ticket, state_after
+from daskperiment.execution.surroundings import Surroundings
 from daskperiment.fingerprint.values import try_digest
 from daskperiment.graph import Layout, RunningTrial, Step
 from daskperiment.history import payloads
+from daskperiment.history.experiments import enlist
 from daskperiment.history.observations import Observations
 from daskperiment.history.snapshots import Snapshots
-from daskperiment.parameters import summary
+from daskperiment.parameters import check_may_travel, summary
 from daskperiment.records import TrialState
+from daskperiment.secrets import is_secret
 from daskperiment.tracking import code, environment, seeds
+from daskperiment.tracking.output import LISTENING
 from daskperiment.typing import Document
+
+if TYPE_CHECKING:
+    from daskperiment.configuration import Configuration
 
 logger = logging.getLogger(__name__)
 
@@ -51,9 +60,16 @@ class Recorder:
         self.name = name
         self._snapshots = Snapshots(backend)
         self._observations = Observations(backend, name)
+        self._changes = Changes(backend, name)
+        self._enlisted = False
+        self._surroundings = Surroundings()
 
     def prepare(
-        self, steps: Mapping[str, Step[..., Any]], values: Mapping[str, Any], seed: int | None
+        self,
+        steps: Mapping[str, Step[..., Any]],
+        values: Mapping[str, Any],
+        seed: int | None,
+        loaded: Configuration | None = None,
     ) -> Ticket:
         """Capture code and environment and settle the seed: all that precedes the number.
 
@@ -67,33 +83,66 @@ class Recorder:
         check_main_guard()
         seeds.install()  # before steps are pickled: then functions of `random` go by reference
         settled = seeds.draw_seed() if seed is None else seeds.check_seed(seed)
+        self._enlist()
         _log_start(settled, seed is not None, values)
-        captured, surroundings = self._keep_snapshots(steps)
-        row = self._row(values) | {
+        captured, kept = self._keep_snapshots(steps, loaded)
+        described, writes = self._row(values)
+        row = described | {
             "uid": uuid.uuid4().hex,
             "seed": settled,
             "started": time.time(),
-            "code": captured.digest,
-            "environment": surroundings,
+            **kept,
             "owner": environment.process(),
         }
-        logger.info("Saved code context: %s", captured.digest)
+        logger.info("Saved code context: %s", kept["code"])
         fingerprints = {name: step.digest for name, step in captured.steps.items()}
-        return Ticket(self.backend, self.name, row, fingerprints, self._observations)
+        secrets = tuple(value for value in values.values() if is_secret(value))
+        return Ticket(
+            self.backend, self.name, row, fingerprints, self._observations, secrets,
+            self._changes, writes, partial(self._keep_again, steps, loaded),
+        )  # fmt: skip
 
-    def _keep_snapshots(self, steps: Mapping[str, Step[..., Any]]) -> tuple[code.CodeCapture, str]:
+    def redefine(self, old: Step[..., Any], new: Step[..., Any]) -> None:
+        """Tell that a step got another function, if its text differs.
+
+        Raises
+        ------
+        CodeChangedWarning
+            Only where warnings are made errors.
+        """
+        self._changes.tell_redefined(new.name, old.fn, new.fn)
+
+    def _enlist(self) -> None:
+        if not self._enlisted:
+            enlist(self.backend, self.name)
+            self._enlisted = True
+
+    def _keep_snapshots(
+        self, steps: Mapping[str, Step[..., Any]], loaded: Configuration | None
+    ) -> tuple[code.CodeCapture, dict[str, str]]:
         captured = code.capture({name: step.fn for name, step in steps.items()})
-        surroundings, document = environment.snapshot()
-        self._snapshots.keep(captured.digest, captured.document, captured.texts)
-        self._snapshots.keep(surroundings, document)
-        return captured, surroundings
+        kept = captured if self._surroundings.keeps_code else captured.bare
+        here, session = environment.snapshot(), self._surroundings.session(captured.digest)
+        self._snapshots.keep(kept.digest, kept.document, kept.texts)
+        self._snapshots.keep(*here)
+        self._snapshots.keep(*session)
+        self._surroundings.log(here.document, session.document)
+        digests = {"code": kept.digest, "environment": here.digest, "session": session.digest}
+        if loaded is not None:
+            self._snapshots.keep(loaded.digest, loaded.document, loaded.texts)
+            digests["configuration"] = loaded.digest
+        return captured, digests
 
-    def _row(self, values: Mapping[str, Any]) -> Document:
+    def _keep_again(
+        self, steps: Mapping[str, Step[..., Any]], loaded: Configuration | None
+    ) -> dict[str, str]:
+        self._snapshots.forget()
+        enlist(self.backend, self.name)
+        return self._keep_snapshots(steps, loaded)[1]
+
+    def _row(self, values: Mapping[str, Any]) -> tuple[Document, list[Write]]:
         kept = [(name, *payloads.keep(value)) for name, value in values.items()]
-        blobs = [write for _, _, writes in kept for write in writes]
-        if blobs:
-            self.backend.apply(*blobs)
-        return {
+        row = {
             "schema": _SCHEMA,
             "state": TrialState.RUNNING.value,
             "parameters": [[name, document] for name, document, _ in kept],
@@ -101,20 +150,27 @@ class Recorder:
             "tags": [],
             "note": "",
         }
+        return row, [write for _, _, writes in kept for write in writes]
 
-    def run(self, layout: Layout, values: dict[str, Any], seed: int | None, options: Any) -> Any:
+    def run(
+        self,
+        layout: Layout,
+        values: dict[str, Any],
+        seed: int | None,
+        options: Any,
+        loaded: Configuration | None = None,
+    ) -> Any:
         """Run one trial to its end and return the computed value.
 
         The trial ends in every case: COMPLETE, FAILED after an exception or ``SystemExit``,
         CANCELLED after ``KeyboardInterrupt``.
         """
-        context = self.prepare(layout.steps, values, seed).begin()
+        context = self.prepare(layout.steps, values, seed, loaded).begin()
         context.supervised = True
         try:
-            if context.number == 1:  # a new store: perhaps the user has removed the one known
-                self._snapshots.forget()
-                self._keep_snapshots(layout.steps)
-            value = compute(layout, context, values, options)
+            context.ticket.tell(context.number)
+            with LISTENING:
+                value = compute(layout, context, values, options)
         except BaseException as error:
             original = _original(error)
             context.end(state_after(original), original)
@@ -141,6 +197,9 @@ def compute(
     """Compute a graph on the scheduler that Dask's own rules choose."""
     scheduler = options.get("scheduler")
     get = get_scheduler(scheduler=scheduler, cls=Delayed)
+    if _is_client(get) or get is named_schedulers["processes"]:
+        for name, value in values.items():
+            check_may_travel(name, value)
     if _is_client(get):
         return layout.bound(trial, values).compute(**options)
     if get is dask.local.get_sync and not Callback.active:

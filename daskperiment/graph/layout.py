@@ -38,6 +38,7 @@ from daskperiment.graph.tasks import (
     values_key,
 )
 from daskperiment.records import Origin
+from daskperiment.secrets import Hidden
 
 if TYPE_CHECKING:
     from daskperiment.graph.step import Step
@@ -136,7 +137,7 @@ class Layout:
         graph.pop(self.values_key, None)
         graph[self.trial_key] = DataNode(self.trial_key, trial)
         for name, key in self.parameters.items():
-            graph[key] = DataNode(key, values[name])
+            graph[key] = _parameter(key, values[name])
         return graph
 
     @cached_property
@@ -210,6 +211,11 @@ def _high_level(
         for key, node in nodes.items()
     }
     return HighLevelGraph(layers, edges)
+
+
+def _parameter(key: GraphKey, value: Any) -> GraphNode:
+    # As data a hidden value would travel in clear; as a task it refuses to be pickled.
+    return Fixed(key, value.reveal) if type(value) is Hidden else DataNode(key, value)
 
 
 def _last_result(nodes: Nodes, order: list[GraphKey]) -> GraphKey:

@@ -93,8 +93,15 @@ class Step(Generic[P, R]):
         node_type = Result if self.is_result else Node
         if self.is_result or any(map(_records, itertools.chain(*collections))):
             stable = Layout(self.owner, key, graph).stable()
-            return node_type(stable._key, stable._dask, self.owner, self.nout, records=True)
+            node = node_type(stable._key, stable._dask, self.owner, self.nout, records=True)
+            if self.is_result:
+                self.owner.built(node)
+            return node
         return node_type(key, graph, self.owner, self.nout)
+
+    def become(self, new: Step[P, R]) -> None:
+        """Take the state of another step, which has its place in a reloaded module."""
+        self.__dict__ = new.__dict__
 
     def __get__(self, instance: Any, cls: type | None = None) -> Any:
         return self if instance is None else types.MethodType(self, instance)

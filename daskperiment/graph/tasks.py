@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from dask.task_spec import Task
 
 from daskperiment.errors import ParameterUndefinedError
+from daskperiment.namespace import namespaced
 from daskperiment.records import Origin
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ class Owner(Protocol):
     def begin(self, steps: Mapping[str, Step[..., Any]], values: dict[str, Any]) -> Beginning:
         """Prepare a trial: all that must be known before it has a number."""
 
+    def built(self, result: Node) -> None:
+        """Take note of a result that was built."""
+
     def compute(self, node: Node, **arguments: Any) -> Any:
         """Compute a node, as a trial when it holds a result."""
 
@@ -54,6 +58,9 @@ class Beginning(Protocol):
 
     def start(self) -> RunningTrial:
         """Insert the RUNNING row and return the trial."""
+
+    def announce(self) -> None:
+        """Do here what needs the driver, as it will be started in another process."""
 
 
 class Fixed(Task):  # type: ignore[misc]
@@ -93,7 +100,7 @@ class Lookup:
 
     def __call__(self, values: dict[str, Any]) -> Any:
         try:
-            return values[self.name]
+            return namespaced(values[self.name])
         except KeyError:
             raise undefined([self.name]) from None
 
@@ -124,7 +131,12 @@ class Begin:
         values = {} if self.sent else self.owner.values()
         if not self.sent and any(name not in values for name in self.names):
             return Begin, (self.owner, self.steps, self.names)
-        return _sent_begin, (self.sent or self._prepare(values),)
+        return _sent_begin, (self.sent or self._announced(values),)
+
+    def _announced(self, values: dict[str, Any]) -> Beginning:
+        beginning = self._prepare(values)
+        beginning.announce()
+        return beginning
 
 
 def _sent_begin(beginning: Beginning) -> Begin:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from daskperiment.serializers.payload import Encoded, NotEncodable, decode, encode
 from daskperiment.serializers.plain import NotPlain, from_json, to_json
-from daskperiment.serializers.preview import preview
+from daskperiment.serializers.preview import preview, preview_type
 
 __all__ = [
     "Encoded",
@@ -19,5 +19,6 @@ __all__ = [
     "encode",
     "from_json",
     "preview",
+    "preview_type",
     "to_json",
 ]

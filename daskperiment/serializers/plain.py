@@ -18,6 +18,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from daskperiment.errors import DaskperimentError, PayloadError
+from daskperiment.namespace import Namespace
 from daskperiment.typing import JSON
 
 DEEPEST = 64
@@ -33,7 +34,7 @@ def to_json(value: object) -> JSON:
 
     Plain are None, bool, int, float, complex, str, bytes, list, tuple, set, frozenset, dict
     with any plain keys, datetime, date, time, timedelta, Decimal, UUID and the scalars of
-    NumPy; none of their subclasses.
+    NumPy; of their subclasses only Namespace, which reads back as the plain dict.
 
     Raises
     ------
@@ -77,6 +78,8 @@ class _Writer:
         leaf = _LEAVES.get(kind)
         if leaf is not None:
             return leaf(value)
+        if kind is Namespace:
+            kind = dict
         if kind not in (list, tuple, dict, set, frozenset):
             return _numpy(value)
         self._enter(value, level)

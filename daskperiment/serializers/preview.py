@@ -6,6 +6,10 @@ import reprlib
 from itertools import islice
 from typing import Any
 
+from daskperiment.namespace import Namespace
+from daskperiment.secrets import MASK, Hidden, hide, kind, scrub
+
+_WINDOW = 8192  # characters in which a secret is looked for, of which far fewer are shown
 _ARRAY_LIBRARIES = ("numpy", "pandas", "scipy", "torch")
 
 
@@ -13,7 +17,7 @@ def preview(value: object, limit: int = 200) -> str:
     """At most `limit` printable characters that show `value`; never raises.
 
     Arrays and frames are shown by type, dtype and shape, long containers by their
-    beginning.  Only an interrupt passes through.
+    beginning, and secrets as ``***``.  Only an interrupt passes through.
 
     Examples
     --------
@@ -39,6 +43,18 @@ def preview_error(error: BaseException, limit: int = 200) -> str:
     return _guarded(lambda error: f"{type(error).__name__}: {error}", error, limit)
 
 
+def preview_type(value: object) -> str:
+    """The type of a value, also of a hidden one; a Namespace counts as the dict it reads back as.
+
+    Examples
+    --------
+    >>> preview_type(0.5)
+    "<class 'float'>"
+    """
+    found = kind(value)
+    return preview(dict if found is Namespace else found)
+
+
 class _Shortened(reprlib.Repr):
     """`repr` that stops at about `limit` items or characters of each container."""
 
@@ -48,11 +64,26 @@ class _Shortened(reprlib.Repr):
         self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = limit
         self.maxdeque = self.maxarray = self.maxdict = limit
 
+    def repr1(self, x: Any, level: int) -> str:
+        """As the original, which chooses by the name of the type."""
+        return self.repr_dict(x, level) if type(x) is Namespace else super().repr1(x, level)
+
     def repr_dict(self, x: dict[Any, Any], level: int) -> str:
         """In the order of the dict, where the original sorts."""
-        shown = islice(x.items(), self.limit if level > 0 else 0)
+        first = islice(x.items(), self.limit if level > 0 else 0)
+        shown = [(key, hide(key, value) if isinstance(key, str) else value) for key, value in first]
         pairs = [f"{self.repr1(k, level - 1)}: {self.repr1(v, level - 1)}" for k, v in shown]
         return "{" + ", ".join(pairs + ["..."] * (len(pairs) < len(x))) + "}"
+
+    def repr_str(self, x: str, level: int) -> str:
+        """Without secrets, which half of one could not be recognized as."""
+        if len(x) > 2 * _WINDOW:
+            x = x[:_WINDOW] + x[-_WINDOW:]
+        return super().repr_str(scrub(x), level)
+
+    def repr_Hidden(self, x: Hidden, level: int) -> str:  # noqa: N802 - named after the class
+        """The part of it that may be shown."""
+        return self.repr1(x.reveal(), level) if x.partly else MASK
 
     def repr_instance(self, x: Any, level: int) -> str:
         """The summary of an array, or the guarded repr of anything else."""
@@ -81,7 +112,7 @@ def _guarded(show: Any, value: object, limit: int) -> str:
     try:
         shown = show(value)
         # Not shown[:n]: the text may be of a subclass of str with methods of its own.
-        start = str.__getitem__(shown, slice(limit + 1))
+        start = scrub(str.__getitem__(shown, slice(_WINDOW)))[: limit + 1]
     except KeyboardInterrupt:
         raise
     except BaseException as error:

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from dask.delayed import Delayed
 
-from daskperiment import Experiment, StepDefinitionError
+from daskperiment import CodeChangedWarning, Experiment, StepDefinitionError
 
 
 def difference(ex: Experiment) -> Any:
@@ -137,7 +137,8 @@ def test_steps_of_an_earlier_handle_are_not_used_silently() -> None:
 
 def test_one_graph_may_not_use_one_name_for_two_functions(memory_ex: Experiment) -> None:
     one = memory_ex(lambda: 1, name="f")
-    two = memory_ex(lambda: 2, name="f")
+    with pytest.warns(CodeChangedWarning, match="'f' has been redefined"):
+        two = memory_ex(lambda: 2, name="f")
 
     with pytest.raises(StepDefinitionError, match="two different functions"):
         memory_ex.result(lambda *parts: parts, name="both")(one(), two())

@@ -28,8 +28,9 @@ demo: $(VENV)/demo
 
 # Packages of the system come by apt and only as root; without them their tests skip.
 packages:
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v dot >/dev/null; then \
-	    apt-get update -q && apt-get install -y -q --no-install-recommends graphviz; fi
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	    && ! { command -v dot && command -v git; } >/dev/null; then \
+	    apt-get update -q && apt-get install -y -q --no-install-recommends graphviz git; fi
 
 lint: $(VENV)/test
 	$(BIN)/ruff check .

@@ -91,6 +91,9 @@ def overhead(scheduler: str, place: str) -> None:
         )
 
 
+_IMPORT = "from daskperiment import Experiment"
+
+
 def import_time() -> None:
     # Compiled files are kept, as they are for an installed package.
     variables = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
@@ -100,19 +103,20 @@ def import_time() -> None:
         subprocess.run([sys.executable, "-c", code], check=True, env=variables)
         return time.perf_counter() - begun
 
-    for code in ("import dask.delayed", "import daskperiment"):
+    for code in ("import dask.delayed", _IMPORT):
         start(code)
     ours, theirs, nothing = ([], [], [])  # type: ignore[var-annotated]
     for _ in range(11):
         nothing.append(start("pass"))
         theirs.append(start("import dask.delayed"))
-        ours.append(start("import daskperiment"))
+        ours.append(start(_IMPORT))
     base = statistics.median(nothing)
     ratio = (statistics.median(ours) - base) / (statistics.median(theirs) - base)
-    print(f"import daskperiment over import dask.delayed: {ratio:.2f}")
+    print(f"{_IMPORT} over import dask.delayed: {ratio:.2f}")
 
 
 def main() -> None:
+    os.environ["DASKPERIMENT_LOG_LEVEL"] = "WARNING"  # no lines on the screen
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         for scheduler in ("synchronous", "threads"):

@@ -4,8 +4,9 @@ Each trial trains a logistic regression on scikit-learn's breast-cancer data set
 penalty and another number of columns.  You will see
 
 - the result of each trial, the log loss on rows that the model has not seen: small is good;
-- a warning: one trial uses a scoring step that draws rows with an unseeded generator, so it
-  gives another loss than before for the same model, and the warning names the cause;
+- two warnings: one trial uses another scoring step, which draws rows with an unseeded generator.
+  The first shows how the code changed, the second says that the step gave another loss than
+  before for the same model, and names the causes;
 - the history of all trials with every column;
 - the best trial, what each of its steps did, and its accuracy fold by fold.
 
@@ -29,7 +30,7 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from daskperiment import Experiment, PurityWarning
+from daskperiment import DaskperimentWarning, Experiment
 
 ex = Experiment("breast_cancer", seed=0)
 
@@ -65,14 +66,17 @@ def score(model: Pipeline, x: Any, y: Any) -> float:
     return float(log_loss(y, model.predict_proba(x)))
 
 
-@ex.result(name="score")
-def careless_score(model: Pipeline, x: Any, y: Any) -> float:
-    rows = np.random.default_rng().choice(len(y), size=100)
-    return float(log_loss(y[rows], model.predict_proba(x[rows])))
+def score_carelessly() -> Any:
+    @ex.result(name="score")
+    def score(model: Pipeline, x: Any, y: Any) -> float:
+        rows = np.random.default_rng().choice(len(y), size=100)
+        return float(log_loss(y[rows], model.predict_proba(x[rows])))
+
+    return score
 
 
 def main() -> None:
-    # The warning below is shown once, by itself, and not in the log as well.
+    # The warnings below are shown once, by themselves, and not in the log as well.
     logging.getLogger("daskperiment").setLevel(logging.ERROR)
 
     x, y = load()
@@ -92,9 +96,9 @@ def main() -> None:
         print(f"trial {ex.trial_id}: {values} -> log loss {value:.4f}")
 
     print("\nThe last trial again, scored on rows that an unseeded generator draws:")
-    careless = careless_score(model, x_test, y_test)
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", PurityWarning)
+        warnings.simplefilter("always", DaskperimentWarning)
+        careless = score_carelessly()(model, x_test, y_test)
         careless.compute(parameters={"C": 1.0, "columns": 10})
     for warning in caught:
         print(f"{warning.category.__name__}: {warning.message}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import daskperiment
+from daskperiment import options
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.rst"), *ROOT.glob("doc/*.rst"), *ROOT.glob("examples/*.rst")])
@@ -31,7 +32,7 @@ def test_every_page_is_linked_from_the_index() -> None:
 
 
 def test_the_readme_leads_to_the_index_and_to_every_feature() -> None:
-    reference = {"index", "tutorial", "errors", "glossary"}
+    reference = {"index", "tutorial", "errors", "glossary", "options"}
     features = {p for p in (ROOT / "doc").glob("*.rst") if p.stem not in reference}
 
     assert features | {ROOT / "doc" / "index.rst"} <= set(links(ROOT / "README.rst"))
@@ -42,6 +43,13 @@ def test_every_public_name_is_documented(name: str) -> None:
     words = [word for page in (ROOT / "doc").glob("*.rst") for word in _words(page)]
 
     assert name in words
+
+
+def test_every_option_is_documented_with_its_variable() -> None:
+    page = (ROOT / "doc" / "options.rst").read_text()
+
+    for name, option in options.OPTIONS.items():
+        assert re.search(rf"``{name}`` +``{option.variable}``", page)
 
 
 @pytest.mark.parametrize("kind", [daskperiment.Experiment, daskperiment.Trial])

@@ -7,9 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from functools import cache
 from html import escape
-from typing import Any, TypeAlias
-
-Rows: TypeAlias = Mapping[str, object] | Iterable[tuple[object, object]]
+from typing import Any
 
 _LINES = 10
 """Trials of one cell that get a line of their own; then one line shows the latest."""
@@ -28,23 +26,44 @@ def is_kernel() -> bool:
     return getattr(shell(), "kernel", None) is not None
 
 
-def table(title: str, rows: Rows) -> str:
+def table(title: str, rows: Mapping[str, object]) -> str:
     """A titled table of names and values as HTML; whatever they hold is escaped.
 
     Examples
     --------
-    >>> print(table("Trial 1", {"result": "<b>"}))
-    <table><caption>Trial 1</caption><tr><th>result</th><td>&lt;b&gt;</td></tr></table>
+    >>> "<caption" in table("Trial 1", {"result": "<b>"})
+    True
+    >>> "&lt;b&gt;" in table("Trial 1", {"result": "<b>"})
+    True
     """
-    return f"<table><caption>{escape(title)}</caption>{_rows(rows)}</table>"
+    return _table(title, _named(rows))
 
 
-def _rows(rows: Rows) -> str:
-    pairs = rows.items() if isinstance(rows, Mapping) else rows
+def grid(title: str, rows: Mapping[int, Mapping[str, str]]) -> str:
+    """A titled table with a column for each name, as HTML; whatever it holds is escaped."""
+    names = list(dict.fromkeys(name for row in rows.values() for name in row))
+    head = _row("th", ["", *names])
+    lines = (_row("td", [key, *(row.get(n, "") for n in names)]) for key, row in rows.items())
+    return _table(title, head + "".join(lines))
+
+
+def _table(title: str, content: str) -> str:
+    style = "text-align:left;font-weight:bold"
+    return f'<table><caption style="{style}">{escape(title)}</caption>{content}</table>'
+
+
+def _named(rows: Mapping[str, object]) -> str:
     return "".join(
-        f"<tr><th>{escape(str(name))}</th><td>{escape(str(value))}</td></tr>"
-        for name, value in pairs
+        f"<tr>{_cell('th', name)}{_cell('td', value)}</tr>" for name, value in rows.items()
     )
+
+
+def _row(kind: str, values: Iterable[object]) -> str:
+    return f"<tr>{''.join(_cell(kind, value) for value in values)}</tr>"
+
+
+def _cell(kind: str, value: object) -> str:
+    return f'<{kind} style="text-align:left">{escape(str(value))}</{kind}>'
 
 
 class Line:
@@ -67,7 +86,7 @@ class Line:
 
     def _repr_html_(self) -> str:
         summary = f"<summary>{escape(self._text)}</summary>"
-        return f"<details>{summary}<table>{_rows(self._rows)}</table></details>"
+        return f"<details>{summary}<table>{_named(self._rows)}</table></details>"
 
 
 def tell(line: Line) -> None:

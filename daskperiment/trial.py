@@ -394,8 +394,8 @@ class TrialList:
 
     def _repr_html_(self) -> str:
         newest = list(self._trials.find(newest=True, limit=_SHOWN))
-        rows = [(n, "; ".join(f"{k}: {v}" for k, v in facts(row).items())) for n, row in newest]
-        return notebooks.table(f"Newest of {len(self)} trials of {self._experiment}", rows)
+        rows = {number: facts(row) for number, row in newest}
+        return notebooks.grid(f"Newest of {len(self)} trials of {self._experiment}", rows)
 
 
 def check_number(trial_id: object) -> int:

@@ -467,7 +467,8 @@ class TrialContext:
             return
         told = facts(Trials(self.backend, self.name).get(self.number))
         what = told.get("Result", told.get("Description", ""))
-        line = f"Trial {self.number} of {self.name}: {told['State']}, {told['Process Time']} {what}"
+        ended = f"{told['State']} in {told['Process Time']}"
+        line = f"Trial {self.number} of {self.name}: {ended}: {what}"
         notebooks.tell(notebooks.Line(line[:200], told))
 
     def _log(self, state: TrialState, error: BaseException | None) -> None:

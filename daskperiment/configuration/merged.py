@@ -11,10 +11,10 @@ from typing import Any, NamedTuple, TypeAlias
 from blake3 import blake3
 
 from daskperiment.configuration.formats import read_file
-from daskperiment.configuration.masks import Masking, masked_text
 from daskperiment.errors import ParameterFileError
 from daskperiment.fingerprint.values import digest
-from daskperiment.serializers import preview, to_json
+from daskperiment.secrets import Masking, masked_text
+from daskperiment.serializers import NotPlain, preview, to_json
 from daskperiment.typing import Document
 
 Given: TypeAlias = "str | PathLike[str] | Mapping[str, Any]"
@@ -47,6 +47,8 @@ class Configuration:
         The sources by name, in order.
     resolved : mapping
         What they give together.
+    secret : mapping of str to bool
+        Dotted names that are declared to be secrets, or to be none.
 
     Attributes
     ----------
@@ -56,8 +58,8 @@ class Configuration:
 
     Examples
     --------
-    >>> first = Configuration().then(read([{"model": {"lr": 1, "depth": 3}}]))
-    >>> loaded = first.then(read([], {"model.lr": 0.5}))
+    >>> first = Configuration().then(read([{"model": {"lr": 1, "depth": 3}}]), {})
+    >>> loaded = first.then(read([], {"model.lr": 0.5}), {})
     >>> loaded.resolved
     {'model': {'lr': 0.5, 'depth': 3}}
     >>> loaded.origin("model.depth"), loaded.origin("model.lr")
@@ -65,12 +67,16 @@ class Configuration:
     """
 
     def __init__(
-        self, sources: Mapping[str, Source] | None = None, resolved: Mapping[str, Any] | None = None
+        self,
+        sources: Mapping[str, Source] | None = None,
+        resolved: Mapping[str, Any] | None = None,
+        secret: Mapping[str, bool] | None = None,
     ) -> None:
         self.sources = dict(sources or {})
         self.resolved = dict(resolved or {})
-        text = json.dumps(to_json(Masking(self.resolved).values), allow_nan=False)
-        bare = map(_without_secrets, self.sources.values())
+        self.secret = dict(secret or {})
+        text = json.dumps(to_json(self._masking(self.resolved).values), allow_nan=False)
+        bare = map(self._without_secrets, self.sources.values())
         files = {source.name: source.text for source in bare if source.text is not None}
         self.document: Document = {
             "resolved": _text_digest(text),
@@ -81,16 +87,26 @@ class Configuration:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Secrets stay in this process.
-        sources = {name: _without_secrets(source) for name, source in self.sources.items()}
-        return Configuration, (sources, Masking(self.resolved).values)
+        sources = {name: self._without_secrets(source) for name, source in self.sources.items()}
+        values = self._masking(self.resolved).values
+        return Configuration, (sources, values, self.secret)
 
-    def then(self, sources: Iterable[Source]) -> Configuration:
+    def _without_secrets(self, source: Source) -> Source:
+        masking = self._masking(source.values)
+        text = None if source.text is None else masked_text(source.text, masking.found)
+        return Source(source.name, masking.values, text)
+
+    def _masking(self, values: Mapping[str, Any]) -> Masking:
+        return Masking(values, _plain, self.secret)
+
+    def then(self, sources: Iterable[Source], secret: Mapping[str, bool]) -> Configuration:
         """Return a new one with these sources after its own; one of the same name replaces."""
         resolved, known = self.resolved, self.sources
         for source in sources:
             resolved = merge(resolved, source.values)
-            known = {**known, source.name: source}
-        return Configuration(known, resolved)
+            known = {name: other for name, other in known.items() if name != source.name}
+            known[source.name] = source
+        return Configuration(known, resolved, secret)
 
     def origin(self, name: str) -> str:
         """Names of the sources that give a parameter, or of the last one if it is one value."""
@@ -209,10 +225,12 @@ def _at(values: Any, parts: list[str]) -> Any:
     return values
 
 
-def _without_secrets(source: Source) -> Source:
-    masking = Masking(source.values)
-    text = None if source.text is None else masked_text(source.text, masking.found)
-    return Source(source.name, masking.values, text)
+def _plain(value: Any) -> Any:
+    try:
+        to_json(value)
+    except NotPlain:
+        return preview(value)
+    return value
 
 
 def _text_digest(text: str) -> str:

@@ -25,7 +25,12 @@ def script() -> Globals | None:
         frame = frame.f_back
     if frame is None or not _is_script(frame.f_globals):
         return None
-    return None if hasattr(sys, "ps1") or notebooks.shell() is not None else frame.f_globals
+    return None if at_prompt() else frame.f_globals
+
+
+def at_prompt() -> bool:
+    """Whether somebody types the code: at a prompt, in a notebook."""
+    return hasattr(sys, "ps1") or notebooks.shell() is not None
 
 
 def _package(frame: FrameType) -> str:

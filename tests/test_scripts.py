@@ -298,6 +298,36 @@ def test_every_way_of_reading_runs_it(reading: str) -> None:
     assert (trial.number, trial.result) == (1, 1)
 
 
+def test_a_helper_that_reads_runs_it_too() -> None:
+    write("def report(ex):\n    print(ex.get_history()['Result'].tolist())", name="helper.py")
+    write(ECHO, "import helper\necho(ex.parameter('a'))\nhelper.report(ex)")
+
+    done = python("script.py", "a=5")
+
+    assert (done.code, done.out) == (0, "[5]\n")
+    assert results("echo") == [5]
+
+
+def test_a_helper_may_build_the_graph_of_the_scripts_experiment() -> None:
+    write(
+        """
+        def build(ex):
+            @ex.result
+            def double(a):
+                return 2 * a
+
+            return double(ex.parameter("a"))
+        """,
+        name="helper.py",
+    )
+    write("import daskperiment, helper\nhelper.build(daskperiment.Experiment('echo'))")
+
+    assert python("script.py", "a=4").code == 0
+    assert python("script.py").code == 2
+
+    assert results("echo") == [8]
+
+
 @pytest.mark.parametrize(
     ("end", "code"),
     [
@@ -382,7 +412,7 @@ def test_a_script_that_could_compute_and_did_not_says_so(
     assert run("script.py") is None
 
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("script.py: No trial was recorded: the script computes by itself")
+    assert line.startswith("script.py: No trial was recorded: the script mentions computing")
     assert "ex.main(...)" in line
     assert results("echo") == []
 
@@ -453,6 +483,35 @@ def test_arguments_that_a_script_reads_itself_are_left_to_it(reader: str) -> Non
 
     assert trial is not None
     assert trial.result == 1
+
+
+@pytest.mark.parametrize(
+    "reader",
+    [
+        "import helper\nargs = helper.read()",
+        "from helper import read\ndef main():\n    return read()\nargs = main()",
+        "from helper import parser\nargs = parser.parse_args()",
+    ],
+)
+def test_arguments_that_a_helper_reads_are_left_to_it(reader: str) -> None:
+    write(
+        """
+        from argparse import ArgumentParser
+
+        parser = ArgumentParser()
+        parser.add_argument("--lr", type=float)
+
+        def read():
+            return parser.parse_args()
+        """,
+        name="place/helper.py",
+    )
+    write(ECHO, reader, "echo(args.lr)", name="place/script.py")
+
+    done = python("place/script.py", "--lr", "0.5")
+
+    assert (done.code, done.errors) == (0, [])
+    assert results("echo") == [0.5]
 
 
 def test_a_script_with_its_own_arguments_and_no_values_exits_with_2() -> None:
@@ -670,6 +729,30 @@ def test_run_path_gives_the_trial_and_leaves_the_process_as_it_was() -> None:
     assert trial is not None
     assert (trial.number, trial.result, error) == (1, 6, None)
     assert (sys.argv, sys.path, sys.modules["__main__"]) == before
+
+
+def test_a_script_that_goes_elsewhere_is_still_known() -> None:
+    write(
+        ECHO,
+        """
+        import os, sys
+
+        def main():
+            os.chdir("place")
+            echo(1)
+
+        sys.exit(main())
+        """,
+        name="place/script.py",
+    )
+
+    home = Path.cwd()
+    trial, error = script.run_path("place/script.py")
+    os.chdir(home)
+
+    assert (trial and trial.result, error) == (1, None)
+    assert trial is not None
+    assert "return x" in trial.code
 
 
 def test_run_path_knows_a_trial_whose_graph_is_imported() -> None:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
 
 from daskperiment.cli import text
 from daskperiment.cli.session import Session, references, some_trials, unmarked, verb
+
+_YES = click.option("--yes", is_flag=True, help="Do not ask first, as is done on a terminal.")
+
+
+def _ask_for(what: Callable[[], str], yes: bool) -> None:
+    """Ask before something is deleted for ever, where there is a person to ask."""
+    if yes or sys.stdin is None or not sys.stdin.isatty():
+        return
+    if not click.confirm(text.escaped(f"Delete {what()} for ever?", keep=""), err=True):
+        raise click.ClickException("Nothing was deleted")
 
 
 @verb("tag")
@@ -82,7 +93,8 @@ def restore(session: Session, number: Sequence[int]) -> None:
 
 @verb("gc")
 @click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
-def gc(session: Session, dry_run: bool) -> None:
+@_YES
+def gc(session: Session, dry_run: bool, yes: bool) -> None:
     """Delete removed trials for ever, and what nothing refers to.
 
     Those of all experiments or, with -e, of one.
@@ -91,24 +103,30 @@ def gc(session: Session, dry_run: bool) -> None:
 
     known = session.experiments
     name = session.experiment if session.chosen or len(known) == 1 else None
-    freed = collect_removed(session.backend, name, dry_run=dry_run)
-    session.answer({"dry_run": dry_run, **freed._asdict()}, _freed)
+
+    def collect(dry_run: bool) -> dict[str, Any]:
+        return collect_removed(session.backend, name, dry_run=dry_run)._asdict()
+
+    _ask_for(lambda: _amount(collect(dry_run=True)), yes or dry_run)
+    done = "Would delete" if dry_run else "Deleted"
+    shown = {"dry_run": dry_run, **collect(dry_run)}
+    session.answer(shown, lambda _: [f"{done} {_amount(shown)}."])
 
 
-def _freed(shown: dict[str, Any]) -> Iterator[str]:
-    done = "Would delete" if shown["dry_run"] else "Deleted"
+def _amount(freed: dict[str, Any]) -> str:
     trials, payloads = (
-        text.count(shown["trials"], "trial"),
-        text.count(shown["payloads"], "content"),
+        text.count(freed["trials"], "trial"),
+        text.count(freed["payloads"], "content"),
     )
-    yield f"{done} {trials} and {payloads}, {text.size(shown['bytes'])}."
+    return f"{trials} and {payloads}, {text.size(freed['bytes'])}"
 
 
 @verb("forget")
 @references("reference", metavar="REF")
 @click.argument("field")
 @click.option("--everywhere", is_flag=True, help="Also where others hold the same content.")
-def forget(session: Session, reference: str, field: str, everywhere: bool) -> None:
+@_YES
+def forget(session: Session, reference: str, field: str, everywhere: bool, yes: bool) -> None:
     """Delete one part of a trial for ever.
 
     A FIELD is a part such as result, note, code, output, parameters.NAME or artifacts.NAME.
@@ -116,6 +134,7 @@ def forget(session: Session, reference: str, field: str, everywhere: bool) -> No
     from daskperiment.history.forgetting import forget
 
     number = session.number(reference)
+    _ask_for(lambda: f"{field} of trial {number} of {session.experiment}", yes)
     forgotten = forget(
         session.backend, session.experiment, number, field, everywhere=everywhere
     )._asdict()
@@ -125,7 +144,7 @@ def forget(session: Session, reference: str, field: str, everywhere: bool) -> No
 
 
 def _forgotten(shown: dict[str, Any]) -> Iterator[str]:
-    yield f"Forgot {_places(shown['trials'])}: {text.count(shown['payloads'], 'content')} deleted."
+    yield f"Forgot {_places(shown['trials'])}."
     if shown["held"]:
         yield f"The same content is still held by {_places(shown['held'])} (see --everywhere)."
 

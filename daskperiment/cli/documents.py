@@ -1,8 +1,8 @@
 """Plain documents of what history holds: what ``--json`` prints, and what tables are made of.
 
 Times are ISO 8601 in UTC, durations are seconds.  A value is itself where JSON has it; of what
-JSON lacks the preview stands as text, so ``nan``, ``inf`` and ``-inf`` are texts.  Nothing is
-unpickled.
+JSON lacks the preview stands as text, so ``nan``, ``inf`` and ``-inf`` are texts.  A time that a
+user gave without a zone has none here either.  Nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def plain(value: Any) -> JSON:
     if isinstance(value, Mapping) and all(type(key) is str for key in value):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
+        return (value if value.tzinfo is None else value.astimezone(UTC)).isoformat()
     return repr(value) if isinstance(value, payloads.Kept) else preview(value)
 
 

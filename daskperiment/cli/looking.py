@@ -160,7 +160,7 @@ def _steps(shown: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "step": step["step"],
-            "call": str(step["call"]),
+            "call": step["call"],
             "outcome": step["outcome"],
             "seconds": text.seconds(step["seconds"]),
             "random": "drew" if step["drew"] else "",
@@ -213,6 +213,9 @@ def history(
         session.backend, session.trials, (), standard, _names(columns), where, _names(order_by),
         limit,
     )  # fmt: skip
+    for record in records:
+        for name in ("Started", "Finished"):  # are local in the table, and have no zone
+            record[name] = record.get(name) and record[name].astimezone()
     rows = [
         {name: documents.plain(record.get(name)) for name in (table.INDEX, *wanted)}
         for record in records
@@ -277,7 +280,7 @@ def _metrics(points: list[dict[str, Any]]) -> Iterator[str]:
                 "trial": trial,
                 "metric": name,
                 "points": len(found),
-                "epoch": str(found[-1]["epoch"]),
+                "epoch": found[-1]["epoch"],
                 "last": text.number(found[-1]["value"]),
             }
             for (trial, name), found in series.items()
@@ -292,7 +295,7 @@ def _points(points: list[dict[str, Any]]) -> Iterator[str]:
         epochs.setdefault(point["epoch"], {})[point["trial"]] = text.number(point["value"])
     heads = {trial: f"trial {trial}" for trial in trials}
     rows = [
-        {"epoch": str(epoch), **{heads[trial]: by_trial.get(trial) for trial in trials}}
+        {"epoch": epoch, **{heads[trial]: by_trial.get(trial) for trial in trials}}
         for epoch, by_trial in sorted(epochs.items())
     ]
     return text.table(rows)

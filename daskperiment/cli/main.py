@@ -8,11 +8,13 @@ import sys
 import traceback
 from collections.abc import Sequence
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 import click
 
 from daskperiment.cli import changing, looking, recorded, running, stores
+from daskperiment.cli.session import COMMON
 from daskperiment.cli.text import escaped
 from daskperiment.errors import DaskperimentError
 
@@ -29,6 +31,9 @@ _EPILOG = """\
 References name trials: 7, latest, -1 (the last), best (with --direction), 3:7 (both ends
 included).  Exit codes: 0 done; 1 the thing asked for failed or differs; 2 usage or another error.
 """
+
+
+_COMMON = {name for option in COMMON for name in option.opts}
 
 
 class _Verbs(click.Group):
@@ -82,8 +87,10 @@ for module in (running, looking, recorded, changing, stores):
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by who has started us
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
+        getattr(sys, name).reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -121,6 +128,8 @@ def _complain(error: Exception, arguments: list[str]) -> None:
 def _message(error: Exception) -> str:
     if isinstance(error, click.UsageError):
         command = error.ctx.command_path if error.ctx else "daskperiment"
+        if isinstance(error, click.NoSuchOption) and error.option_name in _COMMON:
+            return f"{error.option_name} stands behind the verb: {command} VERB {error.option_name}"
         return f"{error.format_message()} (see {command} --help)"
     if isinstance(error, click.ClickException):
         return error.format_message()

@@ -116,12 +116,17 @@ def _as_they_come(
 
 def _new(lines: list[dict[str, Any]], shown: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Lines that were not shown; they may stand before others, as time puts them in order."""
-    old = Counter(map(repr, shown))
+    old = Counter(map(_content, shown))
     for line in lines:
-        if old[repr(line)]:
-            old[repr(line)] -= 1
+        if old[_content(line)]:
+            old[_content(line)] -= 1
         else:
             yield line
+
+
+def _content(line: dict[str, Any]) -> str:
+    """A line without its time, which changes when the line has been written over and ends."""
+    return repr({**line, "time": None})
 
 
 def _output(lines: list[dict[str, Any]]) -> Iterator[str]:

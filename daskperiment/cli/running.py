@@ -7,13 +7,13 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from types import TracebackType
 from typing import Any
 
 import click
 
 from daskperiment.cli import text
 from daskperiment.cli.session import Session, verb
+from daskperiment.tracebacks import without_ours
 
 
 @verb("run", context_settings={"allow_interspersed_args": False})
@@ -27,17 +27,19 @@ def run(session: Session, script: str, arguments: Sequence[str]) -> int:
     """
     from daskperiment.script import run_path
 
+    if session.chosen is not None:
+        raise click.UsageError("-e means nothing to run: the script names its experiment")
     if session.named is not None:
         os.environ["DASKPERIMENT_BACKEND"] = session.named
     with _stdout_aside() if session.as_json else contextlib.nullcontext():
         trial, error = run_path(script, arguments)
-        code = _exit_code(error, script)
+        code = _exit_code(error)
     if trial is not None or code == 0:
         session.answer(_document(trial), _report)
     return code
 
 
-def _exit_code(error: BaseException | None, script: str) -> int:
+def _exit_code(error: BaseException | None) -> int:
     """The code with which the interpreter would have ended, after it has said why."""
     if error is None:
         return 0
@@ -48,17 +50,8 @@ def _exit_code(error: BaseException | None, script: str) -> int:
             return error.code
         click.echo(error.code, err=True)
         return 1
-    error.__traceback__ = _within(error.__traceback__, script)
-    traceback.print_exception(error)
+    traceback.print_exception(without_ours(error))
     return 1
-
-
-def _within(found: TracebackType | None, script: str) -> TracebackType | None:
-    """The traceback from the script on; all of it where the script has no part in it."""
-    inside = found
-    while inside is not None and inside.tb_frame.f_code.co_filename != script:
-        inside = inside.tb_next
-    return inside or found
 
 
 @contextlib.contextmanager

@@ -153,7 +153,8 @@ def table(rows: Sequence[Mapping[str, Any]], capitals: bool = True) -> Iterator[
         Whether their names are shown in capitals.
     """
     texts = [
-        {name: escaped(str(cell or ""), keep="") for name, cell in row.items()} for row in rows
+        {name: "" if cell is None else escaped(str(cell), keep="") for name, cell in row.items()}
+        for row in rows
     ]
     names = [name for name in (texts[0] if texts else ()) if any(row[name] for row in texts)]
     heads = {name: escaped(name.upper() if capitals else name, keep="") for name in names}

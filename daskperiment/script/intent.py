@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import linecache
 from collections.abc import Iterator
+from types import FunctionType, ModuleType
 from typing import TypeAlias
 
 from daskperiment.caller import Globals
+from daskperiment.fingerprint.origin import border
 
 _PARSERS = frozenset(
     {
@@ -17,6 +19,8 @@ _PARSERS = frozenset(
     }
 )  # fmt: skip
 """Modules that a script imports when it reads its arguments itself."""
+_READS = frozenset({"argv", "orig_argv", "parse_args", "parse_known_args"})
+"""What code mentions that reads the arguments of the program."""
 _COMPUTES = frozenset({"compute", "persist"})
 """What Dask and Delayed call it."""
 _RUNNERS = frozenset({"main", "map", "search", "submit"})
@@ -41,6 +45,7 @@ class OwnCode:
     """
 
     def __init__(self, script: Globals) -> None:
+        self._script = script
         self.tree = _tree(script)
         self._experiments = _experiments(script, self.tree)
         nodes = (node for node in ast.walk(self.tree) if isinstance(node, _DEFINITIONS))
@@ -63,8 +68,17 @@ class OwnCode:
 
     @property
     def reads_arguments(self) -> bool:
-        """Whether it mentions ``sys.argv`` or a library that parses arguments."""
-        return any(map(_is_reading, self._nodes))
+        """Whether it, or a helper that it names, mentions ``sys.argv`` or parsing arguments."""
+        if any(map(_is_reading, self._nodes)):
+            return True
+        return any(not _READS.isdisjoint(helper.__code__.co_names) for helper in self._helpers())
+
+    def _helpers(self) -> Iterator[FunctionType]:
+        """Functions of the user's other modules that it names."""
+        for node in self._nodes:
+            found = _value(node, self._script)
+            if isinstance(found, FunctionType) and border(found.__module__) is None:
+                yield found
 
     def _is_experiment(self, node: ast.AST) -> bool:
         return not self._experiments.isdisjoint(_mentioned(node))
@@ -105,7 +119,17 @@ def _is_reading(node: ast.AST) -> bool:
     names = _mentioned(node)
     if isinstance(node, (ast.alias, ast.ImportFrom)) and not _PARSERS.isdisjoint(names):
         return True
-    return not names.isdisjoint({"argv", "orig_argv"})
+    return not names.isdisjoint(_READS)
+
+
+def _value(node: ast.AST, script: Globals) -> object:
+    """What a global name, or a name of a module, stands for; else None."""
+    if isinstance(node, ast.Name):
+        return script.get(node.id)
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        module = script.get(node.value.id)
+        return vars(module).get(node.attr) if isinstance(module, ModuleType) else None
+    return None
 
 
 def _tree(script: Globals) -> ast.Module:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import runpy
 import sys
 import time
 from collections.abc import Sequence
@@ -107,7 +106,7 @@ class Script:
 
     def before_reading(self) -> None:
         """Run what waits when it is clear that the script means one trial, and now."""
-        if self._waiting and caller.script() is self.names and self._is_here():
+        if self._waiting and self._is_here():
             code = OwnCode(self.names)
             if not code.computes and len(self._results()) == 1:
                 self._run(code)
@@ -179,8 +178,8 @@ class Script:
         self.settle()
         if code.computes:
             _say(
-                "No trial was recorded: the script computes by itself, and has not; "
-                "ex.main(...) with the result runs one"
+                "No trial was recorded: the script mentions computing and has computed no "
+                "result; call ex.main(...) with the result"
             )
             return
         if len(results) > 1:
@@ -210,11 +209,11 @@ _stores: list[tuple[Backend, str]] | None = None
 """While :func:`run_path` runs, where a trial began last."""
 
 
-def built(node: Node, parameters: Parameters) -> None:
-    """Note that a result was built."""
+def built(node: Node, parameters: Parameters, owner: Globals | None) -> None:
+    """Note that a result was built: by a script, or for an experiment that a script owns."""
     global _current
-    names = caller.script()
-    if names is None:
+    names = caller.script() or owner
+    if names is None or caller.at_prompt():
         return
     if _current is None or _current.names is not names:
         _current = Script(names)
@@ -224,7 +223,10 @@ def built(node: Node, parameters: Parameters) -> None:
 def begun(backend: Backend, experiment: str) -> None:
     """Note that a trial begins: from now on the script decides by itself what runs."""
     global _begun_under, _stores
-    _begun_under = sys.modules.get("__main__")
+    program = sys.modules.get("__main__")
+    if _begun_under is not program:
+        logs.follow()
+    _begun_under = program
     if _stores is not None:
         _stores = [(backend, experiment)]
     if _current is not None:
@@ -257,19 +259,24 @@ def run_path(
         What it raised; None also for a ``SystemExit`` that means success.
     """
     global _current, _stores
+    file = Path(path).absolute()  # as Python itself names a script, whatever it changes to
     outer, argv, folders = (_current, _stores), sys.argv, sys.path[:]
+    program = sys.modules["__main__"]
     _current, _stores = None, []
     sys.argv = [str(path), *arguments]
-    sys.path.insert(0, str(Path(path).resolve().parent))
+    sys.path.insert(0, str(file.resolve().parent))
+    sys.modules["__main__"] = module = ModuleType("__main__")
+    vars(module).update(__file__=str(file), __spec__=None)
     started = time.time()
     failure: BaseException | None = None
     try:
-        runpy.run_path(str(path), run_name="__main__")
+        exec(compile(file.read_bytes(), str(file), "exec", dont_inherit=True), vars(module))
     except BaseException as error:
         if not isinstance(error, SystemExit) or error.code not in (None, 0):
             failure = error
     finally:
         stores, (_current, _stores) = _stores, outer
+        sys.modules["__main__"] = program
         sys.argv, sys.path[:] = argv, folders
     trials = (_own_trial(*store, started) for store in stores)
     return next(trials, None), failure

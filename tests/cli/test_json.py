@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -218,6 +219,8 @@ def test_a_script_that_prints_leaves_one_document_on_stdout(command: Command) ->
         ({1: "x"}, "{1: 'x'}"),
         ("lone \ud800 \x1b[2J", "lone \ud800 \x1b[2J"),
         (2**70, 2**70),
+        (datetime(2024, 1, 1), "2024-01-01T00:00:00"),
+        (datetime(2024, 1, 1, tzinfo=UTC), "2024-01-01T00:00:00+00:00"),
     ],
     ids=repr,
 )

@@ -6,10 +6,12 @@ import json
 import os
 import pty
 import select
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,7 +36,7 @@ def command(*arguments: str, **variables: str) -> subprocess.CompletedProcess[st
     )  # fmt: skip
 
 
-def on_a_terminal(*arguments: str, columns: int = 200, **variables: str) -> str:
+def on_a_terminal(*arguments: str, columns: int = 200, typed: str = "", **variables: str) -> str:
     """What a user's terminal of some width is sent."""
     parent, child = pty.openpty()
     process = subprocess.Popen(
@@ -42,6 +44,7 @@ def on_a_terminal(*arguments: str, columns: int = 200, **variables: str) -> str:
         env=environment(COLUMNS=str(columns), **variables),
     )  # fmt: skip
     os.close(child)
+    os.write(parent, typed.encode())
     sent = b""
     while select.select([parent], [], [], 30)[0]:
         try:
@@ -190,6 +193,34 @@ def test_the_output_of_a_running_trial_is_followed_to_its_end(tmp_path: Path) ->
     trial.communicate(timeout=60)
 
 
+def test_a_line_that_is_written_over_is_followed_once(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(
+        "import pathlib, time\n"
+        "from daskperiment import Experiment\n"
+        "ex = Experiment('example')\n"
+        "@ex.result\n"
+        "def wait():\n"
+        "    print('20%', end='\\r', flush=True)\n"
+        "    while not pathlib.Path('go').exists():\n"
+        "        time.sleep(0.01)\n"
+        "    print('\\nend')\n"
+        "s = wait()\n"
+    )
+    trial = subprocess.Popen(
+        [*MODULE, "run", "train.py"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not (tmp_path / "daskperiment_cache").exists() or not command("logs").stdout:
+        time.sleep(0.1)
+    follower = subprocess.Popen(
+        [*MODULE, "logs", "--follow"], stdout=subprocess.PIPE, text=True, env=environment()
+    )
+    assert follower.stdout is not None and follower.stdout.readline() == "20%\n"
+    (tmp_path / "go").touch()
+
+    assert follower.communicate(timeout=60)[0] == "end\n"
+    trial.communicate(timeout=60)
+
+
 def test_colours_are_for_terminals_and_not_with_no_color(example: Experiment) -> None:
     assert "\x1b[32mCOMPLETE\x1b[0m" in on_a_terminal("ls", "-e", "example")
     assert "\x1b[31mError:" in on_a_terminal("show", "99")
@@ -197,6 +228,31 @@ def test_colours_are_for_terminals_and_not_with_no_color(example: Experiment) ->
         assert "\x1b" not in on_a_terminal(*verb, NO_COLOR="1"), verb
         done = command(*verb)
         assert "\x1b" not in done.stdout + done.stderr, verb
+
+
+def test_a_terminal_asks_before_it_deletes_for_ever(example: Experiment) -> None:
+    example[1].remove()
+
+    refused = on_a_terminal("gc", typed="n\n")
+    assert "Delete 1 trial and " in refused and "for ever? [y/N]" in refused
+    assert "Nothing was deleted" in refused
+    assert example.removed == [1]
+    assert "Deleted 1 trial " in on_a_terminal("gc", typed="y\n")
+    asked = on_a_terminal("forget", "2", "result", typed="\n")
+    assert "Delete result of trial 2 of example for ever? [y/N]" in asked
+    assert example[2].result == 5.0
+
+    assert "?" not in on_a_terminal("forget", "2", "result", "--yes")
+    assert "?" not in on_a_terminal("gc", "--dry-run")
+    assert command("forget", "3", "error").returncode == 0
+
+
+def test_a_closed_stream_is_no_error(example: Experiment) -> None:
+    for closed in (">&-", "2>&-", "<&-"):
+        words = [*MODULE, "ls"]
+        assert (
+            subprocess.run(f"{shlex.join(words)} {closed}", shell=True, check=False).returncode == 0
+        )
 
 
 @pytest.mark.parametrize("columns", [40, 80])

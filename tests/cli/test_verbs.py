@@ -313,7 +313,8 @@ def test_a_removed_trial_comes_back_until_it_is_collected(
     command: Command, example: Experiment
 ) -> None:
     assert command("rm", "1", "2").out == "Removed trials 1, 2.\n"
-    assert command("show", "1").code == 2
+    removed = command("show", "1")
+    assert removed.code == 2 and "daskperiment restore 1" in removed.err
     assert command("restore", "1").out == "Restored trial 1.\n"
     assert "2.5" in command("show", "1").out
 
@@ -322,6 +323,9 @@ def test_a_removed_trial_comes_back_until_it_is_collected(
     command("rm", "2")
     assert command("gc").out.startswith("Deleted 1 trial ")
     assert "No such option" in command("restore", "-1").err
+    example[1].remove()
+    example[3].remove()
+    assert command("ls").out.splitlines()[1].split() == ["example", "0"]
     gone = command("restore", "2")
     assert gone.code == 2 and "only its number stays" in gone.err
     assert example.trial_id == 3
@@ -494,6 +498,21 @@ def test_common_options_stand_after_every_verb(
     options = ["-e", "example", "--backend", "daskperiment_cache", "--json", "--debug"]
 
     assert command(*verb, *options).code == 0
+
+
+def test_a_common_option_before_the_verb_is_told_its_place(command: Command) -> None:
+    code, _, err = command("--backend", "here", "ls")
+
+    assert (code, err) == (
+        2,
+        "Error: --backend stands behind the verb: daskperiment VERB --backend\n",
+    )
+
+
+def test_run_names_no_experiment(command: Command, script: str) -> None:
+    code, _, err = command("run", "-e", "other", script)
+
+    assert (code, "the script names its experiment" in err) == (2, True)
 
 
 def test_what_is_recorded_cannot_rewrite_the_terminal(command: Command, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-from daskperiment import logs, notebooks, options, reloads, script
+from daskperiment import caller, logs, notebooks, options, reloads, script
 from daskperiment.backends import open_backend
 from daskperiment.backends.base import Backend
 from daskperiment.backends.memory import MemoryBackend
@@ -131,6 +131,7 @@ class Experiment:
         self._steps: dict[str, Step[..., Any]] = {}
         self._recorder = Recorder(backend, id) if recording else Bypass(id)
         self._trials = Trials(backend, id)
+        self._script = caller.script()
 
     def _succeed(
         self, earlier: Experiment, backend: Backend, seed: int | None, recording: bool
@@ -425,7 +426,7 @@ class Experiment:
 
     def built(self, result: Node) -> None:
         """Take note of a result that was built: in a script it may wait for its trial."""
-        script.built(result, self._parameters)
+        script.built(result, self._parameters, self._script)
 
     def compute(self, node: Node, **arguments: Any) -> Any:
         """Compute a node; see :meth:`Node.compute <daskperiment.graph.Node.compute>`."""

@@ -91,9 +91,7 @@ def _level(value: Any) -> str:
 
 OPTIONS: dict[str, Option] = {
     "backend": Option("DASKPERIMENT_BACKEND", "local", _text, "where trials are recorded"),
-    "mode": Option(
-        "DASKPERIMENT_MODE", "enabled", _mode, '"disabled" records nothing'
-    ),
+    "mode": Option("DASKPERIMENT_MODE", "enabled", _mode, '"disabled" records nothing'),
     "code": Option(
         "DASKPERIMENT_DISABLE_CODE", True, _boolean, "whether source text is kept with a trial"
     ),

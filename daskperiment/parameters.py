@@ -181,6 +181,13 @@ class Parameters:
             if name in self._set:
                 self._set = {**self._set, name: declaration.accept(self._set[name])}
             self.declared = {**self.declared, name: declaration}
+            loaded = self.configuration
+            if loaded is not None and loaded.secret != self._declared_secret:
+                self.configuration = loaded.then((), self._declared_secret)
+
+    @property
+    def _declared_secret(self) -> dict[str, bool]:
+        return {name: d.secret for name, d in self.declared.items() if d.secret is not None}
 
     def checked(
         self, values: Mapping[str, Any], origin: Callable[[str], str] | None = None
@@ -240,7 +247,7 @@ class Parameters:
         """
         from daskperiment.configuration import Configuration
 
-        loaded = (self.configuration or Configuration()).then(sources)
+        loaded = (self.configuration or Configuration()).then(sources, self._declared_secret)
         named = {name for source in sources for name, _ in self._spread(source.values)}
         accepted = self.checked(loaded.resolved, loaded.origin)
         with self._lock:

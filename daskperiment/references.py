@@ -123,5 +123,5 @@ def _from_the_end(position: int, trials: Trials) -> int:
     for number, _ in islice(newest, position - 1, None):
         return number
     count = sum(1 for _ in trials.find(fields=[]))
-    known = f"only {count} trials" if count else "no trial yet"
+    known = f"only {count} trial{'s' * (count > 1)}" if count else "no trial yet"
     raise TrialReferenceError(f"Experiment {trials.name!r} has {known}")

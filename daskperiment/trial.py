@@ -51,6 +51,13 @@ class Trial:
     row : dict, optional
         Its row, when it is at hand.
 
+    Attributes
+    ----------
+    experiment : str
+        Id of its experiment.
+    number : int
+        Its number.
+
     Raises
     ------
     TrialIDNotFoundError
@@ -66,15 +73,15 @@ class Trial:
     >>> score(ex.parameter("a", default=4)).compute()
     2.5
     >>> trial = ex.latest
-    >>> trial.number, str(trial.state), trial.parameters, trial.result
-    (1, 'COMPLETE', {'a': 4}, 2.5)
+    >>> trial.experiment, trial.number, str(trial.state), trial.parameters, trial.result
+    ('doc_trial', 1, 'COMPLETE', {'a': 4}, 2.5)
     """
 
     def __init__(
         self, backend: Backend, experiment: str, number: int, row: Document | None = None
     ) -> None:
         self._backend = backend
-        self._experiment = experiment
+        self.experiment = experiment
         self._trials = Trials(backend, experiment)
         self.number = number
         self._known: Document = self._trials.get(number) if row is None else row
@@ -184,13 +191,13 @@ class Trial:
     @property
     def steps(self) -> pd.DataFrame:
         """Step records, one row a call; see :meth:`Experiment.get_steps`."""
-        return frame(Steps(self._backend, self._experiment).read(self.uid))
+        return frame(Steps(self._backend, self.experiment).read(self.uid))
 
     @property
     def metrics(self) -> dict[str, list[Point]]:
         """Every saved point of every metric, in the order in which they were saved."""
         check_kept(self._row, "metrics")
-        return Metrics(self._backend, self._experiment).read(self.uid)
+        return Metrics(self._backend, self.experiment).read(self.uid)
 
     @property
     def output(self) -> Output:
@@ -202,12 +209,12 @@ class Trial:
             It was forgotten.
         """
         check_kept(self._row, "output")
-        return Outputs(self._backend, self._experiment).read(self.uid)
+        return Outputs(self._backend, self.experiment).read(self.uid)
 
     @property
     def artifacts(self) -> ArtifactList:
         """Artifacts by name: list, open, load, or save to a folder."""
-        return Artifacts(self._backend, self._experiment).read(self.uid)
+        return Artifacts(self._backend, self.experiment).read(self.uid)
 
     @property
     def code(self) -> str:
@@ -311,7 +318,7 @@ class Trial:
         """
         try:
             return forgetting.forget(
-                self._backend, self._experiment, self.number, field, everywhere=everywhere
+                self._backend, self.experiment, self.number, field, everywhere=everywhere
             )
         finally:
             self._known = self._trials.get(self.number)
@@ -322,11 +329,11 @@ class Trial:
 
     @property
     def _side(self) -> Side:
-        return Side(self._backend, self._experiment, self.number, self._row)
+        return Side(self._backend, self.experiment, self.number, self._row)
 
     def persisted(self, step: str, call: int | None = None) -> Any:
         """Kept output of a step; see :meth:`Experiment.get_persisted`."""
-        return Steps(self._backend, self._experiment).persisted(self.uid, step, call)
+        return Steps(self._backend, self.experiment).persisted(self.uid, step, call)
 
     @property
     def tags(self) -> list[str]:
@@ -348,10 +355,10 @@ class Trial:
         self._trials.change(self.number, {"note": str(note)})
 
     def __repr__(self) -> str:
-        return f"Trial({self.number}, {self.state.value}, experiment={self._experiment!r})"
+        return f"Trial({self.number}, {self.state.value}, experiment={self.experiment!r})"
 
     def _repr_html_(self) -> str:
-        return notebooks.table(f"Trial {self.number} of {self._experiment}", facts(self._row))
+        return notebooks.table(f"Trial {self.number} of {self.experiment}", facts(self._row))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Trial) and self.uid == other.uid

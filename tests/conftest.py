@@ -12,9 +12,19 @@ import pytest
 
 from daskperiment import Experiment
 from daskperiment.backends import Backend, open_backend
+from daskperiment.tracking.environment import VARIABLES
 
 collect_ignore = ["typing/api.py"]
 SCHEDULERS = ("synchronous", "threads", "processes", "cluster")
+_AT_THE_START = {name: os.environ.get(name) for name in VARIABLES}
+
+
+def _undo_what_a_cluster_has_set() -> None:
+    """Whenever it starts a worker, distributed sets OMP_NUM_THREADS and others here, for good."""
+    for name, value in _AT_THE_START.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
 
 
 def needs_program(name: str) -> None:
@@ -25,7 +35,8 @@ def needs_program(name: str) -> None:
 
 @pytest.fixture(autouse=True)
 def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees the store, the configuration or the files of another."""
+    """No test sees the store, the configuration, the files or the workers of another."""
+    _undo_what_a_cluster_has_set()
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DASKPERIMENT_BACKEND", raising=False)
 
@@ -62,6 +73,7 @@ def client() -> Iterator[Any]:
             n_workers=2, threads_per_worker=2, dashboard_address=None, host="127.0.0.1"
         )
         client = distributed.Client(cluster, set_as_default=False)
+    _undo_what_a_cluster_has_set()
     yield client
     client.close()
     cluster.close()

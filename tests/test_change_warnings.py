@@ -211,6 +211,22 @@ def test_a_cluster_tells_it_in_the_driver(client: Any, tmp_path: Path) -> None:
             client.compute(_multiplied(backend, 3)).result()
 
 
+def test_a_cluster_that_was_started_is_no_change_of_the_environment() -> None:
+    pytest.importorskip("distributed")
+    write()
+    run()
+    edit(
+        "script.py",
+        "    s = score",
+        "    from distributed import Client, LocalCluster\n"
+        "    client = Client(LocalCluster(n_workers=1, dashboard_address=None))\n"
+        "    s = score",
+    )
+
+    assert given(run(), "EnvironmentChangedWarning") == []
+    assert Experiment("changes").latest.number == 6
+
+
 def _multiplied(backend: Backend, by: int) -> Any:
     ex = Experiment("cluster", backend=backend)
 
@@ -380,6 +396,19 @@ def test_a_redefined_step_is_told_at_once_and_not_again(
     assert "-    return x\n+    return 2 * x" in str(caught.list[0].message)
     assert "Code context has been changed: score\n@@" in caplog.text
     assert (s.compute(), s.compute()) == (2, 2)  # a warning would be an error
+
+
+def test_code_whose_text_is_not_known_is_not_shown_as_deleted(ex: Experiment) -> None:
+    def without_text(ex: Experiment) -> Any:
+        names: dict[str, Any] = {}
+        exec("def score(x): return 2 * x", names)
+        return ex.result(names["score"])
+
+    defined(ex, plain).compute()
+    with pytest.warns(CodeChangedWarning) as caught:
+        defined(Experiment(ex.id, backend=ex.backend), without_text).compute()
+
+    assert str(caught[0].message).splitlines()[1:] == ["step 'score'"]
 
 
 def test_a_step_defined_again_with_equal_code_is_silent(ex: Experiment) -> None:

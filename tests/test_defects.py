@@ -556,8 +556,8 @@ def test_x12_a_killed_trial_keeps_its_number_and_is_crashed() -> None:
         """,
         wait=False,
     )
-    assert process.wait(60) == -signal.SIGKILL
-    process.communicate()
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == -signal.SIGKILL, err
 
     ex = Experiment("crash")
     ex.result(lambda: 2, name="two")().compute()

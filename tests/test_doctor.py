@@ -78,6 +78,27 @@ def test_a_healthy_store_has_no_problem(ex: Experiment, store: Path) -> None:
     assert "the database is sound" in str(found(store, "ok"))
 
 
+class Busy(LocalBackend):
+    """A store in which others record while it is examined."""
+
+    recorded = False
+
+    def blobs(self) -> Iterator[tuple[str, int]]:
+        before = list(super().blobs())
+        if not self.recorded:
+            self.recorded = True
+            self.record()
+        return iter(before)
+
+    def record(self) -> None:
+        ex = Experiment("meanwhile", backend=self)
+        ex.result(lambda: LARGE + "new", name="new")().compute()
+
+
+def test_what_is_recorded_meanwhile_is_no_problem(store: Path) -> None:
+    assert found(Busy(store), "problem") == []
+
+
 def test_an_absent_store_is_no_problem_and_is_not_made(tmp_path: Path) -> None:
     assert found(tmp_path / "none", "problem") == []
     assert "no store yet" in str(found(tmp_path / "none", "note"))

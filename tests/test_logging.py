@@ -65,6 +65,16 @@ def test_a_script_shows_the_log_on_stderr() -> None:
     assert shown[-1] == "Finished Experiment (trial id=1)"
 
 
+def test_a_script_shows_the_log_of_an_experiment_that_it_imports() -> None:
+    Path("defined.py").write_text(
+        textwrap.dedent(SCRIPT).replace(".compute()", "").replace("ex.r", "s = ex.r")
+    )
+
+    lines = run("from defined import s\ns.compute()")
+
+    assert lines[-1].endswith("[INFO] Finished Experiment (trial id=1)")
+
+
 def test_the_level_and_a_file_are_options() -> None:
     shown = run(SCRIPT, DASKPERIMENT_LOG_LEVEL="warning")
     run(SCRIPT, DASKPERIMENT_LOG_FILE="trials.log")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from daskperiment import Experiment, notebooks
 
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
+jupyter_client = pytest.importorskip("jupyter_client")
 
 DEFINE = """
     from daskperiment import Experiment
@@ -35,14 +39,40 @@ class Outputs(list[str]):
     """What each cell has shown."""
 
 
-def run(folder: Path, *cells: str) -> Outputs:
+Run = Callable[..., Outputs]
+
+
+def execute(folder: Path, *cells: str, kernel: Any = None, client: Any = None) -> Outputs:
     """Execute a notebook in a real kernel; an error in a cell fails the test."""
     book = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(textwrap.dedent(cell).strip()) for cell in cells]
     )
     resources = {"metadata": {"path": str(folder)}}
-    nbclient.NotebookClient(book, timeout=60, kernel_name="python3", resources=resources).execute()
+    runner = nbclient.NotebookClient(
+        book, km=kernel, timeout=60, kernel_name="python3", resources=resources
+    )
+    runner.kc = client
+    runner.execute()
     return Outputs("".join(map(_shown, cell.outputs)) for cell in book.cells)
+
+
+@pytest.fixture(scope="module")
+def _kernel() -> Iterator[dict[str, Any]]:
+    kernel, client = jupyter_client.manager.start_new_kernel(kernel_name="python3")
+    yield {"kernel": kernel, "client": client}
+    client.stop_channels()
+    kernel.shutdown_kernel(now=True)
+
+
+@pytest.fixture
+def run(_kernel: dict[str, Any], tmp_path: Path) -> Run:
+    """Executes cells in the kernel of this module, without names and store of other tests."""
+
+    def run(*cells: str) -> Outputs:
+        _, *shown = execute(tmp_path, f"%reset -f\n%cd -q {tmp_path}", *cells, **_kernel)
+        return Outputs(shown)
+
+    return run
 
 
 def _shown(output: Any) -> str:
@@ -51,9 +81,8 @@ def _shown(output: Any) -> str:
     return str(output.data.get("text/html", output.data["text/plain"]))
 
 
-def test_code_of_cells_is_kept_and_read_back(tmp_path: Path) -> None:
+def test_code_of_cells_is_kept_and_read_back(run: Run) -> None:
     *_, steps, source = run(
-        tmp_path,
         DEFINE,
         "offset = 5\ndef helper(x):\n    return x + offset",
         "@ex.result\ndef score(a):\n    return helper(a)",
@@ -66,9 +95,8 @@ def test_code_of_cells_is_kept_and_read_back(tmp_path: Path) -> None:
     assert "def helper(x):\n    return x + offset" in source
 
 
-def test_a_cell_that_runs_again_redefines_its_steps_in_silence(tmp_path: Path) -> None:
+def test_a_cell_that_runs_again_redefines_its_steps_in_silence(run: Run) -> None:
     again = run(
-        tmp_path,
         DEFINE,
         STEPS,
         "score(prepare(a)).compute()",
@@ -83,9 +111,9 @@ def test_a_cell_that_runs_again_redefines_its_steps_in_silence(tmp_path: Path) -
     assert again[5:] == ["[('prepare', 0), ('score', 0)]", "True"]
 
 
-def test_a_cell_that_was_edited_says_what_changed(tmp_path: Path) -> None:
+def test_a_cell_that_was_edited_says_what_changed(run: Run) -> None:
     *_, redefined, value = run(
-        tmp_path, DEFINE, STEPS, "score(prepare(a)).compute()", STEPS.replace("a + 1", "a + 2"),
+        DEFINE, STEPS, "score(prepare(a)).compute()", STEPS.replace("a + 1", "a + 2"),
         "assert score(prepare(a)).compute() == 30",
     )  # fmt: skip
 
@@ -94,17 +122,16 @@ def test_a_cell_that_was_edited_says_what_changed(tmp_path: Path) -> None:
     assert "Code context has been changed" not in value
 
 
-def test_one_line_after_a_trial_opens_when_clicked(tmp_path: Path) -> None:
-    (*_, shown) = run(tmp_path, DEFINE, STEPS, "_ = score(prepare(a)).compute()")
+def test_one_line_after_a_trial_opens_when_clicked(run: Run) -> None:
+    (*_, shown) = run(DEFINE, STEPS, "_ = score(prepare(a)).compute()")
 
     assert shown.count("<details>") == 1
     assert "<summary>Trial 1 of cells: COMPLETE" in shown
     assert re.search(r"<th[^>]*>a</th><td[^>]*>1</td>", shown)
 
 
-def test_a_failed_trial_says_so_in_its_line(tmp_path: Path) -> None:
+def test_a_failed_trial_says_so_in_its_line(run: Run) -> None:
     (*_, shown) = run(
-        tmp_path,
         DEFINE,
         "@ex.result\ndef fail(a):\n    raise KeyError('<b>')",
         "try:\n    fail(a).compute()\nexcept KeyError:\n    pass",
@@ -114,10 +141,8 @@ def test_a_failed_trial_says_so_in_its_line(tmp_path: Path) -> None:
     assert "<b>" not in shown.partition("<details>")[2]
 
 
-def test_a_cell_with_many_trials_shows_few_lines(tmp_path: Path) -> None:
-    (*_, shown) = run(
-        tmp_path, DEFINE, STEPS, "for _ in range(30):\n    score(prepare(a)).compute(seed=1)"
-    )
+def test_a_cell_with_many_trials_shows_few_lines(run: Run) -> None:
+    (*_, shown) = run(DEFINE, STEPS, "for _ in range(30):\n    score(prepare(a)).compute(seed=1)")
 
     assert shown.count("<details>") == 10
 
@@ -139,8 +164,7 @@ def test_autoreload_brings_steps_parameters_and_handle_up_to_date(
             os.utime(file, ns=(0, file.stat().st_mtime_ns + {seconds} * 10**9))
         """
 
-    run(
-        tmp_path,
+    cells = (
         f"%load_ext autoreload\n%autoreload {mode}",
         "import steps\nfrom steps import ex, a, prepare, score",
         "assert score(prepare(a)).compute() == 20",
@@ -153,6 +177,70 @@ def test_autoreload_brings_steps_parameters_and_handle_up_to_date(
         "assert ex.get_parameters() == {'a': 5, 'b': 3}",
         "assert len(ex.trials) == len(steps.ex.trials) == 4",
     )
+    execute(tmp_path, *cells)
+
+
+HELPERS = """
+    import math
+
+    # Moves what follows.
+    class Model:
+        def __init__(self, k):
+            self.k = k
+
+        def fit(self, x):
+            return (lambda v: v*self.k)(x)  # not as it would be printed
+
+    def scale(x):
+        # Neither is this.
+        return Model(2).fit( math.floor(x) )
+"""
+USE = """
+    from helpers import scale
+    from daskperiment import Experiment
+    ex = Experiment("helpers", backend="memory://")
+
+    @ex.result
+    def score(a):
+        return scale(a)
+
+    s = score(ex.parameter("a", default=1))
+    value = s.compute()
+"""
+SHOW = """
+    step, = ex.backend.get("snapshots", ex.latest._known["code"])["steps"]
+    print(value, step["digest"], step["bytecode"], *ex.latest.sources.values())
+"""
+
+
+@pytest.mark.parametrize("mode", ["2", "complete --full", "complete"])
+def test_a_helper_that_autoreload_brought_up_to_date_counts_as_after_a_restart(
+    tmp_path: Path, mode: str
+) -> None:
+    old = textwrap.dedent(HELPERS)
+    new = old.replace("import math", "import math\n\n").replace("v*self.k", "v*3*self.k")
+    new = new.replace("math.floor(x)", "math.floor(x+1)")
+    (tmp_path / "helpers.py").write_text(old)
+
+    *_, shown = execute(
+        tmp_path,
+        f"%load_ext autoreload\n%autoreload {mode}",
+        USE,
+        f"from pathlib import Path; _ = Path('helpers.py').write_text({new!r})",
+        "value = s.compute()",
+        SHOW,
+    )
+    script = textwrap.dedent(USE + SHOW)
+    (tmp_path / "script.py").write_text(script)
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+
+    value, digest, *text = shown.split(maxsplit=2)
+    assert value == "12"
+    assert text[0].startswith("[] ")  # no function without text
+    assert done.stdout.split(maxsplit=2)[:2] == [value, digest]
+    assert new in text[0]
 
 
 def test_what_is_shown_escapes_what_it_shows(memory_ex: Experiment) -> None:

@@ -161,7 +161,18 @@ def test_bytes_written_to_a_stream_are_output_once() -> None:
     """)
 
     assert screen == b"text\nbytes \xff\nmore\n"
-    assert output == "text\nbytes \udcff\nmore"
+    assert output == "text\nbytes \\xff\nmore"
+
+
+def test_bytes_that_are_no_text_of_the_stream_disturb_nothing() -> None:
+    output, screen = in_a_script(r"""
+        sys.stdout.reconfigure(encoding="utf-16-le")
+        sys.stdout.buffer.write(b"a\0\xd8")
+        sys.stdout.reconfigure(encoding="utf-8")
+    """)
+
+    assert screen == b"a\0\xd8"
+    assert output == r"a\xd8"
 
 
 def test_a_warning_is_output() -> None:

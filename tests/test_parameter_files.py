@@ -44,7 +44,7 @@ def write(name: str, text: str) -> str:
 
 def read(name: str, text: str, **options: Any) -> dict[str, Any]:
     """What a file of this text holds."""
-    return Configuration().then(read_sources([write(name, text)], **options)).resolved
+    return Configuration().then(read_sources([write(name, text)], **options), {}).resolved
 
 
 BASE = """
@@ -676,6 +676,19 @@ def test_files_loaded_later_are_added_and_a_reset_forgets_them(ex: Experiment) -
     assert ex[3].configuration["files"] == {}
 
 
+def test_a_source_that_is_given_again_comes_last(ex: Experiment) -> None:
+    s = count(ex)
+    ex.parameter("epochs", type=int)
+    write("b.toml", "epochs = 3")
+    ex.load_parameters(write("a.toml", "epochs = 2"), overrides={"epochs": 4})
+    with pytest.raises(ParameterError, match="^overrides: "):
+        ex.load_parameters("b.toml", "a.toml", overrides={"epochs": "many"})
+    ex.load_parameters("b.toml", "a.toml")
+    s.compute()
+
+    assert list(ex.latest.configuration["files"]) == ["b.toml", "a.toml"]
+
+
 def test_equal_configurations_are_stored_once(ex: Experiment) -> None:
     s = count(ex)
     s.compute()
@@ -722,3 +735,37 @@ def test_secrets_of_files_are_kept_nowhere(name: str, tmp_path: Path) -> None:
     stored = b"".join(path.read_bytes() for path in (tmp_path / "store").rglob("*.*"))
     assert SECRET[1:].encode() not in stored
     assert SECRET[1:] not in str(kept)
+
+
+def test_a_declaration_decides_what_is_a_secret_in_files_too(ex: Experiment) -> None:
+    pin = ex.parameter("db.pin", secret=True)
+    word = ex.parameter("token", secret=False)
+    ex.parameter("code", default=0)
+    ex.load_parameters(write("a.toml", 'token = "the"\ncode = 42\n[db]\npin = 4711  # 4711'))
+    code = ex.parameter("code", default=0, secret=True)  # declared again
+
+    @ex.result
+    def score(pin: int, word: str, code: int) -> int:
+        return pin + code
+
+    assert score(pin, word, code).compute() == 4753
+    kept = ex.latest.configuration
+    assert kept["resolved"] == {"token": "the", "code": "***", "db": {"pin": "***"}}
+    assert "4711" not in str(kept) and "42" not in str(kept)
+    assert pickle.loads(pickle.dumps(ex._parameters.configuration)).document == (
+        ex._parameters.configuration.document
+    )
+
+
+def test_a_number_under_the_name_of_a_secret_is_kept_in_both(ex: Experiment) -> None:
+    token = ex.parameter("token")
+    ex.load_parameters(write("a.json", '{"token": 17}'))
+
+    @ex.result
+    def score(token: int) -> int:
+        return token
+
+    score(token).compute()
+
+    assert ex.latest.parameters["token"] == 17
+    assert ex.latest.configuration["resolved"] == {"token": 17}

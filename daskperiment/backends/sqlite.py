@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,12 +159,23 @@ def compact(connection: sqlite3.Connection, name: str) -> None:
         If somebody reads for too long.
     """
     connection.execute("VACUUM").fetchall()
+    deadline = time.monotonic() + TIMEOUT
+    while _log_is_used(connection):
+        if time.monotonic() > deadline:
+            raise BackendError(
+                f"{name}: another process has been reading for too long, so that traces of what "
+                "was deleted are still in the store: end it and try again"
+            )
+        time.sleep(0.01)
+
+
+def _log_is_used(connection: sqlite3.Connection) -> bool:
+    """Cut the log to nothing, or say that it is used.
+
+    It waits for readers, but not for others that empty the log at this moment.
+    """
     busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    if busy:
-        raise BackendError(
-            f"{name}: another process has been reading for too long, so that traces of what was "
-            "deleted are still in the store: end it and try again"
-        )
+    return bool(busy)
 
 
 def _set(connection: sqlite3.Connection, pragma: str, value: str | int) -> None:

@@ -11,8 +11,8 @@ import threading
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -21,12 +21,12 @@ from daskperiment.backends.base import Backend, Insert, Remove, Update, Write
 from daskperiment.errors import (
     BackendError,
     ConflictError,
-    DaskperimentError,
     DaskperimentWarning,
     TrialIDNotFoundError,
 )
 from daskperiment.execution import flusher, purity
 from daskperiment.execution.changes import Changes
+from daskperiment.execution.interrupts import HeldBack
 from daskperiment.execution.step import run_step
 from daskperiment.graph import StepCall
 from daskperiment.history import paths, payloads
@@ -110,6 +110,11 @@ class Ticket:
         logger.info("Started Experiment (trial id=%s)", number)
         return TrialContext(self, number)
 
+    def begun(self) -> TrialContext | None:
+        """The running trial, where an interrupt has hidden whether it has begun."""
+        number = Trials(self.backend, self.name).running(self.row["uid"])
+        return None if number is None else TrialContext(self, number)
+
     def _referring(self, commit: Callable[[Sequence[Write]], T]) -> T:
         """Commit the row together with what it refers to.
 
@@ -129,13 +134,15 @@ class Ticket:
 
     def start(self) -> Unattended:
         """Begin a trial of a graph that nobody of ours waits for."""
-        context = self.begin()
+        with HeldBack():
+            context = self.begin()
+            unattended = Unattended(context)
         try:
             self.tell(context.number)
         except BaseException as error:
             context.end(state_after(error), error)
             raise
-        return Unattended(context)
+        return unattended
 
     def tell(self, number: int) -> None:
         """Tell what differs from the trial before the one that has begun with this number.
@@ -234,11 +241,10 @@ class TrialContext:
         """Digest of this process's environment snapshot, kept when it is another one."""
         digest = environment.snapshot().digest
         if digest != self.ticket.row["environment"]:
-            try:
+            with self.recording():
                 _keep_environment(self.backend, digest)
-            except BackendError as error:
-                self._trouble(error)
-            self._surroundings.add(digest)
+            with self._lock:
+                self._surroundings.add(digest)
         return digest
 
     def keep(self, value: Any) -> Document:
@@ -302,11 +308,9 @@ class TrialContext:
     # -- writing ------------------------------------------------------------------------
 
     def flush(self) -> None:
-        """Write what waits.  Trouble of the backend is warned of and never reaches the step."""
-        try:
+        """Write what waits."""
+        with self.recording():
             self._write()
-        except DaskperimentError as error:
-            self._trouble(error)
 
     def flush_behind(self) -> bool:
         """Write what waits; False after trouble, of which a later write will tell."""
@@ -323,7 +327,7 @@ class TrialContext:
             flusher.wake(self)
 
     def _write(self) -> None:
-        with self._lock:
+        with HeldBack(), self._lock:
             writes, row = self._take()
             update = [Update(paths.trials(self.name), self.number, row)] if row else []
             if not writes and not update:
@@ -371,16 +375,22 @@ class TrialContext:
             captures.append(self._captures.popitem()[0])
         return [(c.place, pieces) for c in captures if (pieces := c.take())]
 
-    def _trouble(self, error: DaskperimentError) -> None:
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """A block whose errors are the record's: they are warned of and never reach the step."""
+        try:
+            yield
+        except Exception as error:
+            self._trouble(error)
+
+    def _trouble(self, error: Exception) -> None:
         reason = scrub(str(error))
         logger.error("Unable to record trial %s: %s", self.number, reason)
         if not self._warned:
             self._warned = True
-            warnings.warn(
-                f"Trial {self.number} of {self.name!r} runs on, but is not recorded: {reason}",
-                DaskperimentWarning,
-                stacklevel=2,
-            )
+            message = f"Trial {self.number} of {self.name!r} runs on, but is not recorded: {reason}"
+            with suppress(DaskperimentWarning):  # made an error, it would end the step
+                warnings.warn(message, DaskperimentWarning, stacklevel=3)
 
     # -- its end ------------------------------------------------------------------------
 
@@ -406,10 +416,8 @@ class TrialContext:
         if not self.supervised:
             self.flush()
             ended = {**self._times(), "state": self._failed.value}
-            try:
+            with self.recording():
                 Trials(self.backend, self.name).fail_for_now(self.number, self.uid, ended)
-            except BackendError as trouble:
-                self._trouble(trouble)
 
     def abandon(self) -> None:
         """End a trial that nobody holds any more, if it has not travelled and not ended."""
@@ -421,17 +429,15 @@ class TrialContext:
 
     def end(self, state: TrialState, error: BaseException | None = None) -> None:
         """End the trial, once, and warn of steps that were seen to be impure."""
-        if self._forked:
+        if self._forked or self._ended:
             return
-        self._ended = True
-        try:
+        contradictions: Sequence[purity.Contradiction] = ()
+        with HeldBack(), self.recording():
+            self._ended = True
             self._end(state, error)
+            self._log(state, error)
             contradictions = purity.find(self, self._observed())
-        except DaskperimentError as trouble:
-            self._trouble(trouble)
-            return
-        self._log(state, error)
-        self._tell()
+            self._tell()
         # Where warnings are made errors, that of the user goes first.
         with suppress(*[DaskperimentWarning] if error is not None else []):
             purity.warn(self, contradictions)

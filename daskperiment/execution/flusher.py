@@ -32,7 +32,9 @@ def wake(waiting: Waiting) -> None:
 
     May be called at any point: from a finalizer, a signal handler, within ``print``.
     """
-    _queue(os.getpid()).put(weakref.ref(waiting))
+    reference = weakref.ref(waiting)
+    hash(reference)  # as long as it can be computed
+    _queue(os.getpid()).put(reference)
 
 
 @functools.lru_cache(maxsize=1)
@@ -49,10 +51,10 @@ def _queue(pid: int) -> _Queue:
 def _flush_for_ever(waiting: _Queue) -> None:
     pause = _PAUSE
     while True:
-        due = [waiting.get()]
+        due = {waiting.get(): None}  # one that is in trouble may have been put many times
         time.sleep(pause)
         while not waiting.empty():
-            due.append(waiting.get())
+            due[waiting.get()] = None
         again = [reference for reference in due if not _flush(reference)]
         pause = min(2 * pause, _LONGEST) if again else _PAUSE
         for reference in again:

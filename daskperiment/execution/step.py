@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import time
@@ -23,6 +24,8 @@ from daskperiment.tracking.output import Capture
 
 if TYPE_CHECKING:
     from daskperiment.execution.context import TrialContext
+
+logger = logging.getLogger(__name__)
 
 _PREVIEW = 80
 
@@ -89,7 +92,9 @@ class Running:
             self.trial.save_artifact(name, path)
         except (DaskperimentError, OSError) as error:
             message = f"Artifact {name!r} of trial {self.trial.number} was not kept: {error}"
-            warnings.warn(message, DaskperimentWarning, stacklevel=2)
+            logger.error("%s", message)
+            with suppress(DaskperimentWarning):  # made an error, it would end the step
+                warnings.warn(message, DaskperimentWarning, stacklevel=2)
 
 
 def seed_of(trial_seed: int, call: StepCall) -> int:
@@ -116,19 +121,25 @@ def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs:
     except BaseException as error:
         seconds = time.perf_counter() - clock
         CURRENT.reset(token)
-        running.leave()
         _note(error, trial, call)
-        trial.add(_record(trial, call, inputs, draws, started, seconds, "failed", None, unhashed))
+        with trial.recording():
+            running.leave()
+            trial.add(
+                _record(trial, call, inputs, draws, started, seconds, "failed", None, unhashed)
+            )
         raise
     seconds = time.perf_counter() - clock
     CURRENT.reset(token)
-    running.leave()
-    output, reason = try_digest(Hidden(value) if holds_living(value) else value, "output")
-    kept = trial.keep(value) if call.step.persist else None
-    if call.final:
-        trial.keep_result(value)
-    reason = unhashed or reason
-    trial.add(_record(trial, call, inputs, draws, started, seconds, "ran", output, reason, kept))
+    with trial.recording():
+        running.leave()
+        output, reason = try_digest(Hidden(value) if holds_living(value) else value, "output")
+        kept = trial.keep(value) if call.step.persist else None
+        if call.final:
+            trial.keep_result(value)
+        reason = unhashed or reason
+        trial.add(
+            _record(trial, call, inputs, draws, started, seconds, "ran", output, reason, kept)
+        )
     return value
 
 

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import dask.config
 import dask.local
 from dask.base import get_scheduler, named_schedulers
 from dask.callbacks import Callback
@@ -20,7 +21,7 @@ from dask.delayed import Delayed
 from daskperiment.backends.base import Backend, Write
 from daskperiment.errors import MissingMainGuardError
 from daskperiment.execution.changes import Changes
-from daskperiment.execution.context import Ticket, state_after
+from daskperiment.execution.context import Ticket, TrialContext, state_after
 from daskperiment.execution.surroundings import Surroundings
 from daskperiment.fingerprint.values import try_digest
 from daskperiment.graph import Layout, RunningTrial, Step
@@ -165,19 +166,24 @@ class Recorder:
         The trial ends in every case: COMPLETE, FAILED after an exception or ``SystemExit``,
         CANCELLED after ``KeyboardInterrupt``.
         """
-        context = self.prepare(layout.steps, values, seed, loaded).begin()
-        context.supervised = True
+        ticket = self.prepare(layout.steps, values, seed, loaded)
+        context: TrialContext | None = None
         try:
-            context.ticket.tell(context.number)
+            context = ticket.begin()
+            context.supervised = True
+            ticket.tell(context.number)
             with LISTENING:
                 value = compute(layout, context, values, options)
+            context.end(TrialState.COMPLETE)
         except BaseException as error:
             original = _original(error)
-            context.end(state_after(original), original)
+            if context is None and not isinstance(error, Exception):
+                context = ticket.begun()
+            if context is not None:
+                context.end(state_after(original), original)
             if original is error:
                 raise
             raise original from error
-        context.end(TrialState.COMPLETE)
         return value
 
 
@@ -196,7 +202,7 @@ def compute(
 ) -> Any:
     """Compute a graph on the scheduler that Dask's own rules choose."""
     scheduler = options.get("scheduler")
-    get = get_scheduler(scheduler=scheduler, cls=Delayed)
+    get = _chosen(scheduler)
     if _is_client(get) or get is named_schedulers["processes"]:
         for name, value in values.items():
             check_may_travel(name, value)
@@ -210,6 +216,14 @@ def compute(
         rest.setdefault("chunksize", 1)  # by default dask sends six steps to one process
     (value,) = get(layout.local(trial, values), [layout.key], **rest)
     return value
+
+
+def _chosen(scheduler: Any) -> Any:
+    """The scheduler that Dask chooses, which would import ``distributed`` to look for a client."""
+    chosen = scheduler is not None or dask.config.get("scheduler", None)
+    if not chosen and "distributed" not in sys.modules:
+        return Delayed.__dask_scheduler__
+    return get_scheduler(scheduler=scheduler, cls=Delayed)
 
 
 def _in_sequence(layout: Layout, graph: dict[Any, Any]) -> Any:

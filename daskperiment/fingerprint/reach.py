@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from daskperiment.fingerprint.origin import OWN, PYTHON, border
 from daskperiment.fingerprint.reading import SourceText, module_name, module_of, read
-from daskperiment.fingerprint.source import place_of_class
+from daskperiment.fingerprint.source import place_of_class, qualname
 from daskperiment.fingerprint.syntax import Outline, Path, combine, outline
 from daskperiment.fingerprint.values import Unhashed, digest, try_digest
 from daskperiment.fingerprint.watch import (
@@ -141,7 +141,7 @@ class Reach:
         owner = border(module_of(function))
         if owner is not None and function is not self._root:
             return self._foreign(owner, function)
-        label, shown = self._enter(function, module_of(function), function.__code__.co_qualname)
+        label, shown = self._enter(function, module_of(function), qualname(function))
         self.watch.function(function)
         self._todo.append((label, self._function_parts(function, shown)))
         return f"code {label}"

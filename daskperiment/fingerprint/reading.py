@@ -12,7 +12,7 @@ from daskperiment.fingerprint.syntax import Outline, outline
 
 
 class SourceText(NamedTuple):
-    """The whole text of a file or cell, as it was when the code in it was compiled."""
+    """The whole text of a file or cell; the code that was found in it is what runs."""
 
     file: str
     module: str

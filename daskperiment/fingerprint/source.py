@@ -3,7 +3,8 @@
 Text comes from :mod:`linecache`, so scripts, modules, notebook cells, doctests and any other
 source that a tool registers there are found alike.  The text may be newer than the code that
 runs, as when a file was edited after its import.  Therefore a place counts only when compiling
-it again gives the very code object that runs.
+it again gives the code object that runs.  Its line may be another one: ``%autoreload`` compiles
+an edited function apart from its module and leaves the others as they are.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import textwrap
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -51,10 +53,22 @@ class Place:
 def place_of_function(function: FunctionType) -> Place | None:
     """Where the code of `function` is written, or None where no text agrees with it."""
     code = function.__code__
+    text = None
     for text in _texts_of(code.co_filename, function.__globals__):
         if (node := text.function(code)) is not None:
             return Place(node, text.name, text.text)
+    if text is not None and (node := text.named(qualname(function), code)) is not None:
+        return Place(node, text.name, text.text)
     return None
+
+
+def qualname(function: FunctionType) -> str:
+    """The name of a function in its text, which ``functools.wraps`` changes in the function.
+
+    ``%autoreload`` changes it in the code of a method.
+    """
+    name = function.__code__.co_qualname
+    return function.__qualname__ if name.startswith("__autoreload_class__.") else name
 
 
 def place_of_class(cls: type) -> Place | None:
@@ -65,10 +79,13 @@ def place_of_class(cls: type) -> Place | None:
     methods = list(_methods(cls))
     module = sys.modules.get(cls.__module__)
     name = methods[0].co_filename if methods else getattr(module, "__file__", None)
+    text = None
     for text in _texts_of(name, vars(module) if module else None) if name else ():
         node = text.cls(cls.__qualname__, methods)
         if node is not None:
             return Place(node, text.name, text.text)
+    if text is not None and (node := text.moved_cls(cls.__qualname__, methods)) is not None:
+        return Place(node, text.name, text.text)
     return None
 
 
@@ -118,6 +135,7 @@ class _Text:
         self.lines = lines
         self.text = "".join(lines)
         self._functions: dict[tuple[int, str], list[tuple[Definition, ast.stmt]]] = {}
+        self._named: dict[str, tuple[Definition, ast.stmt]] = {}
         self._classes: dict[str, list[ast.ClassDef]] = {}
         self._imports: list[ast.stmt] = []
         self._compiled: dict[tuple[int, bool], frozenset[CodeType]] = {}
@@ -136,6 +154,7 @@ class _Text:
                 name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
                 key = _first_line(node), name
                 self._functions.setdefault(key, []).append((node, statement))
+                self._named[prefix + name] = node, statement
                 prefix += f"{name}.<locals>."
             elif isinstance(node, ast.Import | ast.ImportFrom) and not prefix:
                 self._imports.append(node)
@@ -148,6 +167,14 @@ class _Text:
             found = [item for item in found if _spans(item[0], code)]
             found = sorted(found, key=lambda item: _width(item[0]))[:1]
         return found[0][0] if found and self._compiles_to(code, found[0][1]) else None
+
+    def named(self, qualname: str, code: CodeType) -> Definition | None:
+        """The last definition of this name, if it compiles to `code` but for its lines."""
+        node, statement = self._named.get(qualname, (None, None))
+        if statement is None:
+            return None
+        codes = (self._codes(statement, alone, code) for alone in (False, True))
+        return node if _bare(code) in map(_bare, chain(*codes)) else None
 
     def _compiles_to(self, code: CodeType, statement: ast.stmt) -> bool:
         # A method call on an imported module compiles to other instructions, but only where
@@ -174,6 +201,24 @@ class _Text:
             ):
                 return node
         return None
+
+    def moved_cls(self, qualname: str, methods: list[CodeType]) -> ast.ClassDef | None:
+        """The last class statement of this name, if it holds `methods` but for their lines."""
+        found = self._classes.get(qualname)
+        held = all(self.named(f"{qualname}.{code.co_name}", code) for code in methods)
+        return found[-1] if found and held else None
+
+
+def _bare(code: CodeType) -> CodeType:
+    """The code without the place in a text that it was compiled from."""
+    constants = (_bare(item) if isinstance(item, CodeType) else item for item in code.co_consts)
+    return code.replace(
+        co_consts=tuple(constants),
+        co_filename="",
+        co_firstlineno=1,
+        co_linetable=b"",
+        co_qualname=code.co_name,
+    )
 
 
 def _spans(node: Definition, code: CodeType) -> bool:
@@ -215,6 +260,12 @@ def _texts_of(name: str, module_globals: dict[str, Any] | None) -> Iterator[_Tex
     fresh = linecache.getlines(name, module_globals)
     if fresh and fresh != lines:
         yield _parsed(name, fresh)
+
+
+def newest_text(name: str) -> str | None:
+    """The text of a file or cell as it was read last; None where that was long ago."""
+    known = _texts.get(name)
+    return None if known is None else known.text
 
 
 def _parsed(name: str, lines: list[str]) -> _Text:

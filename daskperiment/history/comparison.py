@@ -94,6 +94,9 @@ class CodeChange(NamedTuple):
 
     def diff(self, context: int = 0, limit: int | None = 30) -> str:
         """Unified diff of the texts, without a header; empty where it tells nothing."""
+        sides = zip((self.old, self.new), self.digests, strict=True)
+        if not self.value and any(digest and not text for text, digest in sides):
+            return ""  # there is code whose text is not known
         return diff(self.old, self.new, context, limit)
 
     @property
@@ -189,6 +192,8 @@ ABSENT = Absent()
 def environment_changes(old: Document, new: Document) -> dict[str, list[Change]]:
     """What differs between two environments, by category, in nested names.
 
+    A category that only one of them has was not captured for the other, and tells nothing.
+
     Examples
     --------
     >>> old, new = {"cpu": {"count": 4, "model": "x"}}, {"cpu": {"count": 8, "model": "x"}}
@@ -196,8 +201,9 @@ def environment_changes(old: Document, new: Document) -> dict[str, list[Change]]
     {'cpu': [Change(name='count', old=4, new=8)]}
     """
     found = {
-        category: changes_between(old.get(category, ABSENT), new.get(category, ABSENT))
-        for category in dict.fromkeys((*old, *new))
+        category: changes_between(old[category], new[category])
+        for category in old
+        if category in new
     }
     return {category: changes for category, changes in found.items() if changes}
 

@@ -11,7 +11,7 @@ from daskperiment.errors import BackendError, PayloadNotFoundError
 from daskperiment.history import paths
 from daskperiment.history.collection import unused
 from daskperiment.history.holders import parts
-from daskperiment.history.snapshots import KINDS
+from daskperiment.history.snapshots import KINDS, Snapshots
 from daskperiment.platform import is_alive
 from daskperiment.records import TrialState
 from daskperiment.typing import JSON, Document
@@ -86,7 +86,7 @@ class _Examination:
             return
         self.snapshots = {str(digest) for digest in kept}
         for digest, document in kept.items():
-            if missing := [text for text in _texts(document) if text not in self.sizes]:
+            if missing := list(filter(self._lacks, _texts(document))):
                 what = f"snapshot {digest} lacks {len(missing)} of its texts"
                 yield Finding("problem", what, _ADVICE)
 
@@ -121,11 +121,17 @@ class _Examination:
         for number, row in self._rows(name):
             place = f"trial {number} of {name!r}"
             try:
-                yield from dict.fromkeys(self._trial(name, place, row))
+                found = list(dict.fromkeys(self._trial(name, place, row)))
+                if not found or not self._was_collected(name, number):
+                    yield from found
             except BackendError:
                 raise
             except Exception as error:  # whatever reading a damaged record raises
                 yield Finding("problem", f"{place} cannot be read: {error!r}", _ADVICE)
+
+    def _was_collected(self, name: str, number: int) -> bool:
+        row = self.backend.get(paths.trials(name), number) or {}
+        return bool(row.get("collected"))
 
     def _rows(self, name: str) -> Iterator[tuple[int, Document]]:
         """All rows by number; those that cannot be read are empty."""
@@ -157,10 +163,24 @@ class _Examination:
             what = f"{place} is {state}, but its process is gone"
             yield Finding("note", what, "it is shown as CRASHED when somebody looks at it")
         for field, value in parts(self.backend, name, row):
-            if any(digest not in self.sizes for digest in _named(value)):
+            if any(map(self._lacks, _named(value))):
                 yield Finding("problem", f"the bytes of {field} of {place} are absent", _ADVICE)
-            if field in KINDS and value and value not in self.snapshots:
+            if field in KINDS and value and self._lacks_snapshot(str(value)):
                 yield Finding("problem", f"the {field} snapshot of {place} is absent", _ADVICE)
+
+    # What was not there when the pass began may have been recorded since.
+
+    def _lacks(self, digest: str) -> bool:
+        if digest in self.sizes:
+            return False
+        try:
+            self.backend.open(digest).close()
+        except PayloadNotFoundError:
+            return True
+        return False
+
+    def _lacks_snapshot(self, digest: str) -> bool:
+        return digest not in self.snapshots and Snapshots(self.backend).find(digest) is None
 
 
 def _named(value: JSON) -> Iterable[str]:

@@ -60,6 +60,11 @@ class Trials:
             return self._number(uid)
         return int(number)
 
+    def running(self, uid: str) -> int | None:
+        """Number of the trial of this uid, None unless it has begun and not ended."""
+        begun = self.backend.get(self._running, uid) is not None
+        return self._number(uid) if begun else None
+
     def _number(self, uid: str) -> int:
         for number, _ in self.find(where={"uid": uid}, fields=[], newest=True, limit=1):
             return number
@@ -130,7 +135,7 @@ class Trials:
         hint = (
             "its content was deleted since, and only its number stays"
             if row.get("collected")
-            else f"restore({number}) brings it back"
+            else f"ex.restore({number}) brings it back, in a shell daskperiment restore {number}"
         )
         return TrialIDNotFoundError(
             f"Trial {number} of experiment {self.name!r} was removed on {day}: {hint}"

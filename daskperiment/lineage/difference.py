@@ -248,7 +248,7 @@ def difference(a: Side, b: Side) -> Difference:
     """
     notes = [note for side in (a, b) for note in _missing(side)]
     added, removed, code = _noting(notes, _code, a, b, notes) or ((), (), ())
-    surroundings = _noting(notes, _environment, a, b) or {}
+    surroundings = _noting(notes, _surroundings, "environment", a, b, notes) or {}
     return Difference(
         a,
         b,
@@ -259,7 +259,7 @@ def difference(a: Side, b: Side) -> Difference:
         code=code,
         packages=tuple(surroundings.pop("packages", ())),
         environment=tuple(_flat(surroundings)),
-        session=tuple(_flat(_noting(notes, _session, a, b) or {})),
+        session=tuple(_flat(_noting(notes, _surroundings, "session", a, b, notes) or {})),
         metrics=tuple(_series(a, b)),
         outputs=tuple(_outputs(a, b)),
         state=tuple(changes_between(a.row["state"], b.row["state"], "state")),
@@ -333,12 +333,11 @@ def _code(
     )
 
 
-def _environment(a: Side, b: Side) -> dict[str, list[Change]]:
-    return environment_changes(a.snapshot("environment"), b.snapshot("environment"))
-
-
-def _session(a: Side, b: Side) -> dict[str, list[Change]]:
-    return environment_changes(a.snapshot("session"), b.snapshot("session"))
+def _surroundings(kind: str, a: Side, b: Side, notes: list[str]) -> dict[str, list[Change]]:
+    one, other = a.snapshot(kind), b.snapshot(kind)
+    for here, there, side in ((one, other, a), (other, one, b)):
+        notes += (f"{name}: captured for {side} only" for name in here if name not in there)
+    return environment_changes(one, other)
 
 
 def _flat(categories: Mapping[str, list[Change]]) -> Iterator[Change]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import reprlib
 from itertools import islice
+from types import NoneType
 from typing import Any
 
 from daskperiment.namespace import Namespace
 from daskperiment.secrets import MASK, Hidden, hide, kind, scrub
 
 _WINDOW = 8192  # characters in which a secret is looked for, of which far fewer are shown
+_TYPES = {kind: repr(kind) for kind in (NoneType, bool, int, float, str, list, tuple, dict)}
 _ARRAY_LIBRARIES = ("numpy", "pandas", "scipy", "torch")
 
 
@@ -52,7 +54,9 @@ def preview_type(value: object) -> str:
     "<class 'float'>"
     """
     found = kind(value)
-    return preview(dict if found is Namespace else found)
+    # A metaclass may do anything when its class is looked up.
+    known = _TYPES.get(found) if type(found) is type else None
+    return known or preview(dict if found is Namespace else found)
 
 
 class _Shortened(reprlib.Repr):

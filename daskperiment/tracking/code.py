@@ -11,6 +11,7 @@ from typing import Any
 from blake3 import blake3
 
 from daskperiment.fingerprint.code import Closure, fingerprint
+from daskperiment.fingerprint.source import newest_text
 from daskperiment.fingerprint.values import digest
 from daskperiment.typing import Document
 
@@ -142,7 +143,8 @@ def _assemble(closures: tuple[tuple[str, Closure], ...]) -> CodeCapture:
         for item in closure.sources:
             if item.file not in names:
                 names[item.file] = _name(item.module, item.file, sources)
-            sources[names[item.file]] = item.text
+            if names[item.file] not in sources or item.text == newest_text(item.file):
+                sources[names[item.file]] = item.text
     return CodeCapture(
         steps={name: _step(closure, names) for name, closure in closures},
         sources=dict(sorted(sources.items())),

@@ -130,7 +130,7 @@ class Repository:
     def _look(self, code: object, before: _Seen | None) -> _Seen:
         started = self._clock()
         root = _root(self._places)
-        files = _marks(root) if root else ()
+        files = _marks(root) if root else tuple(str(place / ".git") for place in self._places)
         state = tuple(map(_state, files))
         found = look(root, self._limit) if root else Look({"repository": None}, {})
         if before is not None and before.look.document == found.document:

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import textwrap
 import threading
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -214,6 +215,27 @@ def test_compacting_leaves_no_trace_and_gives_space_back(tmp_path: Path) -> None
         assert b"canary" not in content()
         assert len(content()) < before / 2
         assert backend.get("x", 1001) == {"kept": "kept"}
+
+
+def test_compacting_goes_on_while_others_empty_the_log_too(tmp_path: Path) -> None:
+    done = threading.Event()
+
+    def write() -> None:
+        with closing(sqlite3.connect(tmp_path / "store" / "store.sqlite", timeout=60)) as other:
+            while not done.is_set():
+                other.execute("INSERT INTO payloads VALUES (hex(randomblob(32)), '')")
+                other.commit()
+                other.execute("PRAGMA wal_checkpoint").fetchall()
+
+    with LocalBackend(tmp_path / "store") as backend, ThreadPoolExecutor() as pool:
+        backend.insert("x", {})
+        writing = pool.submit(write)
+        try:
+            for _ in range(200):
+                backend.compact()
+        finally:
+            done.set()
+        writing.result()
 
 
 def test_compacting_says_when_a_reader_keeps_traces(

@@ -18,6 +18,8 @@ import pytest
 from daskperiment import BackendError, DaskperimentWarning, Experiment
 from daskperiment.backends import Backend
 from daskperiment.backends.local import LocalBackend
+from daskperiment.execution import flusher
+from daskperiment.execution.interrupts import HeldBack
 from daskperiment.history.paths import running
 
 LOCAL = ("synchronous", "threads")
@@ -255,3 +257,142 @@ def test_many_threads_compute_one_node_by_every_route(ex: Experiment) -> None:
 
     assert values == [1] * 40
     assert [str(trial.state) for trial in ex.trials] == ["COMPLETE"] * 40
+
+
+@pytest.mark.parametrize("failing", ["steps", "metrics", "output", "artifacts"])
+def test_trouble_of_the_backend_fails_no_step_where_warnings_are_errors(
+    tmp_path: Path, failing: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend = Troubled(tmp_path / "store")
+    ex = Experiment("trouble", backend=backend)
+
+    @ex.result
+    def score() -> int:
+        ex.save_artifact("notes", Path(__file__))
+        print("something")
+        for _ in range(200):
+            ex.log_metric("loss", 1.0)
+        return 7
+
+    backend.failing = f"/{failing}/"
+    assert score().compute(scheduler="synchronous") == 7  # a warning would be an error
+    assert "Unable to record trial 1: the disk is full" in caplog.text
+
+
+def test_an_error_of_the_step_goes_before_trouble_where_warnings_are_errors(
+    tmp_path: Path,
+) -> None:
+    backend = Troubled(tmp_path / "store")
+    ex = Experiment("trouble", backend=backend)
+
+    @ex.result
+    def fail() -> None:
+        ex.artifact_path("a").mkdir()
+        (ex.artifact_path("a") / "a:b.txt").write_text("no name for every system")
+        raise ValueError("of the step")
+
+    backend.failing = "/steps/"
+    with pytest.raises(ValueError, match="of the step"):
+        fail().compute(scheduler="synchronous")
+
+
+class Slow(LocalBackend):
+    """A store in which the user's Ctrl-C arrives while it commits."""
+
+    moment = ""
+
+    def apply(self, *writes: Any) -> list[Any]:
+        here = any(self.moment in getattr(w, "path", "") for w in writes) and self.moment
+        if here == "/trials":
+            signal.raise_signal(signal.SIGINT)
+        done = super().apply(*writes)
+        if here:
+            self.moment = ""
+            signal.raise_signal(signal.SIGINT)
+        return done
+
+
+@pytest.mark.parametrize("moment", ["/running", "/metrics", "/purity"])
+def test_an_interrupt_while_records_are_written_neither_loses_nor_doubles_them(
+    tmp_path: Path, moment: str
+) -> None:
+    backend = Slow(tmp_path / "store")
+    ex = Experiment("slow", backend=backend)
+
+    @ex.result
+    def score() -> int:
+        print("a line")
+        for i in range(150):
+            ex.log_metric("loss", i)
+        return 7
+
+    backend.moment = moment
+    with pytest.raises(KeyboardInterrupt):
+        score().compute(scheduler="synchronous")
+
+    trial = ex.latest
+    assert trial.state == ("COMPLETE" if moment == "/purity" else "CANCELLED")
+    assert not list(backend.find(running(ex.id)))
+    if moment != "/running":
+        values = [point.value for point in trial.metrics["loss"]]
+        assert values == list(range(100 if moment == "/metrics" else 150))
+        assert str(trial.output) == "a line"
+        assert len(trial.steps) == 1
+
+
+def test_an_interrupt_at_the_end_comes_when_the_trial_has_ended(tmp_path: Path) -> None:
+    backend = Slow(tmp_path / "store")
+    ex = Experiment("slow", backend=backend)
+
+    @ex.result
+    def score() -> int:
+        backend.moment = "/trials"
+        return 7
+
+    with pytest.raises(KeyboardInterrupt):
+        score().compute(scheduler="synchronous")
+
+    assert ex.latest.state == "COMPLETE"
+    assert ex.latest.result == 7
+
+
+def test_whoever_insists_interrupts_what_is_held_back() -> None:
+    reached = []
+
+    with pytest.raises(KeyboardInterrupt), HeldBack():
+        signal.raise_signal(signal.SIGINT)
+        reached.append("once")
+        signal.raise_signal(signal.SIGINT)
+        reached.append("twice")
+
+    assert reached == ["once"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+class Stubborn:
+    """Something that has more to write after each attempt, and whose store is away."""
+
+    def __init__(self) -> None:
+        self.attempts = 0
+
+    def flush_behind(self) -> bool:
+        self.attempts += 1
+        for _ in range(3):
+            flusher.wake(self)
+        return False
+
+
+def test_attempts_to_write_do_not_multiply_while_the_store_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(flusher, "_PAUSE", 0.001)
+    stubborn = Stubborn()
+    flusher._queue.cache_clear()  # a thread of its own
+    flusher.wake(stubborn)
+
+    while stubborn.attempts < 3:
+        time.sleep(0.01)
+    time.sleep(0.3)
+
+    assert stubborn.attempts < 20  # the pauses double; the attempts would do so twice as fast
+    flusher._queue.cache_clear()

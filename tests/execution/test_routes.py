@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -364,3 +366,15 @@ def test_a_warning_is_not_lost_on_other_routes(memory_ex: Experiment) -> None:
         s.compute(seed=1, scheduler="synchronous")
     with pytest.warns(PurityWarning, match="unexplained"):
         dask.compute(s, scheduler="synchronous")
+
+
+def test_a_trial_in_a_session_without_a_cluster_does_not_load_distributed() -> None:
+    code = """
+import sys
+from daskperiment import Experiment
+ex = Experiment("alone", backend="memory://")
+score = ex.result(lambda a: a + 1, name="score")
+print(score(ex.parameter("a", default=1)).compute(), "distributed" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "2 False\n"

@@ -81,24 +81,41 @@ def test_the_document_names_neither_user_nor_home_nor_host(monkeypatch):
         assert private not in text
 
 
-def test_only_listed_variables_are_recorded(monkeypatch):
-    for name in environment.VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
-    assert environment.capture()["variables"] == {"OMP_NUM_THREADS": "3"}
-
-
-def test_flags_that_change_results_are_recorded():
-    code = "from daskperiment.tracking import environment as e; print(e.capture()['python'])"
-    variables = {**os.environ, "PYTHONHASHSEED": "0"}
+def captured(category, before="", *options, **variables):
+    """What a fresh interpreter captures that has run some code before."""
+    code = f"""
+import json, os
+from daskperiment import Experiment
+{before}
+from daskperiment.tracking import environment
+print(json.dumps(environment.capture()[{category!r}]))
+"""
+    others = {n: v for n, v in os.environ.items() if n not in environment.VARIABLES}
     shown = subprocess.run(
-        [sys.executable, "-O", "-c", code],
-        env=variables,
+        [sys.executable, *options, "-c", code],
+        env={**others, **variables},
         capture_output=True,
         text=True,
         check=True,
     ).stdout
+    return json.loads(shown)
+
+
+def test_only_listed_variables_are_recorded():
+    listed = {"OMP_NUM_THREADS": "3", "PYTHONHASHSEED": "7", "TZ": "UTC"}
+    assert captured("variables", **listed, AWS_SECRET_ACCESS_KEY="x") == listed
+
+
+def test_a_variable_counts_as_it_was_when_it_was_read():
+    late = "os.environ.update(OMP_NUM_THREADS='1', PYTHONHASHSEED='6640', TZ='UTC')"
+    assert captured("variables", late, OMP_NUM_THREADS="3") == {
+        "OMP_NUM_THREADS": "3",
+        "TZ": "UTC",
+    }
+
+
+def test_flags_that_change_results_are_recorded():
+    shown = str(captured("python", "", "-O", PYTHONHASHSEED="0"))
     assert "'optimize': 1" in shown
     assert "'hash_randomization': False" in shown
 
@@ -213,6 +230,10 @@ class SomethingNewShell:
     pass
 
 
+class ShellWithoutNames:
+    user_ns = None
+
+
 class VSCode:
     user_ns = {"__vsc_ipynb_file__": "/home/me/work.ipynb"}
 
@@ -246,6 +267,7 @@ def shell():
         (ColabShell(), "Colab"),
         (VSCode(), "VS Code"),
         (SomethingNewShell(), "SomethingNewShell"),
+        (ShellWithoutNames(), "ShellWithoutNames"),
     ],
 )
 def test_every_shell_has_a_name(ipython, running, name):
@@ -340,14 +362,14 @@ def test_each_collector_is_asked_once_per_process():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_process_captures_its_own(monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.setenv("TZ", "3")
     environment._RESULTS.forget()
     environment.snapshot()
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    assert environment.snapshot().document["variables"]["OMP_NUM_THREADS"] == "3"
+    monkeypatch.setenv("TZ", "7")
+    assert environment.snapshot().document["variables"]["TZ"] == "3"
     with multiprocessing.get_context("fork").Pool(1) as pool:
         child = pool.apply(environment.snapshot)
-    assert child.document["variables"]["OMP_NUM_THREADS"] == "7"
+    assert child.document["variables"]["TZ"] == "7"
     environment._RESULTS.forget()
 
 
@@ -404,13 +426,14 @@ def test_a_collector_is_a_decorated_function(ex):
     assert ex.get_environment(1, "room") == "name: B 12\nlights:\n  True\n  None\n  1.5"
 
 
-@pytest.mark.filterwarnings("ignore::daskperiment.EnvironmentChangedWarning")
-def test_a_collector_added_later_is_captured_with_the_next_trial(memory_ex):
+def test_a_collector_added_later_is_captured_with_the_next_trial_without_a_warning(memory_ex):
     before = compute(memory_ex)
     define()
     after = compute(memory_ex)
     assert "cuda_driver" not in before.environment
     assert after.environment["cuda_driver"] == "550.54"
+    assert memory_ex.diff(1, 2).environment == ()
+    assert "cuda_driver: captured for trial 2 of 'example' only" in memory_ex.diff(1, 2).notes
 
 
 @pytest.mark.filterwarnings("ignore::daskperiment.EnvironmentChangedWarning")

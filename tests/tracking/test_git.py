@@ -431,12 +431,22 @@ def test_a_log_that_grows_is_not_kept_again_every_second(project: Path) -> None:
 
 
 def test_a_repository_that_is_made_later_is_found(tmp_path: Path) -> None:
+    folder = tmp_path / "project"
+    folder.mkdir()
     clock = Clock()
-    repository = here(tmp_path, clock=clock)
+    repository = here(folder, clock=clock)
     assert repository.look().document == {"repository": None}
 
     run(tmp_path, "init", "--quiet")
     clock.now += 2
+    assert repository.look().document["repository"] == str(tmp_path)
+
+
+def test_a_repository_that_is_made_in_the_folder_is_seen_at_once(tmp_path: Path) -> None:
+    repository = here(tmp_path, clock=Clock())
+    assert repository.look().document == {"repository": None}
+
+    run(tmp_path, "init", "--quiet")
 
     assert repository.look().document["repository"] == str(tmp_path)
 

@@ -26,6 +26,14 @@ VARIABLES = (
 )
 """The environment variables that are recorded: they change results and name nobody."""
 
+_READ_EARLY = {
+    name: os.environ.get(name)
+    for name in VARIABLES
+    if name == "PYTHONHASHSEED" or name.endswith("_THREADS")
+}
+"""Variables that Python and libraries read when they start, as they were when this was imported:
+Dask sets them here for the workers of a cluster on this machine."""
+
 
 def platform_() -> JSON:
     """The operating system and the kind of machine."""
@@ -71,5 +79,6 @@ def python() -> JSON:
 
 
 def variables() -> JSON:
-    """The listed variables that are set."""
-    return {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    """The listed variables that are set, to what Python and libraries have read."""
+    found = {name: os.environ.get(name) for name in VARIABLES} | _READ_EARLY
+    return {name: value for name, value in found.items() if value is not None}

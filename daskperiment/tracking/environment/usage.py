@@ -37,9 +37,14 @@ def _named(ipython: Any) -> str:
     kind = type(ipython)
     if kind.__module__.startswith("google.colab"):
         return "Colab"
-    if _NOTEBOOK in getattr(ipython, "user_ns", ()):
+    if _notebook(ipython):
         return "VS Code"
     return _SHELLS.get(kind.__name__, kind.__name__)
+
+
+def _notebook(ipython: Any) -> str | None:
+    names = getattr(ipython, "user_ns", None)
+    return names.get(_NOTEBOOK) if isinstance(names, dict) else None
 
 
 def main_file() -> str | None:
@@ -55,8 +60,8 @@ def script() -> JSON:
     """
     ipython = _ipython()
     if ipython is not None:
-        path = getattr(ipython, "user_ns", {}).get(_NOTEBOOK)
-        return _script(str(path or os.environ.get("JPY_SESSION_NAME") or ""), ())
+        path = _notebook(ipython) or os.environ.get("JPY_SESSION_NAME")
+        return _script(str(path or ""), ())
     return _script(main_file() or "", tuple(sys.argv[1:]))
 
 

@@ -80,8 +80,9 @@ class Capture:
 
     def log(self, record: logging.LogRecord) -> None:
         """Take in a record of a log."""
+        message = _message(record)  # by the code of its arguments, which may take any time
         with _LOCK:
-            self._recorded().add(("logging", record.name, record.levelname), _message(record))
+            self._recorded().add(("logging", record.name, record.levelname), message)
         self._listener.printed(self)
 
     def flush(self) -> None:

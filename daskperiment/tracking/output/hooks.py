@@ -77,7 +77,7 @@ def _over_stream(stream: Any, name: str) -> Iterator[_Cover]:
 
     def write_bytes(receiver: Receiver, data: Any) -> None:
         encoding = getattr(stream, "encoding", None) or "utf-8"
-        receiver.write(name, bytes(data).decode(encoding, "surrogateescape"))
+        receiver.write(name, bytes(data).decode(encoding, "backslashreplace"))
 
     def flush(receiver: Receiver) -> None:
         receiver.flush()

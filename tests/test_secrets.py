@@ -13,8 +13,10 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType, SimpleNamespace
+from typing import Any, NamedTuple
 
 import cloudpickle
 import pytest
@@ -117,6 +119,12 @@ def test_a_secret_of_the_environment_travels_as_its_name(monkeypatch: pytest.Mon
         "PGPASSWORD",
         "password2",
         "accessToken",
+        "api_keys",
+        "db_pass",
+        "pass",
+        "cookie",
+        "auth",
+        "clientsecret",
     ],
 )
 def test_a_name_may_mark_a_secret(name: str) -> None:
@@ -139,6 +147,8 @@ def test_a_name_may_mark_a_secret(name: str) -> None:
         "a",
         "tokens_per_second",
         "n_token",
+        "forward_pass",
+        "author",
     ],
 )
 def test_a_name_that_looks_like_one_marks_none(name: str) -> None:
@@ -188,6 +198,14 @@ def test_tokens_are_masked_by_their_shape(token: str, memory_ex: Experiment) -> 
         ("run --db-password abc --n 3", "run --db-password *** --n 3"),
         ("https://host/?access_token=abc&n=3", "https://host/?access_token=***&n=3"),
         ("Login(user='me', password='it is')", "Login(user='me', password='***')"),
+        ("os.environ['API_KEY'] = 'abc'", "os.environ['API_KEY'] = '***'"),
+        ('if password == "abc":', 'if password == "***":'),
+        ("password = '''abc\ndef'''", "password = '***'"),
+        ("Set-Cookie: a=abc; b=def", "Set-Cookie: ***"),
+        ('{"token": ["abc"], "n": 3}', '{"token": ***, "n": 3}'),
+        ('{"credentials": {"name": "abc"}}', '{"credentials": ***}'),
+        ("db:\n  secret: >\n    abc\n    def\n  n: 3", "db:\n  secret: >\n    ***\n  n: 3"),
+        ("api_keys:\n- abc\n- def\nn: 3", "api_keys:\n  ***\nn: 3"),
     ],
 )
 def test_text_loses_what_marks_a_secret(text: str, masked: str) -> None:
@@ -210,10 +228,48 @@ def test_text_loses_what_marks_a_secret(text: str, masked: str) -> None:
         "sk-learn-like-names-with-many-words-in-them",
         "def login(token: str, password: str = None):",
         "git@github.com:owner/name.git",
+        "pass: 12, fail: 3, token: [1, 2, 3]",
+        "credentials:\nname: me",
+        "class Secret:\n    name: str",
     ],
 )
 def test_harmless_text_stays(text: str) -> None:
     assert scrub(text) == text
+
+
+HOSTILE = {
+    "tokens": "sk-" * 100_000,
+    "addresses": "://a:" * 60_000,
+    "logins": "://u:" * 60_000 + "@host",
+    "names": "password=" * 30_000,
+    "blocks": "password:\n" * 30_000,
+    "an empty block": "password:" + "\n" * 300_000,
+    "lists": "password=['" * 30_000,
+    "quotes": "password='''\"" * 30_000,
+    "ends within a block": "password:\n  a",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_scrubbing_hostile_text_ends(
+    text: str,
+) -> None:
+    limit = 60  # seconds; a loop without an end, or quadratic work, takes longer
+    code = "import sys; from daskperiment.secrets import scrub; scrub(sys.stdin.read())"
+    subprocess.run([sys.executable, "-c", code], input=text, text=True, check=True, timeout=limit)
+
+
+def test_all_that_marks_a_secret_passes_the_quick_look() -> None:
+    from daskperiment.secrets import names, shapes
+
+    words = [*names._WORDS, *names._ENDINGS, *(f"{word}_key" for word in names._KEYS), "pass"]
+    assert [word for word in words if not shapes.may_hold(word)] == []
+
+
+def test_lines_and_bytes_of_living_secrets_are_masked() -> None:
+    secret = Secret("first of its lines\n  second of its lines"), Secret(b"\xffhunter\xfe")
+    assert scrub("> second of its lines") == "> ***"
+    assert scrub(f"{secret[1].reveal()!r} {secret[1].reveal().hex()}") == "b'***' ***"
 
 
 def test_text_of_living_secrets_is_masked() -> None:
@@ -265,6 +321,18 @@ def everything(ex: Experiment) -> str:
     return "\n".join([json.dumps(rows), json.dumps(steps), ex.get_history().to_string()])
 
 
+@dataclass
+class Login:
+    user: str
+    password: str
+    other: Any = None
+
+
+class Pair(NamedTuple):
+    user: str
+    password: str
+
+
 HIDDEN = {
     "Secret": ("a", Secret("hunter2!")),
     "name": ("api_key", "hunter2!"),
@@ -274,6 +342,16 @@ HIDDEN = {
     "list under a key": ("a", {"tokens": 3, "credentials": ["hunter2!", 1]}),
     "shape inside": ("a", [1, (TOKEN, 2)]),
     "Secret inside": ("a", {"x": [Secret("hunter2!")]}),
+    "connection": ("a", "host=local user=me password=hunter2!"),
+    "query": ("a", "https://host/?token=hunter2!"),
+    "list of keys": ("a", {"api_keys": ["hunter2!"]}),
+    "header": ("a", {"Authorization": "Basic aHVudGVyMg=="}),
+    "field": ("a", Login("me", "hunter2!")),
+    "field of a field": ("a", Login("me", "", Login("you", "hunter2!"))),
+    "namedtuple": ("a", Pair("me", "hunter2!")),
+    "attribute": ("a", SimpleNamespace(user="me", password="hunter2!")),
+    "proxy": ("a", MappingProxyType({"password": "hunter2!"})),
+    "object": ("credentials", SimpleNamespace(text="hunter2!")),
 }
 
 
@@ -300,6 +378,12 @@ def test_a_step_gets_the_secret_and_the_history_does_not(
 def test_a_number_under_a_secret_name_is_recorded(memory_ex: Experiment, value: Any) -> None:
     record(memory_ex, memory_ex.parameter("token", default=value))
     assert memory_ex[1].parameters["token"] == value
+
+
+def test_a_number_that_is_a_password_is_hidden(memory_ex: Experiment) -> None:
+    record(memory_ex, memory_ex.parameter("password", default=90817263))
+    record(memory_ex, memory_ex.parameter("login", default={"password": 90817263}))
+    assert "90817263" not in everything(memory_ex)
 
 
 def test_a_declaration_decides_what_is_secret(memory_ex: Experiment) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 from daskperiment.secrets.leaves import NUMBERS, TEXT, leaves, text_of
 from daskperiment.secrets.names import is_secret_under
 from daskperiment.secrets.scrubbing import holds_marked
-from daskperiment.secrets.shapes import has_shape
 from daskperiment.secrets.value import MASK, Secret, alive, forms, is_secret, refuse, texts
 
 
@@ -67,7 +66,7 @@ def parts(value: Any, named: bool = True, marked: bool = False) -> Iterator[str 
     for leaf, inside in leaves(value, named, marked):
         if is_secret(leaf):
             yield leaf
-        elif inside or has_shape(text := text_of(leaf)) or holds_marked(text):
+        elif inside or holds_marked(text_of(leaf)):
             yield text_of(leaf)
 
 
@@ -88,14 +87,12 @@ def hide(name: str, value: Any, secret: bool | None = None) -> Any:
     >>> hide("token", 3), hide("token", "abc"), hide("token", "abc", secret=False)
     (3, ***, 'abc')
     """
-    if is_secret(value):
+    named = secret is None
+    marked = named and is_secret_under(name, value)
+    if (type(value) in NUMBERS and not (marked or secret)) or is_secret(value):
         return value
     if secret:
         return Hidden(value)
-    named = secret is None
-    marked = named and is_secret_under(name, value)
-    if type(value) in NUMBERS and not marked:
-        return value
     found = list(parts(value, named, marked))
     if not found:
         return value

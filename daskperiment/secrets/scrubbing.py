@@ -26,7 +26,7 @@ _HEADER = re.compile(
 )
 _COOKIE = re.compile(r"(?i)(\bcookie[\"']?:[ \t]{0,4}[\"']?)[^\r\n\"']+")
 _BEARER = re.compile(r"(?i)(\bbearer ++)[\w.~+/-]{8,}=*")
-_LINE = re.compile(r"([ \t]*+)([^\n]*+)(?:\n|(?<=[^\n])\Z)")
+_LINE = re.compile(r"([ \t]*+)([^\n]*+)\n?")
 _LONGEST_LINE = 1000
 _WORTH_NOTHING = frozenset(
     {"", "None", "True", "False", "null", "true", "false", "str", "bytes", MASK}
@@ -56,15 +56,18 @@ def scrub(text: str) -> str:
 
 
 def holds_marked(text: str) -> bool:
-    """Whether a short line of text, such as that of a connection, has a secret in it.
+    """Whether a token or a login is in the text, or in a short line a name that marks its value.
 
     Examples
     --------
     >>> holds_marked("host=local user=me password=hunter2"), holds_marked("pass the salt")
     (True, False)
     """
-    short = len(text) <= _LONGEST_LINE and "\n" not in text
-    return short and may_hold(text) and _unmarked(text) != text
+    if not may_hold(text):
+        return False
+    if len(text) <= _LONGEST_LINE and "\n" not in text:
+        return _unmarked(text) != text
+    return bool(TOKEN.search(text) or LOGIN.search(text))
 
 
 def _unmarked(text: str) -> str:
@@ -91,7 +94,7 @@ def _without_blocks(text: str) -> str:
 def _below(text: str, start: int, indentation: int) -> int:
     """Where the lines end that are indented deeper, or are items of a list."""
     end = start
-    while line := _LINE.match(text, start):
+    while start < len(text) and (line := _LINE.match(text, start)):
         start = line.end()
         if line[2] and len(line[1]) <= indentation and not line[2].startswith("- "):
             break

@@ -25,11 +25,6 @@ LOGIN = re.compile(
 )
 
 
-def has_shape(text: str) -> bool:
-    """Whether a token, or an address with a login, is in the text."""
-    return may_hold(text) and bool(TOKEN.search(text) or LOGIN.search(text))
-
-
 _HINTS = (
     "pass", "pwd", "secret", "token", "key", "credential", "bearer", "auth", "cookie", "://",
     "akia", "asia", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "glptt-",

@@ -141,6 +141,8 @@ _alive: weakref.WeakValueDictionary[int, Secret] = weakref.WeakValueDictionary()
 
 def alive() -> list[str]:
     """Texts of the secrets that live in this process, the longest first."""
+    if not _alive:
+        return []
     secrets = [reference() for reference in _alive.valuerefs()]
     known = {text for secret in secrets if secret is not None for text in secret.texts()}
     return sorted(known, key=len, reverse=True)

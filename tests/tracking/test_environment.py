@@ -346,6 +346,16 @@ print(json.dumps([before, environment.session().document]))
 # The snapshot
 
 
+def test_what_a_collector_of_a_user_finds_is_recorded_without_its_secrets():
+    @environment.collector
+    def service():
+        return {"host": "local", "password": "canary", "url": "db://me:canary@host/", "n": [1]}
+
+    assert environment.snapshot().document["service"] == {
+        "host": "local", "password": "***", "url": "db://***@host/", "n": [1],
+    }  # fmt: skip
+
+
 def test_each_collector_is_asked_once_per_process():
     asked = []
     collectors = Collectors(room=lambda: asked.append("room") or "B 12")

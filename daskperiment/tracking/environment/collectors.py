@@ -13,7 +13,7 @@ from daskperiment.backends.documents import check_json
 from daskperiment.errors import CollectorError
 from daskperiment.fingerprint import values
 from daskperiment.importing import by_value
-from daskperiment.secrets import scrub
+from daskperiment.secrets import Masking, scrub
 from daskperiment.typing import JSON, Document
 
 Collector = Callable[[], Any]
@@ -85,9 +85,9 @@ class Collectors:
         if known is not None:
             return known
         with self._lock:
-            for category, function in self._collectors.items():
+            for category in self._collectors:
                 if category not in self._found:
-                    self._found[category] = collected(function)
+                    self._found[category] = self._ask(category)
             document = dict(self._found)
             self._snapshot = Snapshot(values.digest(document), document, {})
             return self._snapshot
@@ -98,7 +98,14 @@ class Collectors:
 
     def capture(self) -> Document:
         """Ask all of them now, and keep nothing."""
-        return {category: collected(function) for category, function in self._collectors.items()}
+        return {category: self._ask(category) for category in self._collectors}
+
+    def _ask(self, category: str) -> JSON:
+        found = collected(self._collectors[category])
+        if category not in self._origins:
+            return found
+        masked: JSON = Masking({category: found}, shown=lambda value: value).values[category]
+        return masked
 
     def forget(self) -> None:
         """Forget what was found: a forked process is another one."""

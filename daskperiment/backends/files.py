@@ -92,8 +92,10 @@ class PayloadFiles:
             draft.unlink(missing_ok=True)
 
     def _holds(self, digest: str, size: int) -> bool:
-        file = self.path(digest)
-        return file.is_file() and file.stat().st_size == size
+        try:
+            return self.path(digest).stat().st_size == size
+        except FileNotFoundError:
+            return False
 
     def _publish(self, draft: Path, digest: str) -> None:
         file = self.path(digest)

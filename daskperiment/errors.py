@@ -117,6 +117,10 @@ class BackendError(DaskperimentError, OSError):
     """The backend could not read or write; the cause is chained."""
 
 
+class StoreCorruptError(BackendError):
+    """The store is damaged: what it holds is not what was written."""
+
+
 class BackendUnreachableError(BackendError):
     """A worker process cannot reach the store of the process that started the trial."""
 

@@ -121,17 +121,22 @@ class StepRecord(NamedTuple):
         return self.step, self.call
 
     def document(self) -> Document:
-        """The record as JSON; fields that are None are left out."""
+        """The record as JSON, without the uid, which says where it is kept.
+
+        Fields that are None are left out.
+        """
         doc: Document = {k: v for k, v in self._asdict().items() if v is not None}
+        del doc["trial"]
         doc["inputs"] = [
             [a.name, a.digest, a.preview, a.keyword, *map(_written, a.origins)] for a in self.inputs
         ]
         return doc
 
     @classmethod
-    def from_document(cls, document: Document) -> StepRecord:
+    def from_document(cls, trial: str, document: Document) -> StepRecord:
         """Read back what :meth:`document` gave; fields of a newer version are ignored."""
         fields: dict[str, Any] = {name: document.get(name) for name in cls._fields}
+        fields["trial"] = trial
         inputs = tuple(
             Argument(name, digest, preview, tuple(map(_read, origins)), keyword)
             for name, digest, preview, keyword, *origins in document["inputs"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -124,11 +123,11 @@ class LocalBackend(Backend):
         session = self._session()
         with session as existing:
             connection = existing or session.create()
-            while True:
-                kept = [self._keep(write) if isinstance(write, Put) else write for write in writes]
-                with self._transaction(connection):
-                    if self._are_there(kept):
-                        return self._write_all(connection, kept)
+            kept = self._kept(writes)
+            with self._transaction(connection):
+                if not self._are_there(kept):
+                    kept = self._kept(writes)
+                return self._write_all(connection, kept)
 
     def get(self, path: str, key: Key) -> Document | None:
         """Return the document, or None."""
@@ -192,6 +191,8 @@ class LocalBackend(Backend):
         """Write the database anew without what was deleted, and remove crashed drafts."""
         with self._session() as connection:
             if connection is not None:
+                with self._transaction(connection):
+                    tables.renew(connection)
                 with self._writing:
                     compact(connection, repr(self))
             self._files.tidy()
@@ -223,17 +224,22 @@ class LocalBackend(Backend):
                 session.close()
 
     @contextmanager
-    def _transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+    def _transaction(self, connection: tables.Connection) -> Iterator[None]:
         # The lock keeps this process's threads from polling for the file's lock.
         with self._writing:
             try:
                 connection.execute("BEGIN IMMEDIATE")
+                connection.rows.begin()
                 yield
                 connection.execute("COMMIT")
             except BaseException:
+                connection.rows.roll_back()
                 if connection.in_transaction:
                     connection.rollback()
                 raise
+
+    def _kept(self, writes: Sequence[Write]) -> list[Write | tables.Payload]:
+        return [self._keep(write) if isinstance(write, Put) else write for write in writes]
 
     def _keep(self, put: Put) -> tuple[str, bytes | None]:
         opened = io.BytesIO(put.data) if isinstance(put.data, bytes) else put.data.open("rb")
@@ -247,13 +253,14 @@ class LocalBackend(Backend):
     def _are_there(self, writes: Sequence[Write | tables.Payload]) -> bool:
         # A payload's file is written before the transaction, and another process may discard
         # the same bytes in between. It deletes the file while it holds the lock that is held
-        # here now: either the file is missing now and is written again, or it stays, because
-        # that process will find what this group has put in place of the permission to discard.
+        # here now: either the file is missing now and is written again, under the lock, or it
+        # stays, because that process will find what this group has put in place of the
+        # permission to discard.
         files = (write[0] for write in writes if isinstance(write, tuple) and write[1] is None)
         return all(digest in self._files for digest in files)
 
     def _write_all(
-        self, connection: sqlite3.Connection, writes: Sequence[Write | tables.Payload]
+        self, connection: tables.Connection, writes: Sequence[Write | tables.Payload]
     ) -> list[Any]:
         unwanted: set[str] = set()
         results = [self._write(connection, write, unwanted) for write in writes]
@@ -262,7 +269,7 @@ class LocalBackend(Backend):
         return results
 
     def _write(
-        self, connection: sqlite3.Connection, write: Write | tables.Payload, unwanted: set[str]
+        self, connection: tables.Connection, write: Write | tables.Payload, unwanted: set[str]
     ) -> Any:
         match write:
             case (str(digest), None):

@@ -9,13 +9,13 @@ the child commits is lost.  So nothing is open at the moment of a fork.
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 from types import TracebackType
 from weakref import WeakSet
 
 from daskperiment import platform
 from daskperiment.backends.sqlite import Store
+from daskperiment.backends.tables import Connection
 
 _sessions: WeakSet[Session] = WeakSet()
 _paused: list[Session] = []
@@ -35,12 +35,12 @@ class Session:
         self._store = store
         self._file = str(store.file)
         self._inode = 0
-        self._connection: sqlite3.Connection | None = None
+        self._connection: Connection | None = None
         self._lock = threading.RLock()
         with _opening:
             _sessions.add(self)
 
-    def __enter__(self) -> sqlite3.Connection | None:
+    def __enter__(self) -> Connection | None:
         """Open the store if it exists and is not open."""
         self._lock.acquire()
         try:
@@ -60,7 +60,7 @@ class Session:
         if error is not None and (failure := self._store.failure(error)):
             raise failure from error
 
-    def create(self) -> sqlite3.Connection:
+    def create(self) -> Connection:
         """Make the store and its directory where they are absent, and open it.
 
         A directory that is made here is its user's alone, and git ignores it.
@@ -94,7 +94,7 @@ class Session:
         """Let the session be used again."""
         self._lock.release()
 
-    def _current(self) -> sqlite3.Connection | None:
+    def _current(self) -> Connection | None:
         try:
             inode = os.stat(self._file).st_ino  # noqa: PTH116
         except FileNotFoundError:

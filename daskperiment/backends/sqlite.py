@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 from uuid import uuid4
 
-from daskperiment.backends.tables import SCHEMA
+from daskperiment.backends import tables
 from daskperiment.errors import BackendError, BackendUnreachableError
 from daskperiment.platform import sync_directory
 
@@ -75,7 +75,7 @@ class Store:
         draft = self.file.with_name(f".{uuid4().hex}.draft")
         try:
             with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
-                connection.executescript(SCHEMA)
+                connection.executescript(tables.SCHEMA)
                 connection.execute("CREATE TABLE store (id)")
                 connection.execute("INSERT INTO store VALUES (?)", (uuid4().hex,))
                 _set(connection, "user_version", VERSION)
@@ -85,7 +85,7 @@ class Store:
             draft.unlink(missing_ok=True)
         sync_directory(self.file.parent)
 
-    def open(self) -> sqlite3.Connection:
+    def open(self) -> tables.Connection:
         """Open the existing store; the connection begins no transaction of its own.
 
         Raises
@@ -101,6 +101,7 @@ class Store:
             timeout=TIMEOUT,
             isolation_level=None,
             check_same_thread=False,
+            factory=tables.Connection,
         )
         try:
             self._prepare(connection)
@@ -147,7 +148,7 @@ def store_id_of(connection: sqlite3.Connection) -> str:
     return str(store_id)
 
 
-def compact(connection: sqlite3.Connection, name: str) -> None:
+def compact(connection: tables.Connection, name: str) -> None:
     """Write the database anew without what was deleted from it, and empty its log.
 
     The pages of the log still hold what was deleted, until it is cut to nothing; that waits

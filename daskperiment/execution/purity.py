@@ -41,10 +41,11 @@ def find(trial: TrialContext, records: Sequence[StepRecord]) -> list[Contradicti
     A contradiction is given once for each step and set of causes.
     """
     found: dict[tuple[str, ...], Contradiction] = {}
-    for record in records:
-        now = observe(trial.number, trial.ticket.row["code"], record)
-        before = now and trial.ticket.observations.compare(record, now)
-        if now is not None and before is not None:
+    code = trial.ticket.row["code"]
+    seen = [(r, now) for r in records if (now := observe(trial.number, code, r))]
+    contradicted = trial.ticket.observations.compare(seen)
+    for (record, now), before in zip(seen, contradicted, strict=True):
+        if before is not None:
             causes = find_causes(Snapshots(trial.backend), record, now, before)
             found.setdefault((record.step, *causes), Contradiction(record, before, causes))
     return list(found.values())

@@ -154,7 +154,7 @@ def _record(
         fingerprint=trial.fingerprints.get(call.step.name), output=output, seed=draws.seed,
         drew=draws.drew, entropy=draws.entropy, threads=environment.threads(),
         environment=trial.environment_here(), host=process["host"], pid=process["pid"],
-        started=started, seconds=seconds, outcome=outcome, unhashed=unhashed, kept=kept,
+        started=started, seconds=round(seconds, 9), outcome=outcome, unhashed=unhashed, kept=kept,
     )  # fmt: skip
 
 

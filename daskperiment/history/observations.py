@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from blake3 import blake3
 
-from daskperiment.backends.base import Backend, Insert, Update
+from daskperiment.backends.base import Backend, Insert, Update, Write
 from daskperiment.errors import ConflictError
 from daskperiment.history import paths
+from daskperiment.history.steps import Steps
 from daskperiment.records import StepRecord
 from daskperiment.typing import Document
 
@@ -33,8 +36,8 @@ class Observation:
         Digest of the environment snapshot.
     threads : dict
         BLAS and OpenMP threads.
-    code : str
-        Digest of the trial's code snapshot.
+    code : str or None
+        Digest of the trial's code snapshot; None where it was forgotten.
     """
 
     trial: int
@@ -43,7 +46,7 @@ class Observation:
     seed: int | None
     environment: str
     threads: dict[str, Any]
-    code: str
+    code: str | None
 
     @property
     def circumstances(self) -> tuple[Any, ...]:
@@ -51,7 +54,7 @@ class Observation:
         return self.fingerprint, self.seed, self.environment, tuple(self.threads.items())
 
 
-def observe(number: int, code: str, record: StepRecord) -> Observation | None:
+def observe(number: int, code: str | None, record: StepRecord) -> Observation | None:
     """Observation of a step record; None when it cannot be compared with any other."""
     if record.outcome != "ran" or record.output is None or _unhashed(record):
         return None
@@ -66,17 +69,19 @@ def _unhashed(record: StepRecord) -> bool:
 
 
 def _key(parts: tuple[Any, ...]) -> str:
-    return blake3(repr(parts).encode("utf-8", "surrogatepass")).digest(16).hex()
+    """A short key: two calls that share it by chance are told apart by their records."""
+    digest = blake3(repr(parts).encode("utf-8", "surrogatepass")).digest(9)
+    return base64.urlsafe_b64encode(digest).decode()
 
 
 class Observations:
     """The index of observations of one experiment.
 
     The step records themselves are the observations and are never changed; this index
-    holds, for each step, occurrence and inputs, the latest one seen under new
-    circumstances, and for each full set of circumstances the first output.  Both are read
-    by key, and what was seen once is remembered here, so the cost of a trial does not grow
-    with the history.  Safe to use from several threads and processes.
+    names, for each step, occurrence and inputs, the latest trial that saw it under new
+    circumstances and, for each full set of circumstances before those, the first one.  Both
+    are read by key, and what was seen once is remembered here, so the cost of a trial does
+    not grow with the history.  Safe to use from several threads and processes.
     """
 
     def __init__(self, backend: Backend, name: str) -> None:
@@ -89,42 +94,88 @@ class Observations:
     def __reduce__(self) -> tuple[Any, ...]:
         return Observations, (self.backend, self.name)
 
-    def compare(self, record: StepRecord, observation: Observation) -> Observation | None:
-        """Return the earlier observation that contradicts this one, or None; then index it.
+    def compare(self, seen: Sequence[tuple[StepRecord, Observation]]) -> list[Observation | None]:
+        """Index a trial's observations, and return for each the earlier one that contradicts it.
 
         An earlier observation under exactly the same circumstances decides alone; else
         the latest one of the same inputs is compared.
         """
-        inputs = tuple((argument.name, argument.digest) for argument in record.inputs)
-        same = (record.place, inputs)
-        circumstances = (*same, *observation.circumstances)
-        if self._known.get(circumstances) == observation.output:
+        batch = _Batch([], {})
+        contradicted = [self._compare(record, now, batch) for record, now in seen]
+        if batch.writes:
+            self._apply(batch.writes)
+        return contradicted
+
+    def _compare(self, record: StepRecord, now: Observation, batch: _Batch) -> Observation | None:
+        circumstances = (*_same(record), *now.circumstances)
+        if self._known.get(circumstances) == now.output:
             return None
-        before = self._index(_key(same), _key(circumstances), observation)
-        if before is None or not _differ(before.output, observation.output):
-            self._remember(circumstances, observation.output)
+        before = self._index(record, now, batch)
+        if before is None or not _differ(before.output, now.output):
+            self._remember(circumstances, now.output)
             return None
         return before
+
+    def _apply(self, writes: list[Write]) -> None:
+        # Another process may index the same observations at this moment: one of them stays.
+        try:
+            self.backend.apply(*writes)
+        except ConflictError:
+            for write in writes:
+                with suppress(ConflictError):
+                    self.backend.apply(write)
 
     def _remember(self, circumstances: tuple[Any, ...], output: str) -> None:
         if len(self._known) >= _MOST_KNOWN:
             self._known = {}
         self._known[circumstances] = output
 
-    def _index(self, same: str, exact: str, observation: Observation) -> Observation | None:
-        """Index what is new; return what it is to be compared with."""
-        if (twin := self.backend.get(self._exact, exact)) is not None:
-            return _read(twin)
-        latest = self.backend.get(self._latest, same)
-        document = asdict(observation)
-        newest = Insert(self._latest, document, same)
-        # Another process may index the same observation at this moment: one of them stays.
-        with suppress(ConflictError):
-            self.backend.apply(
-                Insert(self._exact, document, exact),
-                newest if latest is None else Update(self._latest, same, document),
-            )
-        return None if latest is None else _read(latest)
+    def _index(self, record: StepRecord, now: Observation, batch: _Batch) -> Observation | None:
+        """Find what an observation is to be compared with; index it where it is new."""
+        same, newest = _key(_same(record)), {"trial": now.trial}
+        entry = None if same in batch.added else self.backend.get(self._latest, same)
+        latest = batch.added.get(same) or self._read(entry, record)
+        if latest is not None and latest.circumstances == now.circumstances:
+            return latest
+        if latest is not None and (twin := self._twin(record, now)) is not None:
+            return twin
+        if latest is None and entry is None:
+            batch.writes.append(Insert(self._latest, newest, same))
+        else:
+            batch.writes.append(Update(self._latest, same, newest))
+        if latest is not None:
+            before = _key((*_same(record), *latest.circumstances))
+            batch.writes.append(Insert(self._exact, {"trial": latest.trial}, before))
+        batch.added[same] = now
+        return latest
+
+    def _twin(self, record: StepRecord, now: Observation) -> Observation | None:
+        key = _key((*_same(record), *now.circumstances))
+        twin = self._read(self.backend.get(self._exact, key), record)
+        return twin if twin is not None and twin.circumstances == now.circumstances else None
+
+    def _read(self, entry: Document | None, record: StepRecord) -> Observation | None:
+        """The observation that the index names, where its trial still has the record."""
+        row = entry and self.backend.get(paths.trials(self.name), entry["trial"])
+        if not entry or not row:
+            return None
+        for seen in reversed(Steps(self.backend, self.name).read(row["uid"])):
+            found = observe(entry["trial"], row.get("code"), seen)
+            if found is not None and _same(seen) == _same(record):
+                return found
+        return None
+
+
+class _Batch(NamedTuple):
+    """What the records of one trial add to the index: the writes, and the newest ones by key."""
+
+    writes: list[Write]
+    added: dict[str, Observation]
+
+
+def _same(record: StepRecord) -> tuple[Any, ...]:
+    """Step, occurrence and inputs."""
+    return record.place, tuple((argument.name, argument.digest) for argument in record.inputs)
 
 
 def _differ(one: str, other: str) -> bool:
@@ -133,8 +184,3 @@ def _differ(one: str, other: str) -> bool:
 
 
 _MOST_KNOWN = 10_000
-_FIELDS = tuple(field.name for field in fields(Observation))
-
-
-def _read(document: Document) -> Observation:
-    return Observation(**{name: document.get(name) for name in _FIELDS})  # type: ignore[arg-type]

@@ -35,7 +35,7 @@ class Steps:
     def read(self, uid: str) -> list[StepRecord]:
         """Records of a trial in the order in which the calls ended."""
         entries = self.backend.read(paths.steps(self.name, uid))
-        return [StepRecord.from_document(entry) for entry in entries]
+        return [StepRecord.from_document(uid, entry) for entry in entries]
 
     def persisted(self, uid: str, step: str, call: int | None) -> Any:
         """Kept output of a step: of the given call, else of the last one in graph order.

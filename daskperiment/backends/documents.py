@@ -19,7 +19,9 @@ MAX_DEPTH = 64
 MAX_KEY = 2**53 - 1
 """The highest integer key; beyond it a Redis sorted set no longer orders keys."""
 
+_LEAST, _MOST = -(2**63), 2**63 - 1
 _LEAVES = frozenset({str, float, bool, type(None)})
+_TEXT = frozenset({str})
 _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 _decode = json.JSONDecoder().raw_decode
 
@@ -64,12 +66,13 @@ def check_json(value: object, depth: int = 0) -> None:
     if type(value) in _LEAVES:
         return
     if isinstance(value, int):
-        if not -(2**63) <= value < 2**63:
+        if not _LEAST <= value <= _MOST:
             raise DocumentError("an integer is beyond 64 bits: store it as text")
     elif isinstance(value, dict):
-        for key in value:
-            if type(key) is not str and not isinstance(key, str):
-                raise DocumentError(f"an object's keys must be text, not {_type(key)}")
+        if not _TEXT.issuperset(map(type, value)):
+            for key in value:
+                if not isinstance(key, str):
+                    raise DocumentError(f"an object's keys must be text, not {_type(key)}")
         _check_items(value.values(), depth)
     elif isinstance(value, list):
         _check_items(value, depth)
@@ -80,7 +83,10 @@ def check_json(value: object, depth: int = 0) -> None:
 def _check_items(items: Iterable[object], depth: int) -> None:
     if depth == MAX_DEPTH:
         raise DocumentError(f"a value is nested more than {MAX_DEPTH} levels deep")
-    for item in [item for item in items if type(item) not in _LEAVES]:
+    for item in items:
+        kind = type(item)
+        if kind in _LEAVES or (kind is int and _LEAST <= item <= _MOST):  # type: ignore[operator]
+            continue
         check_json(item, depth + 1)
 
 

@@ -6,7 +6,7 @@ import io
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -124,7 +124,7 @@ class LocalBackend(Backend):
         with session as existing:
             connection = existing or session.create()
             kept = self._kept(writes)
-            with self._transaction(connection):
+            with _Transaction(connection, self._writing):
                 if not self._are_there(kept):
                     kept = self._kept(writes)
                 return self._write_all(connection, kept)
@@ -184,14 +184,14 @@ class LocalBackend(Backend):
         check_path(path)
         with self._session() as connection:
             if connection is not None:
-                with self._transaction(connection):
+                with _Transaction(connection, self._writing):
                     tables.drop(connection, path)
 
     def compact(self) -> None:
         """Write the database anew without what was deleted, and remove crashed drafts."""
         with self._session() as connection:
             if connection is not None:
-                with self._transaction(connection):
+                with _Transaction(connection, self._writing):
                     tables.renew(connection)
                 with self._writing:
                     compact(connection, repr(self))
@@ -222,21 +222,6 @@ class LocalBackend(Backend):
         for ident in [ident for ident in list(self._sessions) if ident not in alive]:
             if (session := self._sessions.pop(ident, None)) is not None:
                 session.close()
-
-    @contextmanager
-    def _transaction(self, connection: tables.Connection) -> Iterator[None]:
-        # The lock keeps this process's threads from polling for the file's lock.
-        with self._writing:
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                connection.rows.begin()
-                yield
-                connection.execute("COMMIT")
-            except BaseException:
-                connection.rows.roll_back()
-                if connection.in_transaction:
-                    connection.rollback()
-                raise
 
     def _kept(self, writes: Sequence[Write]) -> list[Write | tables.Payload]:
         return [self._keep(write) if isinstance(write, Put) else write for write in writes]
@@ -309,6 +294,40 @@ class LocalBackend(Backend):
             if len(rows) < size:
                 return
             after = rows[-1][0]
+
+
+class _Transaction:
+    """A block that is committed whole, or rolled back when it raises."""
+
+    __slots__ = ("_connection", "_lock")
+
+    def __init__(self, connection: tables.Connection, lock: threading.Lock) -> None:
+        self._connection = connection
+        self._lock = lock  # it keeps this process's threads from polling for the file's lock
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.rows.begin()
+        except BaseException:
+            self._end()
+            raise
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        try:
+            if kind is None:
+                self._connection.execute("COMMIT")
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        try:
+            if self._connection.in_transaction:
+                self._connection.rows.roll_back()
+                self._connection.rollback()
+        finally:
+            self._lock.release()
 
 
 @lru_cache(maxsize=8)

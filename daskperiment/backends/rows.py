@@ -32,6 +32,8 @@ SHORTEST = 100
 LONGEST_SAMPLE = 16 * 1024
 MOST_SAMPLES = 8
 """Samples of one path, so that texts without likeness do not all become one."""
+MOST_WRITTEN = 64
+"""Documents whose texts are remembered."""
 LAST_SAMPLE = 2**16 - 1
 
 _SMALL = 4096
@@ -77,6 +79,12 @@ class Rows:
     """Packs and unpacks the rows of one connection, and remembers its samples.
 
     Writing is only allowed within a transaction, after :meth:`begin`.
+
+    Attributes
+    ----------
+    written : dict
+        Texts of documents by path and key as this connection wrote them, None where only
+        their presence is known; as long as no other connection has written anything.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -84,6 +92,7 @@ class Rows:
         self._samples: dict[int, Sample] = {}
         self._newest: dict[int, tuple[Sample | None, int]] = {}
         self._paths: dict[bytes, int] = {}
+        self.written: dict[tuple[bytes, bytes | int], bytes | None] = {}
         self._oldest = 1
         self._seen = -1
         self._added = False
@@ -91,18 +100,20 @@ class Rows:
     def begin(self) -> None:
         """Forget what other connections may have changed; to be called in each transaction."""
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()
-        if version != self._seen:
+        if version != self._seen or len(self.written) > MOST_WRITTEN:
             self.forget()
             self._seen = version
         self._added = False
 
     def roll_back(self) -> None:
         """Forget what the transaction has added: it was rolled back."""
+        self.written.clear()
         if self._added:
             self.forget()
 
     def forget(self) -> None:
         """Forget everything."""
+        self.written.clear()
         self._newest.clear()
         self._paths.clear()
         self._samples.clear()

@@ -32,8 +32,10 @@ from daskperiment.typing import JSON, Document, Key
 
 SCHEMA = f"""
     CREATE TABLE paths (id INTEGER PRIMARY KEY AUTOINCREMENT, path BLOB UNIQUE);
-    CREATE TABLE documents (path, key, document, PRIMARY KEY (path, key)) WITHOUT ROWID;
-    CREATE TABLE logs (path, name, length, entries, PRIMARY KEY (path, name, length));
+    CREATE TABLE documents (path INTEGER, key, document, PRIMARY KEY (path, key)) WITHOUT ROWID;
+    CREATE TABLE logs (
+        path INTEGER, name, length INTEGER, entries, PRIMARY KEY (path, name, length)
+    );
     CREATE TABLE payloads (digest TEXT PRIMARY KEY, data BLOB);
     {rows.SCHEMA}
 """
@@ -167,6 +169,7 @@ def drop(connection: Connection, path: str) -> None:
     connection.execute(f"DELETE FROM documents WHERE {_AT} OR {under}", (_raw(path), *bounds))
     connection.execute(f"DELETE FROM logs WHERE {under}", bounds)
     _Log(connection, path).clear()
+    connection.rows.forget()
 
 
 def renew(connection: Connection) -> None:
@@ -299,8 +302,8 @@ def _insert(connection: Connection, write: Insert) -> Key:
     path = _raw(write.path)
     number = connection.rows.path(path)
     key = _next_number(connection, number) if write.key is None else write.key
-    raw = _key_raw(key)
-    row = connection.rows.pack(number, place(path, raw), _text(write.document))
+    raw, text = _key_raw(key), _text(write.document)
+    row = connection.rows.pack(number, place(path, raw), text)
     added = connection.execute(
         "INSERT INTO documents VALUES (?, ?, ?) ON CONFLICT (path, key) DO UPDATE "
         "SET document = excluded.document WHERE document IS NULL",
@@ -308,6 +311,7 @@ def _insert(connection: Connection, write: Insert) -> Key:
     )
     if not added.rowcount:
         raise ConflictError(f"{key!r} exists at {write.path!r}")
+    connection.rows.written[path, raw] = text
     return key
 
 
@@ -321,33 +325,39 @@ def _next_number(connection: Connection, path: int) -> int:
 def _update(connection: Connection, write: Update) -> bool:
     if not write.changes and not write.expect:
         return _check(connection, write)
-    document = get(connection, write.path, write.key)
+    path, raw = _raw(write.path), _key_raw(write.key)
+    written = connection.rows.written.get((path, raw))
+    document = decode(_untext(written)) if written else get(connection, write.path, write.key)
     if document is None:
         raise ConflictError(f"there is no {write.key!r} at {write.path!r}")
     if not matches(document, check_texts(write.expect)):
         raise ConflictError(f"{write.key!r} at {write.path!r} is not as expected")
     if write.changes:
-        path, raw = _raw(write.path), _key_raw(write.key)
         number, text = connection.rows.path(path), _text({**document, **write.changes})
         connection.execute(
             "UPDATE documents SET document = ? WHERE path = ? AND key = ?",
             (connection.rows.pack(number, place(path, raw), text), number, raw),
         )
+        connection.rows.written[path, raw] = text
     return True
 
 
 def _check(connection: Connection, write: Update) -> bool:
+    at = _raw(write.path), _key_raw(write.key)
+    if at in connection.rows.written:
+        return True
     found = connection.execute(
-        f"SELECT 1 FROM documents WHERE {_AT} AND key = ? AND document IS NOT NULL",
-        (_raw(write.path), _key_raw(write.key)),
+        f"SELECT 1 FROM documents WHERE {_AT} AND key = ? AND document IS NOT NULL", at
     )
     if found.fetchone() is None:
         raise ConflictError(f"there is no {write.key!r} at {write.path!r}")
+    connection.rows.written[at] = None
     return True
 
 
 def _remove(connection: Connection, write: Remove) -> bool:
     at = _raw(write.path), _key_raw(write.key)
+    connection.rows.written.pop(at, None)
     if isinstance(write.key, str):
         statement = f"DELETE FROM documents WHERE {_AT} AND key = ?"
     else:
@@ -393,4 +403,8 @@ def _text(value: Document | Sequence[JSON]) -> bytes:
 
 
 def _load(connection: Connection, at: int, row: bytes) -> Any:
-    return decode(connection.rows.unpack(at, row).decode("utf-8", "surrogatepass"))
+    return decode(_untext(connection.rows.unpack(at, row)))
+
+
+def _untext(text: bytes) -> str:
+    return text.decode("utf-8", "surrogatepass")

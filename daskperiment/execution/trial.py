@@ -208,7 +208,8 @@ def compute(
             check_may_travel(name, value)
     if _is_client(get):
         return layout.bound(trial, values).compute(**options)
-    if get is dask.local.get_sync and not Callback.active:
+    in_turn = get is dask.local.get_sync or (layout.serial and get is named_schedulers["threads"])
+    if in_turn and not Callback.active:
         return _in_sequence(layout, layout.local(trial, values))
     dropped = ("scheduler", "optimize_graph", "traverse")
     rest = {name: value for name, value in options.items() if name not in dropped}
@@ -220,6 +221,8 @@ def compute(
 
 def _chosen(scheduler: Any) -> Any:
     """The scheduler that Dask chooses, which would import ``distributed`` to look for a client."""
+    if isinstance(scheduler, str) and (named := named_schedulers.get(scheduler.lower())):
+        return named
     chosen = scheduler is not None or dask.config.get("scheduler", None)
     if not chosen and "distributed" not in sys.modules:
         return Delayed.__dask_scheduler__

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from dask.delayed import Delayed
@@ -148,6 +149,13 @@ class Layout:
         for ref, key in last_use.items():
             done[key].append(ref)
         return list(done.items())
+
+    @cached_property
+    def serial(self) -> bool:
+        """Whether each of its nodes waits for the one before, so that no two can run at once."""
+        holes = {self.trial_key, self.values_key, *self.parameters.values()}
+        keys = [key for key in self.nodes if key not in holes]
+        return all(before in self.nodes[key].dependencies for before, key in pairwise(keys))
 
     def bound(self, trial: RunningTrial | None, values: Mapping[str, Any]) -> Delayed:
         """The graph with the holes filled, under fresh keys and with its annotations."""

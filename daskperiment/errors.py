@@ -121,6 +121,10 @@ class StoreCorruptError(BackendError):
     """The store is damaged: what it holds is not what was written."""
 
 
+class DamagedRowError(StoreCorruptError):
+    """One row of the store is damaged; others may be sound."""
+
+
 class BackendUnreachableError(BackendError):
     """A worker process cannot reach the store of the process that started the trial."""
 

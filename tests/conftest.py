@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from daskperiment import Experiment
 from daskperiment.backends import Backend, open_backend
 from daskperiment.tracking.environment import VARIABLES
 
+# How fast examples are made depends on what else the machine does.
+settings.register_profile("default", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.load_profile("default")
 collect_ignore = ["typing/api.py"]
 SCHEDULERS = ("synchronous", "threads", "processes", "cluster")
 _AT_THE_START = {name: os.environ.get(name) for name in VARIABLES}

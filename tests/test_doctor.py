@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from daskperiment import Experiment
 from daskperiment.backends import Backend, Finding
 from daskperiment.backends.local import LocalBackend
 from daskperiment.history.doctor import examine
+from tests.stores import row
 
 LARGE = "large" * 20_000
 
@@ -137,12 +139,32 @@ def test_a_damaged_page_of_the_database(store: Path) -> None:
 
 @pytest.mark.parametrize("document", [b"{not json", b"[1]", b"{}", b'{"uid":"x","state":"ODD"}'])
 def test_a_row_that_cannot_be_read_does_not_hide_the_others(store: Path, document: bytes) -> None:
-    where = "path = ? AND key = 2"
-    path = b"experiment/example/trials"
-    execute(store, f"UPDATE documents SET document = ? WHERE {where}", document, path)
+    path = "experiment/example/trials"
+    where = "path = (SELECT id FROM paths WHERE path = ?) AND key = 2"
+    planted = row(path, 2, document)
+    execute(store, f"UPDATE documents SET document = ? WHERE {where}", planted, path.encode())
 
     assert "trial 2 of 'example' cannot be read" in only(store)
     assert "2 trials" in str(found(store, "ok"))
+
+
+def test_a_row_with_a_changed_bit_is_named_and_never_read(store: Path) -> None:
+    where = "path = (SELECT id FROM paths WHERE path = ?) AND key = 2"
+    path = b"experiment/example/trials"
+    with closing(sqlite3.connect(store / "store.sqlite")) as connection:
+        found_row = connection.execute(f"SELECT document FROM documents WHERE {where}", (path,))
+        changed = bytearray(found_row.fetchone()[0])
+    changed[9] ^= 1
+    execute(store, f"UPDATE documents SET document = ? WHERE {where}", bytes(changed), path)
+
+    assert "trial 2 of 'example' cannot be read" in only(store)
+    assert "2 trials" in str(found(store, "ok"))
+
+
+def test_a_sample_that_is_damaged_is_read_from_its_copy(store: Path) -> None:
+    execute(store, "UPDATE samples SET text = zeroblob(length(text))")
+
+    assert found(store, "problem") == []
 
 
 def test_a_log_that_cannot_be_read(store: Path) -> None:

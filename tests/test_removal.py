@@ -48,6 +48,11 @@ def stored(backend: Backend) -> bytes:
     return repr((backend._documents, backend._logs, backend._payloads)).encode()
 
 
+@pytest.fixture(autouse=True)
+def _rows_that_can_be_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daskperiment.backends.rows.SHORTEST", 2**60)
+
+
 def problems(backend: Backend) -> list[str]:
     return [finding.what for finding in examine(backend, deep=True) if finding.level == "problem"]
 

@@ -7,7 +7,6 @@ import logging
 import os
 import pickle
 import random
-import sqlite3
 import string
 import subprocess
 import sys
@@ -34,6 +33,7 @@ from daskperiment.secrets import (
 )
 from daskperiment.serializers import preview
 from tests.conftest import needs_program
+from tests.stores import cells
 
 TOKEN = "ghp_" + "a1B2c3D4e5F6" * 3
 
@@ -734,18 +734,6 @@ def traces(out: Path) -> Iterator[tuple[str, bytes]]:
     with open_backend(out / "store") as backend:
         for digest, _ in backend.blobs():
             yield digest, backend.fetch(digest)
-
-
-def cells(database: Path) -> Iterator[tuple[str, bytes]]:
-    connection = sqlite3.connect(database)
-    try:
-        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        for (table,) in tables.fetchall():
-            for row in connection.execute(f'SELECT * FROM "{table}"'):
-                for cell in row:
-                    yield table, cell if isinstance(cell, bytes) else str(cell).encode()
-    finally:
-        connection.close()
 
 
 @pytest.mark.parametrize("mode", ["threads", "processes"])

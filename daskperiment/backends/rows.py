@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from daskperiment.errors import StoreCorruptError
+from daskperiment.errors import DamagedRowError
 
 SCHEMA = """
     CREATE TABLE samples (id INTEGER PRIMARY KEY AUTOINCREMENT, path INTEGER, text BLOB, crc);
@@ -167,12 +167,12 @@ class Rows:
 
         Raises
         ------
-        StoreCorruptError
+        DamagedRowError
             The row is damaged, or stands where another one was written.
         """
         text = self.text(row)
         if zlib.crc32(text, place) != int.from_bytes(row[-_CRC_BYTES:]):
-            raise StoreCorruptError(_DAMAGED)
+            raise DamagedRowError(_DAMAGED)
         return text
 
     def text(self, row: bytes) -> bytes:
@@ -184,7 +184,7 @@ class Rows:
         try:
             return known.inflate(body)
         except zlib.error as error:
-            raise StoreCorruptError(_DAMAGED) from error
+            raise DamagedRowError(_DAMAGED) from error
 
     def _find_newest(self, path: int) -> tuple[Sample | None, int]:
         number, count = self._connection.execute(
@@ -202,7 +202,7 @@ class Rows:
             if row is not None and zlib.crc32(row[0]) == row[1]:
                 found = self._samples[number] = sample(number, row[0])
                 return found
-        raise StoreCorruptError(_DAMAGED)
+        raise DamagedRowError(_DAMAGED)
 
     def _add(self, path: int, text: bytes, count: int) -> Sample | None:
         values = (text, zlib.crc32(text))

@@ -7,6 +7,7 @@ are refused, and so are keys that stand twice.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -15,6 +16,7 @@ from yaml import YAMLError
 __all__ = ["YAMLError", "parse", "reason"]
 
 _PREFIX = "tag:yaml.org,2002:"
+_MERGE = f"{_PREFIX}merge"
 _BASES = {"0o": 8, "0x": 16}
 
 
@@ -60,15 +62,40 @@ def reason(error: YAMLError) -> str:
 class _Loader(yaml.SafeLoader):
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
-        seen: set[tuple[str, str]] = set()
+        seen: set[Any] = set()
         for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                continue
-            if (key.tag, key.value) in seen:
+            if _name(key) in seen:
                 problem = f"the key {key.value!r} stands twice in one mapping"
                 raise yaml.MarkedYAMLError(None, None, problem, key.start_mark)
-            seen.add((key.tag, key.value))
+            seen.add(_name(key))
         return node
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put what ``<<`` names in its place: keys beside it win, then those of the first source.
+
+        PyYAML 6.0.4 lets a source's own sources win over it where keys are one letter long.
+        """
+        sources = [value for key, value in node.value if key.tag == _MERGE]
+        if not sources:
+            return
+        node.value = own = [pair for pair in node.value if pair[0].tag != _MERGE]
+        merged = {_name(pair[0]): pair for pair in [*self._merged(sources), *own]}
+        node.value = list(merged.values())
+
+    def _merged(self, sources: list[yaml.Node]) -> Iterator[tuple[yaml.Node, yaml.Node]]:
+        for source in reversed(sources):
+            if isinstance(source, yaml.SequenceNode):
+                yield from self._merged(source.value)
+            elif isinstance(source, yaml.MappingNode):
+                self.flatten_mapping(source)
+                yield from source.value
+            else:
+                problem = "expected a mapping or a list of mappings to merge"
+                raise yaml.MarkedYAMLError(None, None, problem, source.start_mark)
+
+
+def _name(key: yaml.Node) -> Any:
+    return (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
 
 
 def _int(loader: _Loader, node: yaml.ScalarNode) -> int:

@@ -168,7 +168,7 @@ class Layout:
         """The graph under fresh keys, to be computed by whoever takes it; ends its own trial."""
         if not self.records:
             return self._tagged(dict(self.nodes), self.key)
-        nodes = self._living(ends=False)
+        nodes = dict(self._living)
         key = f"finish-{self.key}"
         nodes[key] = Fixed(key, Finish(), TaskRef(self.trial_key), TaskRef(self.key))
         return self._tagged(nodes, key)
@@ -178,9 +178,12 @@ class Layout:
 
         It records a trial by itself, which ends with that step.
         """
-        return self._tagged(self._living(ends=True), self.key)
+        last = self.nodes[self.key]
+        ending = Fixed(self.key, last.func.ending(), *last.args, **last.kwargs)
+        return self._tagged({**self._living, self.key: ending}, self.key)
 
-    def _living(self, ends: bool) -> Nodes:
+    @cached_property
+    def _living(self) -> Nodes:
         """Nodes of a graph that starts its own trial; foreign ones wait for it and are guarded."""
         trial = TaskRef(self.trial_key)
         begin = Begin(self.owner, self.steps, tuple(self.parameters))
@@ -190,9 +193,6 @@ class Layout:
         for key, node in self.nodes.items():
             if type(node) is Task:
                 living[key] = Task(key, Guard(node.func), trial, *node.args, **node.kwargs)
-        if ends:
-            last = self.nodes[self.key]
-            living[self.key] = Fixed(self.key, last.func.ending(), *last.args, **last.kwargs)
         return living
 
     def _tagged(self, nodes: Nodes, output: GraphKey) -> Delayed:

@@ -25,7 +25,7 @@ class Node(Delayed):  # type: ignore[misc]
     Delayed, ``node == 1`` is a Node and ``hasattr(node, "anything")`` is true.
     """
 
-    __slots__ = ("_layout", "_opened", "_owner", "_records", "_taken")
+    __slots__ = ("_attributes", "_layout", "_opened", "_owner", "_records", "_taken")
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class Node(Delayed):  # type: ignore[misc]
         self._owner = owner
         self._records = records
         self._layout: Layout | None = None
+        self._attributes: dict[str, _Attribute] = {}
         # By thread: a graph taken by `.dask` waits for `__dask_keys__`, which dask reads next.
         self._opened: dict[int, Delayed] = {}
         self._taken: dict[int, GraphKey] = {}
@@ -118,7 +119,9 @@ class Node(Delayed):  # type: ignore[misc]
     def __getattr__(self, attr: str) -> Any:
         if attr.startswith("_"):
             raise AttributeError(f"Attribute {attr} not found")
-        return _Attribute(self, attr)
+        if (known := self._attributes.get(attr)) is None:  # dask asks for some at each computing
+            known = self._attributes[attr] = _Attribute(self, attr)
+        return known
 
     def __call__(self, *args: Any, **kwargs: Any) -> Node:
         return self._wrap(super().__call__(*args, **kwargs))

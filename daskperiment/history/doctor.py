@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from blake3 import blake3
 
 from daskperiment.backends.base import Backend, Finding
-from daskperiment.errors import BackendError, PayloadNotFoundError
+from daskperiment.errors import BackendError, DamagedRowError, PayloadNotFoundError
 from daskperiment.history import paths
 from daskperiment.history.collection import unused
 from daskperiment.history.holders import parts
@@ -79,9 +79,9 @@ class _Examination:
             kept = dict(self.backend.find(paths.SNAPSHOTS))
             moved = self.backend.find(paths.CONDEMNED_SNAPSHOTS)
             kept |= {digest: entry["document"] for digest, entry in moved}
-        except BackendError:
-            raise
         except Exception as error:
+            if not _of_one_row(error):
+                raise
             yield Finding("problem", f"the snapshots cannot be read: {error!r}", _ADVICE)
             return
         self.snapshots = {str(digest) for digest in kept}
@@ -124,9 +124,9 @@ class _Examination:
                 found = list(dict.fromkeys(self._trial(name, place, row)))
                 if not found or not self._was_collected(name, number):
                     yield from found
-            except BackendError:
-                raise
             except Exception as error:  # whatever reading a damaged record raises
+                if not _of_one_row(error):
+                    raise
                 yield Finding("problem", f"{place} cannot be read: {error!r}", _ADVICE)
 
     def _was_collected(self, name: str, number: int) -> bool:
@@ -139,9 +139,9 @@ class _Examination:
         while True:
             try:
                 page = list(self.backend.find(path, after=after, limit=size))
-            except BackendError:
-                raise
-            except Exception:
+            except Exception as error:
+                if not _of_one_row(error):
+                    raise
                 if size == 1:  # numbers have no gaps, so it is this one
                     yield after + 1, {}
                     after, size = after + 1, _PAGE
@@ -181,6 +181,11 @@ class _Examination:
 
     def _lacks_snapshot(self, digest: str) -> bool:
         return digest not in self.snapshots and Snapshots(self.backend).find(digest) is None
+
+
+def _of_one_row(error: Exception) -> bool:
+    """Whether the store itself can be read on."""
+    return isinstance(error, DamagedRowError) or not isinstance(error, BackendError)
 
 
 def _named(value: JSON) -> Iterable[str]:

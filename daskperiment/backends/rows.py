@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from daskperiment.errors import DamagedRowError
+from daskperiment.typing import JSON
 
 SCHEMA = """
     CREATE TABLE samples (id INTEGER PRIMARY KEY AUTOINCREMENT, path INTEGER, text BLOB, crc);
@@ -75,6 +76,13 @@ def sample(number: int, text: bytes) -> Sample:
     )
 
 
+class Written(NamedTuple):
+    """A document's JSON text, and those of its fields that are text."""
+
+    text: bytes
+    texts: dict[str, JSON]
+
+
 class Rows:
     """Packs and unpacks the rows of one connection, and remembers its samples.
 
@@ -83,8 +91,8 @@ class Rows:
     Attributes
     ----------
     written : dict
-        Texts of documents by path and key as this connection wrote them, None where only
-        their presence is known; as long as no other connection has written anything.
+        Documents by path and key as this connection wrote them, None where only their
+        presence is known; as long as no other connection has written anything.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -92,7 +100,7 @@ class Rows:
         self._samples: dict[int, Sample] = {}
         self._newest: dict[int, tuple[Sample | None, int]] = {}
         self._paths: dict[bytes, int] = {}
-        self.written: dict[tuple[bytes, bytes | int], bytes | None] = {}
+        self.written: dict[tuple[bytes, bytes | int], Written | None] = {}
         self._oldest = 1
         self._seen = -1
         self._added = False
@@ -143,10 +151,6 @@ class Rows:
             if newest is not None and len(body) < len(text):
                 return newest.id.to_bytes(2) + body + crc
         return b"\0\0" + text + crc
-
-    def again(self, path: int, place: int, row: bytes) -> bytes:
-        """Pack the text of a row anew."""
-        return self.pack(path, place, self.unpack(place, row))
 
     @contextmanager
     def renewed(self) -> Iterator[None]:

@@ -181,13 +181,15 @@ def renew(connection: Connection) -> None:
     with keeper.renewed():
         for number, path in connection.execute("SELECT id, path FROM paths").fetchall():
             for key, row in _rows(connection, number):
-                packed = keeper.again(number, place(path, key), row)
+                at = place(path, key)
+                packed = keeper.pack(number, at, _text(_load(connection, at, row)))
                 connection.execute(
                     "UPDATE documents SET document = ? WHERE path = ? AND key = ?",
                     (packed, number, key),
                 )
             for name, length, row in _batches(connection, number):
-                packed = keeper.again(number, place(path, name, length), row)
+                at = place(path, name, length)
+                packed = keeper.pack(number, at, keeper.unpack(at, row))
                 connection.execute(
                     "UPDATE logs SET entries = ? WHERE path = ? AND name = ? AND length = ?",
                     (packed, number, name, length),
@@ -311,7 +313,7 @@ def _insert(connection: Connection, write: Insert) -> Key:
     )
     if not added.rowcount:
         raise ConflictError(f"{key!r} exists at {write.path!r}")
-    connection.rows.written[path, raw] = text
+    connection.rows.written[path, raw] = rows.Written(text, _texts(write.document))
     return key
 
 
@@ -326,20 +328,34 @@ def _update(connection: Connection, write: Update) -> bool:
     if not write.changes and not write.expect:
         return _check(connection, write)
     path, raw = _raw(write.path), _key_raw(write.key)
-    written = connection.rows.written.get((path, raw))
-    document = decode(_untext(written)) if written else get(connection, write.path, write.key)
+    written = connection.rows.written.pop((path, raw), None)
+    document = written.texts if written else get(connection, write.path, write.key)
     if document is None:
         raise ConflictError(f"there is no {write.key!r} at {write.path!r}")
     if not matches(document, check_texts(write.expect)):
         raise ConflictError(f"{write.key!r} at {write.path!r} is not as expected")
     if write.changes:
-        number, text = connection.rows.path(path), _text({**document, **write.changes})
+        changes = write.changes if written else {**document, **write.changes}
+        text = _merged(written.text, _text(changes)) if written else _text(changes)
+        number = connection.rows.path(path)
         connection.execute(
             "UPDATE documents SET document = ? WHERE path = ? AND key = ?",
             (connection.rows.pack(number, place(path, raw), text), number, raw),
         )
-        connection.rows.written[path, raw] = text
     return True
+
+
+def _merged(text: bytes, changes: bytes) -> bytes:
+    """One object of two JSON texts.
+
+    Of a field in both the second counts for whoever decodes it.  The first is gone after the
+    next change or :func:`renew`; to take it out here would mean to decode the text.
+    """
+    return changes if text == b"{}" else text[:-1] + b"," + changes[1:]
+
+
+def _texts(document: Document) -> dict[str, JSON]:
+    return {field: value for field, value in document.items() if isinstance(value, str)}
 
 
 def _check(connection: Connection, write: Update) -> bool:

@@ -234,8 +234,7 @@ def _in_sequence(layout: Layout, graph: dict[Any, Any]) -> Any:
     values: dict[Any, Any] = {}
     for key, done in layout.sequence:
         if key in graph:  # the parameters' values were filled in one by one
-            node = graph[key]
-            values[key] = node({name: values[name] for name in node.dependencies})
+            values[key] = graph[key](values)
         for name in done:
             values.pop(name, None)
     return values[layout.key]

@@ -107,7 +107,7 @@ class Observations:
         return contradicted
 
     def _compare(self, record: StepRecord, now: Observation, batch: _Batch) -> Observation | None:
-        circumstances = (*_same(record), *now.circumstances)
+        circumstances = (record.place, record.inputs, *now.circumstances)
         if self._known.get(circumstances) == now.output:
             return None
         before = self._index(record, now, batch)

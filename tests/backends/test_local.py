@@ -579,3 +579,14 @@ def test_durability_decides_when_sqlite_syncs(
             assert connection is not None
             assert connection.execute("PRAGMA synchronous").fetchone() == (synchronous,)
             assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_compacting_leaves_no_trace_of_a_field_that_was_replaced(tmp_path: Path) -> None:
+    with LocalBackend(tmp_path) as backend:
+        backend.insert("x", {"note": "canary", "other": 1})
+        backend.update("x", 1, {"note": "new"}, expect={"note": "canary"})
+
+        backend.compact()
+
+        assert not any(b"canary" in cell for _, cell in cells(tmp_path / "store.sqlite"))
+        assert backend.get("x", 1) == {"note": "new", "other": 1}

@@ -500,7 +500,8 @@ class Unattended:
     def __init__(self, context: TrialContext) -> None:
         self._context = context
         _start_to_end_abandoned(os.getpid())
-        weakref.finalize(self, _abandoned.put, context).atexit = False
+        self._finalizer = weakref.finalize(self, _abandoned.put, context)
+        self._finalizer.atexit = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self._context.__reduce__()
@@ -512,6 +513,7 @@ class Unattended:
     def complete(self) -> None:
         """End the trial as COMPLETE."""
         self._context.complete()
+        self._finalizer.detach()  # or another thread would wake up for nothing
 
     def fail(self, error: BaseException) -> None:
         """Note the failure of a node that is no step."""

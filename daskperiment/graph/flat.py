@@ -9,14 +9,24 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 from dask._task_spec import _execute_subgraph, convert_legacy_graph
 from dask.task_spec import Alias, DataNode, GraphNode, Task, TaskRef
 from dask.utils import ensure_dict
 
-from daskperiment.graph.tasks import OURS, Begin, Finish, Fixed, GraphKey, Guard, NoTrial
+from daskperiment.graph.tasks import (
+    OURS,
+    Begin,
+    Finish,
+    Fixed,
+    GraphKey,
+    Guard,
+    Lookup,
+    NoTrial,
+    StepCall,
+)
 
 Nodes: TypeAlias = dict[GraphKey, GraphNode]
 
@@ -52,7 +62,10 @@ def flattened(graph: Mapping[GraphKey, Any]) -> tuple[Nodes, dict[GraphKey, dict
     """Canonical nodes with the holes open again, and the annotations by key."""
     flat = _unfused(convert_legacy_graph(ensure_dict(graph)))
     names = {key: _named(_unwrapped(node)) for key, node in flat.items()}
-    nodes = {names[key]: _opened(_unwrapped(n), names[key], names) for key, n in flat.items()}
+    nodes: Nodes = {}
+    for key, node in flat.items():
+        opened = _opened(_unwrapped(node), names[key], names)
+        nodes |= {names[key]: _outlined(opened), **_inner(opened)}
     annotations: dict[GraphKey, dict[str, Any]] = {}
     for layer in getattr(graph, "layers", {}).values():
         if layer.annotations:
@@ -60,6 +73,54 @@ def flattened(graph: Mapping[GraphKey, Any]) -> tuple[Nodes, dict[GraphKey, dict
                 notes = annotations.setdefault(names.get(key, canonical(key)), {})
                 notes.update(_notes(layer.annotations, key))
     return nodes, annotations
+
+
+def inlined(nodes: Nodes, parameters: Iterable[GraphKey], output: GraphKey) -> Nodes:
+    """The graph with parameters that are only arguments of steps within the calls of these.
+
+    A scheduler takes longer for a node than a lookup takes.
+    """
+    elsewhere = {output}
+    for node in nodes.values():
+        elsewhere.update(references(node) if not _is_call(node) else _deep(node))
+    inner = {key: nodes[key] for key in parameters if key not in elsewhere}
+    return {
+        key: _replaced(node, {TaskRef(k): n for k, n in inner.items()}) if _is_call(node) else node
+        for key, node in nodes.items()
+        if key not in inner
+    }
+
+
+def _outlined(node: GraphNode) -> GraphNode:
+    """The node with references in place of the parameters within it."""
+    inner = _inner(node)
+    return _replaced(node, {n: TaskRef(k) for k, n in inner.items()}) if inner else node
+
+
+def _inner(node: GraphNode) -> Nodes:
+    if not _is_call(node):
+        return {}
+    parts = (*node.args, *node.kwargs.values())
+    return {part.key: part for part in parts if isinstance(_func(part), Lookup)}
+
+
+def _is_call(node: Any) -> bool:
+    return isinstance(_func(node), StepCall)
+
+
+def _deep(node: GraphNode) -> Iterator[GraphKey]:
+    """Keys that a call uses within its arguments, in lists for example."""
+    for part in (*node.args, *node.kwargs.values()):
+        if not isinstance(part, TaskRef) and isinstance(part, GraphNode):
+            yield from references(part)
+
+
+def _replaced(node: GraphNode, others: Mapping[Any, Any]) -> GraphNode:
+    def other(part: Any) -> Any:
+        return others.get(part, part) if isinstance(part, (TaskRef, Task)) else part
+
+    kwargs = {name: other(part) for name, part in node.kwargs.items()}
+    return Fixed(node.key, node.func, *map(other, node.args), **kwargs)
 
 
 def _named(node: GraphNode) -> GraphKey:

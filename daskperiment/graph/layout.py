@@ -18,6 +18,7 @@ from daskperiment.graph.flat import (
     canonical,
     flattened,
     fresh_tag,
+    inlined,
     postorder,
     references,
     renamed,
@@ -168,6 +169,8 @@ class Layout:
         """The graph under fresh keys, to be computed by whoever takes it; ends its own trial."""
         if not self.records:
             return self._tagged(dict(self.nodes), self.key)
+        if isinstance(getattr(self.nodes[self.key], "func", None), StepCall):
+            return self.stable()
         nodes = dict(self._living)
         key = f"finish-{self.key}"
         nodes[key] = Fixed(key, Finish(), TaskRef(self.trial_key), TaskRef(self.key))
@@ -178,7 +181,7 @@ class Layout:
 
         It records a trial by itself, which ends with that step.
         """
-        last = self.nodes[self.key]
+        last = self._living[self.key]
         ending = Fixed(self.key, last.func.ending(), *last.args, **last.kwargs)
         return self._tagged({**self._living, self.key: ending}, self.key)
 
@@ -193,7 +196,7 @@ class Layout:
         for key, node in self.nodes.items():
             if type(node) is Task:
                 living[key] = Task(key, Guard(node.func), trial, *node.args, **node.kwargs)
-        return living
+        return inlined(living, self.parameters.values(), self.key)
 
     def _tagged(self, nodes: Nodes, output: GraphKey) -> Delayed:
         tag = fresh_tag()

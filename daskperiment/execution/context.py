@@ -54,7 +54,7 @@ _STEP_FLUSH = 0.05
 """Seconds that a step record may wait in the process that runs the trial."""
 _METRIC_FLUSH = 0.2
 """Seconds that a metric's value may wait."""
-_METRIC_BATCH = 100
+_METRIC_BATCH = 1000
 
 
 @dataclass(frozen=True)
@@ -201,13 +201,14 @@ class TrialContext:
         self.secret_parameters = frozenset(
             name for name, kept in ticket.row["parameters"] if kept.get("secret")
         )
-        self._process = os.getpid()
+        self._forked = False  # whether this is the copy in a process that a step has forked
         self._failed: TrialState | None = None
         self._ended = False
         self.records: list[StepRecord] = []
         self._lock = threading.RLock()
         self._waiting: list[StepRecord] = []
         self._points: dict[str, list[Entry]] = {}
+        self._many = 0
         self._captures: dict[Capture, None] = {}
         self._writes: list[Write] = []
         self._row: Document = {}
@@ -266,9 +267,9 @@ class TrialContext:
         with self._lock:
             for name, value in values.items():
                 self._points.setdefault(name, []).append((epoch, value, now))
-            many = sum(map(len, self._points.values())) >= _METRIC_BATCH
-            old = time.monotonic() - self._flushed > _METRIC_FLUSH
-        if many or old or self._forked:
+            self._many += len(values)
+        old = time.monotonic() - self._flushed > _METRIC_FLUSH
+        if old or self._many >= _METRIC_BATCH or self._forked:
             self.flush()
         else:
             self._await()
@@ -358,7 +359,7 @@ class TrialContext:
         self._awaited = False  # before anything is taken: what comes meanwhile is awaited anew
         writes, self._writes = self._writes, []
         waiting, self._waiting = self._waiting, []
-        points, self._points = self._points, {}
+        points, self._points, self._many = self._points, {}, 0
         row, self._row = self._row, {}
         if waiting:
             writes.append(Steps(self.backend, self.name).writing(self.uid, waiting))
@@ -393,11 +394,6 @@ class TrialContext:
                 warnings.warn(message, DaskperimentWarning, stacklevel=3)
 
     # -- its end ------------------------------------------------------------------------
-
-    @property
-    def _forked(self) -> bool:
-        """Whether this is the copy in a process that a step has forked."""
-        return self._process != os.getpid()
 
     def complete(self) -> None:
         """End the trial as COMPLETE."""
@@ -546,7 +542,7 @@ def _end_unattended() -> None:
 def _leave_to_the_parent() -> None:
     """In a forked child: what waits is the parent's to write, and its lock is not ours."""
     for context in list(_contexts):
-        context._lock = threading.RLock()
+        context._lock, context._forked = threading.RLock(), True
         context._captures.clear()
         context._take()
         context.shared = True

@@ -20,33 +20,42 @@ CURRENT: ContextVar[Running | None] = ContextVar("daskperiment_current", default
 
 
 class CurrentTrial:
-    """The running trial, as the code of its steps sees it.
+    """The running trial, as the code of its steps sees it."""
 
-    Attributes
-    ----------
-    number : int
-        Number of the trial; 0 when recording is switched off.
-    uid : str
-        Its identity.
-    experiment : str
-        Id of its experiment.
-    seed : int
-        Its seed.
-    step : str
-        Name of the step that runs here.
-    call : int
-        Which call of the step in graph order, from 0.
-    """
+    __slots__ = ("_running",)
 
     def __init__(self, running: Running) -> None:
         self._running = running
-        trial = running.trial
-        self.number: int = trial.number
-        self.uid: str = trial.uid
-        self.experiment: str = trial.name
-        self.seed: int = trial.seed
-        self.step: str = running.call.step.name
-        self.call: int = running.call.call
+
+    @property
+    def number(self) -> int:
+        """Number of the trial; 0 when recording is switched off."""
+        return self._running.trial.number
+
+    @property
+    def uid(self) -> str:
+        """Its identity."""
+        return self._running.trial.uid
+
+    @property
+    def experiment(self) -> str:
+        """Id of its experiment."""
+        return self._running.trial.name
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+        return self._running.trial.seed
+
+    @property
+    def step(self) -> str:
+        """Name of the step that runs here."""
+        return self._running.call.step.name
+
+    @property
+    def call(self) -> int:
+        """Which call of the step in graph order, from 0."""
+        return self._running.call.call
 
     def __repr__(self) -> str:
         return f"<trial {self.number} of {self.experiment!r}, in step {self.step!r}>"
@@ -84,7 +93,10 @@ class CurrentTrial:
         InvalidNameError, TypeError
             The name, epoch or value is none.
         """
-        self.log_metrics({name: value}, epoch, step=step)
+        position = _position(epoch, step)
+        at = None if position is None else metrics.check_epoch(position)
+        point = {metrics.check_name(name): metrics.check_value(value)}
+        self._running.trial.save_metrics(point, at)
 
     def log_metrics(
         self, values: Mapping[str, float], epoch: int | None = None, *, step: int | None = None

@@ -183,4 +183,4 @@ def _differ(one: str, other: str) -> bool:
     return one != other and one.partition(":")[0] == other.partition(":")[0]
 
 
-_MOST_KNOWN = 10_000
+_MOST_KNOWN = 1_000

@@ -322,7 +322,7 @@ def test_an_interrupt_while_records_are_written_neither_loses_nor_doubles_them(
     @ex.result
     def score() -> int:
         print("a line")
-        for i in range(150):
+        for i in range(1500):
             ex.log_metric("loss", i)
         return 7
 
@@ -335,7 +335,7 @@ def test_an_interrupt_while_records_are_written_neither_loses_nor_doubles_them(
     assert not list(backend.find(running(ex.id)))
     if moment != "/running":
         values = [point.value for point in trial.metrics["loss"]]
-        assert values == list(range(100 if moment == "/metrics" else 150))
+        assert values == list(range(1000 if moment == "/metrics" else 1500))
         assert str(trial.output) == "a line"
         assert len(trial.steps) == 1
 

@@ -7,6 +7,7 @@ import platform
 import shutil
 import sqlite3
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 from daskperiment import Experiment
 from daskperiment.backends import Backend, Finding
 from daskperiment.backends.local import LocalBackend
+from daskperiment.errors import DaskperimentWarning
 from daskperiment.history.doctor import examine
 from tests.stores import row
 
@@ -307,12 +309,11 @@ def test_a_disk_that_is_nearly_full(
 def test_a_network_file_system(
     store: Path, as_if: pytest.MonkeyPatch, kind: str, noted: bool
 ) -> None:
-    import psutil
+    as_if.setattr("daskperiment.platform.file_system", lambda path: kind)
 
-    mounted = SimpleNamespace(mountpoint=str(store.parent), fstype=kind)
-    as_if.setattr(psutil, "disk_partitions", lambda all: [mounted])
-
-    assert ("network file system" in str(found(store, "note"))) is noted
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DaskperimentWarning)
+        assert ("network file system" in str(found(store, "note"))) is noted
 
 
 def test_a_quick_look_reads_a_sample_only(store: Path, as_if: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ _TABLE_INTERIOR = 5
 _SIZES = frozenset(2**n for n in range(9, 17))
 _USUAL_SIZE = 4096
 _INTEGER_SIZES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
+_MAGIC = b"SQLite format 3\0"
 _HEADER = 100
 _FRAME_HEADER = 24
 _LOG_HEADER = 32
@@ -65,6 +66,12 @@ def cut_off(file: Path) -> int:
     """Return how many pages are absent at the end of a database, as far as its header tells."""
     pages = _Pages(file)
     return max(0, pages.told() - max(pages.numbers, default=0))
+
+
+def has_header(file: Path) -> bool:
+    """Whether a file begins as those of SQLite do."""
+    with file.open("rb") as stream:
+        return stream.read(len(_MAGIC)) == _MAGIC
 
 
 class _Pages:
@@ -178,7 +185,7 @@ class _Pages:
         order = {0x377F0682: "<", 0x377F0683: ">"}.get(magic)
         if order is None or size not in _SIZES or not _sums(content[:24], (0, 0), order):
             return {}
-        if not self._content or self._content[:15] != b"SQLite format 3":
+        if not self._content.startswith(_MAGIC):
             self.size = self._usable = size
         if size != self.size:
             return {}

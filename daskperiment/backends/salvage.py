@@ -116,6 +116,8 @@ class _Salvage:
         file = self.source / "store.sqlite"
         _ = self.target.store_id
         if file.is_file():
+            if not pages.has_header(file):
+                self.done.lost.append("the header of store.sqlite, which tells how much there was")
             if cut := pages.cut_off(file):
                 self.done.lost.append(f"the last {cut} pages of store.sqlite: they are cut off")
             for row in pages.rows(file):

@@ -69,9 +69,7 @@ def content(backend: LocalBackend) -> dict[str, Any]:
             for row in trials.values()
             for kind in _LOGS
         },
-        "payloads": {
-            digest: len(backend.fetch(digest)) for digest, _ in sorted(backend.blobs())
-        },
+        "payloads": {digest: len(backend.fetch(digest)) for digest, _ in sorted(backend.blobs())},
     }
 
 

@@ -15,13 +15,13 @@ TOGETHER = 5
 @scenario(
     "F01",
     "kill -9 at a random moment",
-    plants=("end-behind", "owner-of-the-parent", "running-row-at-end", "no-transaction"),
+    plants=("end-behind", "owner-of-the-parent", "running-row-at-end"),
     short={"rounds": 30},
     long={"rounds": 1000},
-    planted={"rounds": 20},
+    planted={"rounds": 60},
 )
 def random_kills(seed: int, folder: Path, plant: str | None, *, rounds: int) -> Outcome:
-    """Workers are killed up to 60 ms after they began."""
+    """Workers are killed up to a quarter of a second after they began."""
     outcome, chance = Outcome("F01", seed), random.Random(seed)
     with fork_server() as server:
         for group in range(rounds // TOGETHER):
@@ -30,13 +30,15 @@ def random_kills(seed: int, folder: Path, plant: str | None, *, rounds: int) -> 
                 log = folder / f"{group}-{worker}.log"
                 argument = {
                     "store": str(store), "log": str(log), "worker": worker, "shape": "mixed",
-                    "seed": chance.random(), "trials": 1000, "plant": plant,
+                    "seed": chance.random(), "trials": 1000, "plant": plant, "size": 256 * 1024,
                 }  # fmt: skip
-                ended = server.run(argument, kill_after=chance.uniform(0, 0.06))
+                ended = server.run(argument, kill_after=chance.uniform(0, 0.25))
                 outcome.add(f"round {outcome.rounds}", ended.violations(KILLED))
                 outcome.rounds += 1
                 outcome.faults += interrupted(log)
                 outcome.count("acked", sum("ack" in event for event in events(log)))
                 logs.append(log)
             outcome.add(f"group {group}", check(store, logs))
+            if plant and outcome.violations:
+                break
     return outcome

@@ -32,12 +32,12 @@ def plant(name: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
 
 @plant("end-behind")
 def _end_behind() -> None:
-    """The end of a trial is written by a thread, after the value was returned."""
+    """The end of a trial is written with the next flush, after the value was returned."""
     end = TrialContext._end
 
     def later(self: TrialContext, *arguments: Any) -> None:
         def write() -> None:
-            time.sleep(0.01)
+            time.sleep(0.1)
             end(self, *arguments)
 
         threading.Thread(target=write).start()

@@ -30,7 +30,6 @@ SHAPES = ("tiny", "big", "metrics")
 NOT_RECORDED = "not recorded"
 
 
-
 def first(a: int, label: str) -> int:
     """The first step: by now the trial must have its row."""
     # Looked up while it runs: what a step refers to by name would be part of its code.
@@ -157,7 +156,10 @@ def warm_up() -> None:
             _, node = experiment(shape, shape, "memory://")
             BEGUN["warm"] = AckLog(os.devnull), 0, ""
             node.compute(parameters={"a": 1, "label": "warm"}, scheduler="synchronous")
-    assert threading.active_count() == 1
+    for thread in threading.enumerate():  # git's watchers, which end by themselves
+        if thread is not threading.main_thread():
+            thread.join(10)
+    assert threading.active_count() == 1, threading.enumerate()
 
 
 if __name__ == "__main__":

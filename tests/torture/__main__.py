@@ -14,6 +14,7 @@ from tests.torture import registry
 from tests.torture.harness import Outcome, Scenario
 
 COLUMNS = "{:<5} {:>10} {:>6} {:>6} {:>10} {:>7}  {:<10} {}"
+HEAD = ("name", "seed", "rounds", "faults", "violations", "seconds", "verdict", "figures")
 
 
 def main() -> int:
@@ -24,7 +25,7 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="the short forms")
     given = parser.parse_args()
     names = given.only.split(",") if given.only else list(registry.SCENARIOS)
-    print(COLUMNS.format(*"name seed rounds faults violations seconds verdict figures".split()))
+    print(COLUMNS.format(*HEAD))
     bad = [name for name in names if not _tell(registry.SCENARIOS[name], given)]
     return 1 if bad else 0
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
+from tests.torture import tracing
 from tests.torture.harness import Outcome, check, events, fork_server, interrupted, scenario
 
 KILLED = -9
@@ -16,7 +18,7 @@ TOGETHER = 5
     "F01",
     "kill -9 at a random moment",
     plants=("end-behind", "owner-of-the-parent", "running-row-at-end"),
-    short={"rounds": 30},
+    short={"rounds": 20},
     long={"rounds": 1000},
     planted={"rounds": 60},
 )
@@ -42,3 +44,46 @@ def random_kills(seed: int, folder: Path, plant: str | None, *, rounds: int) -> 
             if plant and outcome.violations:
                 break
     return outcome
+
+
+SCRIPT = {"worker": "traced", "shape": "mixed", "seed": 7, "trials": 3, "size": 256 * 1024}
+"""A script of three trials, one of each shape."""
+
+
+@scenario(
+    "F03",
+    "kill -9 at every system call that writes",
+    plants=("no-transaction", "rename-before-write"),
+    short={"most": 6},
+    long={"most": None},
+    planted={"most": 60},
+)
+def kill_at_every_write(seed: int, folder: Path, plant: str | None, *, most: int | None) -> Outcome:
+    """The n-th call kills; afterwards another process goes on with the store."""
+    outcome, chance = Outcome("F03", seed), random.Random(seed)
+    with fork_server() as server:
+        try:
+            every = tracing.points(server, _script(folder, "survey", plant), folder / "trace")
+        except tracing.RefusedError as refused:
+            outcome.not_run = str(refused)
+            return outcome
+        outcome.figures["points"] = len(every)
+        for point in chance.sample(every, min(most or len(every), len(every))):
+            name = f"{point.call}-{point.n}"
+            script, after = _script(folder, name, plant), folder / f"{name}-after.log"
+            options = point.inject("signal=SIGKILL")
+            _, ended = tracing.traced(server, script, options, folder / f"{name}.trace")
+            outcome.add(name, ended.violations(KILLED))
+            outcome.rounds += 1
+            outcome.faults += ended.status == KILLED
+            more = {**script, "log": str(after), "worker": "after", "shape": "tiny", "trials": 1}
+            outcome.add(name, server.run(more).violations())
+            outcome.add(name, check(script["store"], [Path(script["log"]), after]))
+            if plant and outcome.violations:
+                break
+    return outcome
+
+
+def _script(folder: Path, name: str, plant: str | None) -> dict[str, Any]:
+    return {**SCRIPT, "store": str(folder / name), "log": str(folder / f"{name}.log"),
+            "plant": plant}  # fmt: skip

@@ -11,7 +11,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from blake3 import blake3
+
 from daskperiment.backends.base import Insert
+from daskperiment.backends.files import PayloadFiles
 from daskperiment.backends.local import LocalBackend
 from daskperiment.execution.context import TrialContext
 from daskperiment.history.trials import Trials
@@ -86,3 +89,20 @@ def _no_transaction() -> None:
             yield
 
     LocalBackend._transaction = none  # type: ignore[method-assign]
+
+
+@plant("rename-before-write")
+def _rename_before_write() -> None:
+    """A payload's file gets its name first, and then its bytes."""
+
+    def write(self: PayloadFiles, source: Any) -> str:
+        content = source.read() if not source.seek(0) else b""
+        digest = blake3(content).hexdigest()
+        if not self._holds(digest, len(content)):
+            file = self.path(digest)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("wb") as target:
+                target.write(content)
+        return digest
+
+    PayloadFiles.write = write  # type: ignore[method-assign]

@@ -125,8 +125,8 @@ def run(argument: dict[str, Any]) -> int:
 
     ``store``, ``log`` : paths.  ``worker`` : a name, unique in the store.  ``seed``.
     ``shape`` : one of SHAPES or ``mixed``.  ``trials`` : how many.  Optional are
-    ``experiment``, ``durability``, ``scheduler`` of Dask, ``size`` of big results, ``pause`` in the second step,
-    ``plant``, ``gate`` : a FIFO that is waited for before anything else is done.
+    ``experiment``, ``durability``, ``scheduler`` of Dask, ``size`` of big results, ``pause``
+    in the second step, ``plant``, ``gate`` : a FIFO that is waited for first of all.
     """
     if plant := argument.get("plant"):
         plants.PLANTS[plant]()

@@ -279,6 +279,19 @@ def test_drafts_that_a_crash_left(store: Path) -> None:
     assert young.exists()
 
 
+def test_a_store_that_a_crash_left_unfinished(store: Path) -> None:
+    old, journal, young = (store / name for name in (".01.draft", ".01.draft-journal", ".2.draft"))
+    for draft in (old, journal, young):
+        draft.write_bytes(b"half")
+    for draft in (old, journal):
+        os.utime(draft, (time.time() - 7200,) * 2)
+
+    assert "left 2 drafts, 8 bytes" in str(found(store, "note"))
+    with LocalBackend(store) as backend:
+        backend.compact()
+    assert [old.exists(), journal.exists(), young.exists()] == [False, False, True]
+
+
 @pytest.fixture
 def as_if(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     with monkeypatch.context() as patch:

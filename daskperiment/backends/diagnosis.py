@@ -37,7 +37,7 @@ def _database(session: Session) -> Finding:
         with session as connection:
             if connection is None:
                 return Finding("note", "there is no store yet", "the first trial makes it")
-            said = [text for (text,) in connection.execute("PRAGMA quick_check(10)").fetchall()]
+            said = [text for (text,) in connection.execute("PRAGMA integrity_check(10)").fetchall()]
     except BackendError as error:
         return Finding("problem", f"the database cannot be read: {error}")
     if said == ["ok"]:

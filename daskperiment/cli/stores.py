@@ -47,9 +47,13 @@ def salvage(session: Session, source: Path, target: Path) -> int:
     FROM and TO are folders; FROM is only read, TO must be empty or absent.  The exit code is 1
     when something is lost.
     """
+    from daskperiment.backends.local import LocalBackend
     from daskperiment.backends.salvage import salvage as copy
+    from daskperiment.history.doctor import examine
 
     done = copy(source, target)
+    with LocalBackend(target) as backend:
+        done.lost += [found.what for found in examine(backend) if found.level == "problem"]
     session.answer(asdict(done), _salvaged)
     return int(bool(done.lost))
 

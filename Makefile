@@ -1,13 +1,14 @@
 # Two commands do everything on a fresh machine with git, make, python3 and python3-venv:
 #   make demo    runs the main job on real data
 #   make test    installs what the tests need and runs them
+# And `make torture` runs the scenarios of faults at full length: half an hour.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test lint types bench clean packages
+.PHONY: demo test lint types bench torture clean packages
 
 $(VENV)/installed: pyproject.toml requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -29,8 +30,8 @@ demo: $(VENV)/demo
 # Packages of the system come by apt and only as root; without them their tests skip.
 packages:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
-	    && ! { command -v dot && command -v git; } >/dev/null; then \
-	    apt-get update -q && apt-get install -y -q --no-install-recommends graphviz git; fi
+	    && ! { command -v dot && command -v git && command -v strace; } >/dev/null; then \
+	    apt-get update -q && apt-get install -y -q --no-install-recommends graphviz git strace; fi
 
 lint: $(VENV)/test
 	$(BIN)/ruff check .
@@ -45,6 +46,9 @@ test: packages $(VENV)/test lint types
 
 bench: $(VENV)/demo
 	$(BIN)/python benchmarks/overhead.py
+
+torture: packages $(VENV)/test
+	$(BIN)/python -m tests.torture
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -117,6 +117,22 @@ class BackendError(DaskperimentError, OSError):
     """The backend could not read or write; the cause is chained."""
 
 
+class StoreFullError(BackendError):
+    """There is no room for what was to be written: of the disk, a quota or a limit of size."""
+
+
+class StoreIOError(BackendError):
+    """The operating system failed to read or write the store's files."""
+
+
+class StoreReadOnlyError(BackendError):
+    """The store can be read, but this user may not write to it."""
+
+
+class StoreTooNewError(BackendError):
+    """A newer release wrote the store; this one neither reads nor changes it."""
+
+
 class StoreCorruptError(BackendError):
     """The store is damaged: what it holds is not what was written."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,6 +40,50 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def file_system(path: Path) -> str:
+    """Return the type of the file system that holds a path, as ``mount`` shows it; "" if unknown.
+
+    Examples
+    --------
+    >>> isinstance(file_system(Path()), str)
+    True
+    """
+    mounts = _mounts()
+    where = path.resolve()
+    return next((mounts[str(f)] for f in (where, *where.parents) if str(f) in mounts), "")
+
+
+def _mounts() -> dict[str, str]:
+    """Types of the mounted file systems by the folders that they are mounted on."""
+    if lines := _lines(Path("/proc/self/mountinfo")):
+        # 36 35 98:0 / /mnt rw,noatime master:1 - ext3 /dev/root rw
+        parted = (line.partition(" - ") for line in lines)
+        return {_unescaped(left.split(" ")[4]): kind.split(" ")[0] for left, _, kind in parted}
+    import psutil
+
+    return {each.mountpoint: each.fstype for each in psutil.disk_partitions(all=True)}
+
+
+def _unescaped(folder: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), folder)
+
+
+def file_size_limit() -> int | None:
+    """Return the largest size in bytes that this process may give a file, None for any.
+
+    Examples
+    --------
+    >>> file_size_limit() is None or file_size_limit() >= 0
+    True
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return None
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def at_fork(**functions: Callable[[], object]) -> None:

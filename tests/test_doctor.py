@@ -7,6 +7,7 @@ import platform
 import shutil
 import sqlite3
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 from daskperiment import Experiment
 from daskperiment.backends import Backend, Finding
 from daskperiment.backends.local import LocalBackend
+from daskperiment.errors import DaskperimentWarning
 from daskperiment.history.doctor import examine
 from tests.stores import row
 
@@ -277,6 +279,19 @@ def test_drafts_that_a_crash_left(store: Path) -> None:
     assert young.exists()
 
 
+def test_a_store_that_a_crash_left_unfinished(store: Path) -> None:
+    old, journal, young = (store / name for name in (".01.draft", ".01.draft-journal", ".2.draft"))
+    for draft in (old, journal, young):
+        draft.write_bytes(b"half")
+    for draft in (old, journal):
+        os.utime(draft, (time.time() - 7200,) * 2)
+
+    assert "left 2 drafts, 8 bytes" in str(found(store, "note"))
+    with LocalBackend(store) as backend:
+        backend.compact()
+    assert [old.exists(), journal.exists(), young.exists()] == [False, False, True]
+
+
 @pytest.fixture
 def as_if(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     with monkeypatch.context() as patch:
@@ -307,12 +322,11 @@ def test_a_disk_that_is_nearly_full(
 def test_a_network_file_system(
     store: Path, as_if: pytest.MonkeyPatch, kind: str, noted: bool
 ) -> None:
-    import psutil
+    as_if.setattr("daskperiment.platform.file_system", lambda path: kind)
 
-    mounted = SimpleNamespace(mountpoint=str(store.parent), fstype=kind)
-    as_if.setattr(psutil, "disk_partitions", lambda all: [mounted])
-
-    assert ("network file system" in str(found(store, "note"))) is noted
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DaskperimentWarning)
+        assert ("network file system" in str(found(store, "note"))) is noted
 
 
 def test_a_quick_look_reads_a_sample_only(store: Path, as_if: pytest.MonkeyPatch) -> None:

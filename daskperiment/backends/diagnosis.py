@@ -10,23 +10,25 @@ from pathlib import Path
 from daskperiment.backends.base import Finding
 from daskperiment.backends.files import PayloadFiles
 from daskperiment.backends.session import Session
+from daskperiment.backends.sqlite import Store
 from daskperiment.errors import BackendError
 
 LITTLE_SPACE = 1024**3
 """Bytes of free disk space below which there is a note; a tenth of it is a problem."""
 
 _REPAIRED = (3, 51, 3)
-_NETWORK = ("nfs", "cifs", "smb", "fuse.sshfs", "afs", "9p", "lustre", "gpfs", "beegfs", "ceph")
 
 
-def examine(directory: Path, session: Session, files: PayloadFiles) -> Iterator[Finding]:
-    """Examine the store in a directory; see `daskperiment.backends.base.Backend.diagnose`."""
+def examine(store: Store, session: Session, files: PayloadFiles) -> Iterator[Finding]:
+    """Examine a store; see `daskperiment.backends.base.Backend.diagnose`."""
+    directory = store.file.parent
     if not directory.exists():
         yield Finding("note", "there is no store yet", "the first trial makes it")
         return
     yield _database(session)
     yield from _sqlite()
     yield from _disk(directory)
+    yield from _network(store)
     yield from _leftovers(files)
 
 
@@ -35,7 +37,7 @@ def _database(session: Session) -> Finding:
         with session as connection:
             if connection is None:
                 return Finding("note", "there is no store yet", "the first trial makes it")
-            said = [text for (text,) in connection.execute("PRAGMA quick_check(10)").fetchall()]
+            said = [text for (text,) in connection.execute("PRAGMA integrity_check(10)").fetchall()]
     except BackendError as error:
         return Finding("problem", f"the database cannot be read: {error}")
     if said == ["ok"]:
@@ -43,7 +45,7 @@ def _database(session: Session) -> Finding:
     return Finding(
         "problem",
         f"the database is damaged: {'; '.join(said)}",
-        "restore the directory from a copy; `sqlite3 store.sqlite .recover` saves what it can",
+        "restore the directory from a copy, or save what is left with `daskperiment salvage`",
     )
 
 
@@ -65,24 +67,16 @@ def _disk(directory: Path) -> Iterator[Finding]:
             f"{free / 1024**2:.0f} MiB are free on the disk",
             "free some space, by `daskperiment gc` for example",
         )
-    if _file_system(directory).lower().startswith(_NETWORK):
+
+
+def _network(store: Store) -> Iterator[Finding]:
+    if kind := store.network:
         yield Finding(
             "note",
-            f"the store is on a network file system ({_file_system(directory)}), whose locks "
-            "SQLite cannot trust",
+            f"the store is on a network file system ({kind}), whose locks SQLite cannot trust: "
+            "only the process that starts a trial writes to it",
             "move the directory to a local disk, above all when several hosts use it",
         )
-
-
-def _file_system(directory: Path) -> str:
-    import psutil
-
-    where = directory.resolve()
-    kinds = {
-        Path(partition.mountpoint): partition.fstype
-        for partition in psutil.disk_partitions(all=True)
-    }
-    return next((kinds[folder] for folder in (where, *where.parents) if folder in kinds), "")
 
 
 def _leftovers(files: PayloadFiles) -> Iterator[Finding]:

@@ -80,8 +80,12 @@ class PayloadFiles:
         self.path(digest).unlink(missing_ok=True)
 
     def leftovers(self) -> Iterator[Path]:
-        """Iterate over the drafts that crashed processes left."""
-        for draft in self._directory.glob(".*.draft"):
+        """Iterate over the drafts that crashed processes left: of payloads and of the store.
+
+        A store that was never finished lies beside this directory, maybe with its journal.
+        """
+        beside = self._directory.parent.glob(".*.draft*")
+        for draft in (*beside, *self._directory.glob(".*.draft")):
             with suppress(FileNotFoundError):  # it has got its own name just now
                 if time.time() - draft.stat().st_mtime > _STALE:
                     yield draft

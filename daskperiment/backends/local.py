@@ -15,7 +15,7 @@ from weakref import finalize
 
 from blake3 import blake3
 
-from daskperiment.backends import diagnosis, tables
+from daskperiment.backends import diagnosis, shared, tables
 from daskperiment.backends.base import Backend, Discard, Finding, Hold, Order, Put, Write
 from daskperiment.backends.documents import (
     check_find,
@@ -48,7 +48,8 @@ class LocalBackend(Backend):
     directory
         Made by the first write, not before; reading what is not there finds nothing.
         A relative path means the working directory of this moment.  The directory may
-        be copied and moved; it does not work on a network file system.
+        be copied and moved.  On a network file system only this process uses it: others that
+        the backend is pickled to reach it through a socket, on this host alone.
     durability
         ``"process"``: what was written survives ``kill -9``.  ``"power"``: it survives
         a power failure too, and a write waits for the disk.
@@ -104,7 +105,12 @@ class LocalBackend(Backend):
         return hash(self._place)
 
     def __reduce__(self) -> tuple[Callable[..., Backend], tuple[object, ...]]:
-        """Pickle the directory and the id of the store in it, which is made if absent."""
+        """Pickle the directory and the id of the store in it, which is made if absent.
+
+        On a network file system, pickle the address of a server thread in this process.
+        """
+        if self._store.network:
+            return shared.reach, (*shared.serve(self), self.store_id)
         return _reopen, (self._shown, *self._place, self.store_id)
 
     @property
@@ -199,7 +205,7 @@ class LocalBackend(Backend):
 
     def diagnose(self) -> Iterator[Finding]:
         """Check the database, the disk under it and the drafts of payloads."""
-        return diagnosis.examine(self._store.file.parent, self._session(), self._files)
+        return diagnosis.examine(self._store, self._session(), self._files)
 
     def locate(self, path: str) -> str:
         """Return the call with the path behind the directory."""

@@ -176,11 +176,13 @@ class Rows:
         """
         text = self.text(row)
         if zlib.crc32(text, place) != int.from_bytes(row[-_CRC_BYTES:]):
-            raise DamagedRowError(_DAMAGED)
+            raise DamagedRowError(DAMAGED)
         return text
 
     def text(self, row: bytes) -> bytes:
         """Return the text of a row without a look at its checksum."""
+        if not isinstance(row, bytes):  # as SQLite reads it where a type is damaged
+            raise DamagedRowError(DAMAGED)
         number, body = int.from_bytes(row[:2]), row[2:-_CRC_BYTES]
         if not number:
             return body
@@ -188,7 +190,7 @@ class Rows:
         try:
             return known.inflate(body)
         except zlib.error as error:
-            raise DamagedRowError(_DAMAGED) from error
+            raise DamagedRowError(DAMAGED) from error
 
     def _find_newest(self, path: int) -> tuple[Sample | None, int]:
         number, count = self._connection.execute(
@@ -206,7 +208,7 @@ class Rows:
             if row is not None and zlib.crc32(row[0]) == row[1]:
                 found = self._samples[number] = sample(number, row[0])
                 return found
-        raise DamagedRowError(_DAMAGED)
+        raise DamagedRowError(DAMAGED)
 
     def _add(self, path: int, text: bytes, count: int) -> Sample | None:
         values = (text, zlib.crc32(text))
@@ -224,7 +226,7 @@ class Rows:
         return made
 
 
-_DAMAGED = (
+DAMAGED = (
     "a row of the store is damaged: `daskperiment doctor` tells what else is, and\n"
     "`daskperiment salvage` saves the rest"
 )

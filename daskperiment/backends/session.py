@@ -16,10 +16,14 @@ from weakref import WeakSet
 from daskperiment import platform
 from daskperiment.backends.sqlite import Store
 from daskperiment.backends.tables import Connection
+from daskperiment.errors import StoreFullError, StoreIOError, StoreReadOnlyError
 
 _sessions: WeakSet[Session] = WeakSet()
 _paused: list[Session] = []
 _opening = threading.RLock()
+_NOT_TRUSTED = (StoreFullError, StoreIOError, StoreReadOnlyError)
+"""Errors after which a connection is opened anew: what it holds of the file in memory may
+never have reached the disk, and what this user may do may have changed."""
 
 
 class Session:
@@ -56,8 +60,11 @@ class Session:
         traceback: TracebackType | None,
     ) -> None:
         """Translate what SQLite and the file system raise."""
+        failure = None if error is None else self._store.failure(error)
+        if isinstance(failure, _NOT_TRUSTED):
+            self.close()
         self._lock.release()
-        if error is not None and (failure := self._store.failure(error)):
+        if failure is not None:
             raise failure from error
 
     def create(self) -> Connection:

@@ -184,7 +184,7 @@ class MemoryProxy(Backend):
                 stale.close()
             if isinstance(error, (EOFError, OSError, AuthenticationError)):
                 raise BackendUnreachableError(
-                    "the process that holds this MemoryBackend is gone or on another host: "
+                    "the process that holds this store is gone or on another host: "
                     "keep it alive, or use a backend that all processes can open"
                 ) from error
             raise
@@ -240,7 +240,9 @@ class _Server:
 def _answer(store_id: str, operation: str, arguments: Any, options: Any) -> Any:
     backend = _served.get(store_id)
     if backend is None:
-        return BackendUnreachableError("the MemoryBackend's owner has let go of it")
+        return BackendUnreachableError(
+            "the owner of the store has let go of it: keep the backend alive while workers run"
+        )
     if operation not in _OPERATIONS:
         return BackendError(f"a backend has no operation {operation!r}")
     try:

@@ -7,43 +7,35 @@ at once with "database is locked", whatever the timeout).
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
 import time
+import warnings
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 from uuid import uuid4
 
-from daskperiment.backends import tables
-from daskperiment.errors import BackendError, BackendUnreachableError
+from daskperiment import platform
+from daskperiment.backends import failures, migration, readonly, tables
+from daskperiment.errors import (
+    BackendError,
+    BackendUnreachableError,
+    DaskperimentWarning,
+    StoreTooNewError,
+)
 from daskperiment.platform import sync_directory
 
 Durability = Literal["process", "power"]
 
-VERSION = 1
-"""Number of the schema, kept as ``user_version``."""
-
 TIMEOUT = 60.0
 """Seconds to wait for another process's group of writes."""
 
-_SQLITE_ADVICE = {
-    sqlite3.SQLITE_BUSY: "another process has been writing for too long: end it and try again",
-    sqlite3.SQLITE_FULL: "free some space on the disk and try again",
-    sqlite3.SQLITE_READONLY: "make the directory writable, or choose another one",
-    sqlite3.SQLITE_CORRUPT: "restore the directory from a copy, or move it away to begin anew",
-    sqlite3.SQLITE_NOTADB: "move the file away: it is no SQLite database",
-    sqlite3.SQLITE_CANTOPEN: "check the directory's permissions and the limit of open files",
-}
-_SYSTEM_ADVICE = {
-    errno.ENOSPC: "free some space on the disk and try again",
-    errno.EMFILE: "raise the limit of open files",
-    errno.EEXIST: "a file is in the way: move it, or choose another directory",
-    errno.ENOTDIR: "a file is in the way: move it, or choose another directory",
-}
-_OTHER_ADVICE = "check the disk and the directory's permissions"
+_NETWORK = ("nfs", "cifs", "smb", "fuse.sshfs", "afs", "9p", "lustre", "gpfs", "beegfs", "ceph")
+_told: set[Path] = set()
 
 
 @dataclass(frozen=True)
@@ -78,8 +70,8 @@ class Store:
                 connection.executescript(tables.SCHEMA)
                 connection.execute("CREATE TABLE store (id)")
                 connection.execute("INSERT INTO store VALUES (?)", (uuid4().hex,))
-                _set(connection, "user_version", VERSION)
-                _set(connection, "journal_mode", "wal")
+                _set(connection, "user_version", migration.version())
+                _set(connection, "journal_mode", self.journal_mode)
             _publish(draft, self.file)
         finally:
             draft.unlink(missing_ok=True)
@@ -92,23 +84,49 @@ class Store:
         ------
         BackendUnreachableError
             If it is another store than the expected one.
+        StoreTooNewError
+            If a newer release wrote it; nothing is then changed.
         BackendError
-            If a newer release wrote it, or SQLite does not accept a setting.
+            If SQLite does not accept a setting.
         """
-        connection = sqlite3.connect(
-            f"{self.file.as_uri()}?mode=rw",
-            uri=True,
-            timeout=TIMEOUT,
-            isolation_level=None,
-            check_same_thread=False,
-            factory=tables.Connection,
-        )
+        if readonly.must_be(self.file):
+            connection = readonly.connect(self.file, self.name, _connect)
+            prepare: Callable[[tables.Connection], object] = self._check
+        else:
+            connection = _connect(f"{self.file.as_uri()}?mode=rw")
+            prepare = self._prepare
         try:
-            self._prepare(connection)
+            prepare(connection)
+        except StoreTooNewError:
+            self._leave(connection)
+            raise
         except BaseException:
             connection.close()
             raise
         return connection
+
+    @property
+    def journal_mode(self) -> str:
+        """How SQLite keeps a transaction: its log needs memory that one host alone has."""
+        return "delete" if self.network else "wal"
+
+    @cached_property
+    def network(self) -> str:
+        """Type of the file system where it is one of a network, else ""; asked once."""
+        kind = platform.file_system(self.file.parent)
+        if not kind.lower().startswith(_NETWORK):
+            return ""
+        if self.file not in _told:
+            _told.add(self.file)
+            warnings.warn(
+                f"{self.name}: the folder is on a network file system ({kind}), whose locks "
+                "SQLite cannot trust: only the process that starts a trial writes to it, and "
+                "worker processes of this host write through that one. Do not let several hosts "
+                "write to it; a folder on a local disk has no such limits",
+                DaskperimentWarning,
+                stacklevel=2,
+            )
+        return kind
 
     def check_may_be_absent(self) -> None:
         """Refuse to go on without the store, or with another than the expected one."""
@@ -120,26 +138,42 @@ class Store:
 
     def failure(self, error: BaseException) -> BackendError | None:
         """Return a :class:`BackendError` with a next step for a driver's error, else None."""
-        if isinstance(error, sqlite3.Error):
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            advice = _SQLITE_ADVICE.get(code, _OTHER_ADVICE)
-        elif isinstance(error, OSError) and not isinstance(error, BackendError):
-            advice = _SYSTEM_ADVICE.get(error.errno or 0, _OTHER_ADVICE)
-        else:
-            return None
-        return BackendError(f"{self.name}: {error}; {advice}")
+        return failures.translate(error, self.name, self.file.parent)
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        _set(connection, "journal_mode", "wal")
-        _set(connection, "synchronous", {"process": 1, "power": 2}[self.durability])
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if version != VERSION:
-            raise BackendError(
-                f"{self.name}: its schema is {version} and this release knows {VERSION}; "
-                "upgrade daskperiment, or choose another directory"
-            )
+    def _prepare(self, connection: tables.Connection) -> None:
+        if self._check(connection) < migration.version():
+            migration.migrate(connection, self.name)
+        _set(connection, "journal_mode", self.journal_mode)
+        power = self.durability == "power" or self.network
+        _set(connection, "synchronous", 2 if power else 1)
+
+    def _check(self, connection: tables.Connection) -> int:
+        version = migration.check(connection, self.name)
         if self.store_id is not None and store_id_of(connection) != self.store_id:
             self.check_may_be_absent()
+        return version
+
+    def _leave(self, connection: sqlite3.Connection) -> None:
+        # The last to close a store that was open for writing brings its log into the database:
+        # so one that cannot write is last where there is a log.
+        log = self.file.with_name(f"{self.file.name}-wal")
+        if not (log.exists() and log.stat().st_size):
+            connection.close()
+            return
+        with closing(_connect(f"{self.file.as_uri()}?mode=ro")) as last:
+            last.execute("PRAGMA user_version").fetchone()
+            connection.close()
+
+
+def _connect(uri: str) -> tables.Connection:
+    return sqlite3.connect(
+        uri,
+        uri=True,
+        timeout=TIMEOUT,
+        isolation_level=None,
+        check_same_thread=False,
+        factory=tables.Connection,
+    )
 
 
 def store_id_of(connection: sqlite3.Connection) -> str:

@@ -27,7 +27,7 @@ from daskperiment.backends.base import (
     Write,
 )
 from daskperiment.backends.documents import check_texts, decode, encode, matches
-from daskperiment.errors import ConflictError, DocumentError
+from daskperiment.errors import ConflictError, DamagedRowError, DocumentError
 from daskperiment.typing import JSON, Document, Key
 
 SCHEMA = f"""
@@ -411,7 +411,12 @@ def _key_raw(key: Key) -> bytes | int:
 
 
 def _key(raw: bytes | int) -> Key:
-    return raw.decode("utf-8", "surrogatepass") if isinstance(raw, bytes) else raw
+    if isinstance(raw, int):
+        return raw
+    try:
+        return raw.decode("utf-8", "surrogatepass")
+    except (UnicodeDecodeError, AttributeError) as error:
+        raise DamagedRowError(rows.DAMAGED) from error
 
 
 def _text(value: Document | Sequence[JSON]) -> bytes:

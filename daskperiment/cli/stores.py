@@ -1,8 +1,10 @@
-"""Verbs about stores, settings and the shell: doctor, config, completion."""
+"""Verbs about stores, settings and the shell: doctor, salvage, config, completion."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -34,6 +36,33 @@ def _findings(found: list[dict[str, Any]]) -> Iterator[str]:
         level = click.style(f"{finding['level']:<9}", fg=_COLOURS[finding["level"]])
         advice = f"; {finding['advice']}" if finding["advice"] else ""
         yield level + text.escaped(finding["what"] + advice)
+
+
+@verb("salvage")
+@click.argument("source", metavar="FROM", type=click.Path(path_type=Path))
+@click.argument("target", metavar="TO", type=click.Path(path_type=Path))
+def salvage(session: Session, source: Path, target: Path) -> int:
+    """Copy what is undamaged of a local store into a new one.
+
+    FROM and TO are folders; FROM is only read, TO must be empty or absent.  The exit code is 1
+    when something is lost.
+    """
+    from daskperiment.backends.local import LocalBackend
+    from daskperiment.backends.salvage import salvage as copy
+    from daskperiment.history.doctor import examine
+
+    done = copy(source, target)
+    with LocalBackend(target) as backend:
+        done.lost += [found.what for found in examine(backend) if found.level == "problem"]
+    session.answer(asdict(done), _salvaged)
+    return int(bool(done.lost))
+
+
+def _salvaged(done: dict[str, Any]) -> Iterator[str]:
+    for line in done["lost"]:
+        yield click.style(f"{'lost':<9}", fg="red") + text.escaped(line)
+    counts = ", ".join(f"{done[name]} {name}" for name in ("documents", "entries", "payloads"))
+    yield f"{'copied':<9}{counts}"
 
 
 @click.group("config", invoke_without_command=True)
@@ -98,4 +127,4 @@ def completion(session: Session, shell: str) -> None:
     session.answer({"shell": shell, "script": script}, lambda _: [script])
 
 
-VERBS: list[click.Command] = [doctor, config, completion]
+VERBS: list[click.Command] = [doctor, salvage, config, completion]

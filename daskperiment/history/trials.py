@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from daskperiment.backends.base import Backend, Insert, Order, Remove, Update, Write
-from daskperiment.errors import ConflictError, TrialIDNotFoundError
+from daskperiment.errors import ConflictError, StoreReadOnlyError, TrialIDNotFoundError
 from daskperiment.history import paths
 from daskperiment.platform import is_alive
 from daskperiment.records import TrialState
@@ -183,10 +184,11 @@ class Trials:
             more, left = bool(left and removed and seen == left), removed
 
     def bury(self) -> None:
-        """Mark trials whose process on this host is gone as CRASHED."""
+        """Mark trials whose process on this host is gone as CRASHED, if they can be changed."""
         dead = [uid for uid, owner in self.backend.find(self._running) if not is_alive(owner)]
-        for uid in dead:
-            self._bury(str(uid))
+        with suppress(StoreReadOnlyError):
+            for uid in dead:
+                self._bury(str(uid))
 
     def _bury(self, uid: str) -> None:
         number = self._number(uid)

@@ -1,0 +1,108 @@
+"""Planted bugs: what the product could have got wrong, patched into a worker by name.
+
+Every one is a defect that a store of trials has had somewhere.  None is a switch of the product.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from blake3 import blake3
+
+from daskperiment.backends.base import Insert
+from daskperiment.backends.files import PayloadFiles
+from daskperiment.backends.local import LocalBackend
+from daskperiment.execution.context import TrialContext
+from daskperiment.history.trials import Trials
+from daskperiment.tracking.environment import owner
+
+PLANTS: dict[str, Callable[[], None]] = {}
+
+
+def plant(name: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """Register a function that patches the product as a planted bug."""
+
+    def register(patch: Callable[[], None]) -> Callable[[], None]:
+        PLANTS[name] = patch
+        return patch
+
+    return register
+
+
+@plant("end-behind")
+def _end_behind() -> None:
+    """The end of a trial is written with the next flush, after the value was returned."""
+    end = TrialContext._end
+
+    def later(self: TrialContext, *arguments: Any) -> None:
+        def write() -> None:
+            time.sleep(0.1)
+            end(self, *arguments)
+
+        threading.Thread(target=write).start()
+
+    TrialContext._end = later  # type: ignore[method-assign]
+
+
+@plant("owner-of-the-parent")
+def _owner_of_the_parent() -> None:
+    """A forked process still says that it is its parent."""
+    here = {**owner.process(), "pid": os.getppid()}
+    import psutil
+
+    here["started"] = psutil.Process(os.getppid()).create_time()
+    owner._process.cache_clear()
+    owner._process = lambda pid: here  # type: ignore[assignment]
+
+
+@plant("running-row-at-end")
+def _running_row_at_end() -> None:
+    """The row is inserted when the trial ends; until then its number is only promised."""
+    end, waiting = Trials.end, {}
+
+    def begin(self: Trials, document: Any, once: bool = False, writes: Any = ()) -> int:
+        number = self.last() + 1
+        waiting[document["uid"]] = (document, list(writes))
+        return number
+
+    def end_with_row(self: Trials, number: int, uid: str, changes: Any, writes: Any = ()) -> bool:
+        document, first = waiting.pop(uid)
+        self.backend.apply(Insert(self._path, document), Insert(self._running, {}, uid), *first)
+        return end(self, number, uid, changes, writes)
+
+    Trials.begin = begin  # type: ignore[method-assign]
+    Trials.end = end_with_row  # type: ignore[method-assign]
+
+
+@plant("no-transaction")
+def _no_transaction() -> None:
+    """Each statement of a group is committed by itself."""
+    from contextlib import contextmanager
+
+    @contextmanager
+    def none(self: LocalBackend, connection: Any) -> Any:
+        with self._writing:
+            yield
+
+    LocalBackend._transaction = none  # type: ignore[method-assign]
+
+
+@plant("rename-before-write")
+def _rename_before_write() -> None:
+    """A payload's file gets its name first, and then its bytes."""
+
+    def write(self: PayloadFiles, source: Any) -> str:
+        content = source.read() if not source.seek(0) else b""
+        digest = blake3(content).hexdigest()
+        if not self._holds(digest, len(content)):
+            file = self.path(digest)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with file.open("wb") as target:
+                target.write(content)
+        return digest
+
+    PayloadFiles.write = write  # type: ignore[method-assign]

@@ -1,0 +1,6 @@
+"""All scenarios, by name."""
+
+from tests.torture import damage, kills, trust, versions  # noqa: F401  (importing registers)
+from tests.torture.harness import SCENARIOS as _FOUND
+
+SCENARIOS = dict(sorted(_FOUND.items()))

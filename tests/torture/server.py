@@ -1,0 +1,52 @@
+"""The fork server: ``python -m tests.torture.server`` reads requests and forks workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+from tests.torture import programs
+
+
+def serve() -> None:
+    """Answer requests until the input ends."""
+    programs.warm_up()
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "start" in request:
+            answer = {"pid": start(request["start"])}
+        else:
+            answer = wait(request["wait"], request["timeout"])
+        print(json.dumps(answer), flush=True)
+
+
+def start(argument: dict[str, Any]) -> int:
+    """Fork a worker."""
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(os.open(os.devnull, os.O_RDWR), 0)
+        os.dup2(2, 1)
+        sys.exit(programs.run(argument))
+    return pid
+
+
+def wait(pid: int, timeout: float) -> dict[str, Any]:
+    """Wait for a worker, and kill it when that takes too long."""
+    deadline = time.monotonic() + timeout
+    hung = False
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return {"status": os.waitstatus_to_exitcode(status), "hung": hung}
+        if time.monotonic() > deadline and not hung:
+            hung = True
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.001)
+
+
+if __name__ == "__main__":
+    serve()

@@ -6,21 +6,27 @@ Every one is a defect that a store of trials has had somewhere.  None is a switc
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing, suppress
 from typing import Any
+from uuid import uuid4
 
 from blake3 import blake3
 
 from daskperiment.backends.base import Insert
 from daskperiment.backends.files import PayloadFiles
 from daskperiment.backends.local import LocalBackend
+from daskperiment.backends.sqlite import VERSION, Store
+from daskperiment.backends.tables import SCHEMA
 from daskperiment.execution.context import TrialContext
 from daskperiment.history.trials import Trials
 from daskperiment.tracking.environment import owner
 
 PLANTS: dict[str, Callable[[], None]] = {}
+LEAKED: list[int] = []
 
 
 def plant(name: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
@@ -106,3 +112,39 @@ def _rename_before_write() -> None:
         return digest
 
     PayloadFiles.write = write  # type: ignore[method-assign]
+
+
+@plant("swallow-errors")
+def _swallow_errors() -> None:
+    """What cannot be recorded is nobody's business."""
+    TrialContext._trouble = lambda self, error: None  # type: ignore[method-assign,assignment]
+
+
+@plant("draft-in-place")
+def _draft_in_place() -> None:
+    """The store is made under its own name, step by step."""
+
+    def create(self: Store) -> None:
+        if not self.file.exists():
+            with closing(sqlite3.connect(self.file, isolation_level=None)) as connection:
+                connection.execute("PRAGMA journal_mode = wal").fetchall()
+                time.sleep(0.2)
+                connection.executescript(SCHEMA)
+                connection.execute("CREATE TABLE store (id)")
+                connection.execute("INSERT INTO store VALUES (?)", (uuid4().hex,))
+                connection.execute(f"PRAGMA user_version = {VERSION}").fetchall()
+
+    Store.create = create  # type: ignore[method-assign]
+
+
+@plant("leak-descriptors")
+def _leak_descriptors() -> None:
+    """Whatever fails to open the store leaves something open."""
+    failure = Store.failure
+
+    def leaking(self: Store, error: BaseException) -> Any:
+        with suppress(OSError):
+            LEAKED.append(os.open(self.file.parent, os.O_RDONLY))
+        return failure(self, error)
+
+    Store.failure = leaking  # type: ignore[method-assign]

@@ -84,7 +84,7 @@ def _last_is_missing(script: dict[str, Any]) -> list[str]:
 @scenario(
     "F06",
     "a limit of the size of files",
-    plants=("swallow-errors",),
+    plants=("bare-errors",),
     short={"limits": [128]},
     long={"limits": [1, 8, 32, 64, 128, 200]},
 )
@@ -103,7 +103,7 @@ def small_files(seed: int, folder: Path, plant: str | None, *, limits: list[int]
 @scenario(
     "F07",
     "no descriptor left",
-    plants=("swallow-errors", "leak-descriptors"),
+    plants=("bare-errors", "leak-descriptors"),
     short={"spare": [0, 2, 5]},
     long={"spare": list(range(12))},
 )
@@ -124,7 +124,7 @@ def few_descriptors(seed: int, folder: Path, plant: str | None, *, spare: list[i
 @scenario(
     "F08",
     "no memory for a result",
-    plants=("swallow-errors",),
+    plants=("encoding-is-unguarded",),
     short={"sizes": [200]},
     long={"sizes": [50, 100, 200, 500]},
 )

@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from typing import Any
 from uuid import uuid4
 
@@ -22,7 +22,9 @@ from daskperiment.backends.local import LocalBackend
 from daskperiment.backends.sqlite import VERSION, Store
 from daskperiment.backends.tables import SCHEMA
 from daskperiment.execution.context import TrialContext
+from daskperiment.history import payloads
 from daskperiment.history.trials import Trials
+from daskperiment.serializers import payload
 from daskperiment.tracking.environment import owner
 
 PLANTS: dict[str, Callable[[], None]] = {}
@@ -148,3 +150,23 @@ def _leak_descriptors() -> None:
         return failure(self, error)
 
     Store.failure = leaking  # type: ignore[method-assign]
+
+
+@plant("bare-errors")
+def _bare_errors() -> None:
+    """The driver's own errors reach the user."""
+    Store.failure = lambda self, error: None  # type: ignore[method-assign]
+
+
+@plant("encoding-is-unguarded")
+def _encoding_is_unguarded() -> None:
+    """What goes wrong while a value is encoded ends the step."""
+
+    def encode(value: Any) -> Any:
+        try:
+            return payload.encode(value)
+        except payload.NotEncodable as error:
+            raise error.__cause__ or error.__context__ or error from None
+
+    payloads.encode = encode
+    TrialContext.recording = lambda self: nullcontext()  # type: ignore[method-assign]

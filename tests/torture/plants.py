@@ -11,11 +11,14 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing, nullcontext, suppress
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
 from blake3 import blake3
 
+from daskperiment.backends import files
 from daskperiment.backends.base import Insert
 from daskperiment.backends.files import PayloadFiles
 from daskperiment.backends.local import LocalBackend
@@ -170,3 +173,18 @@ def _encoding_is_unguarded() -> None:
 
     payloads.encode = encode
     TrialContext.recording = lambda self: nullcontext()  # type: ignore[method-assign]
+
+
+@plant("rename-before-fsync")
+def _rename_before_fsync() -> None:
+    """A payload's file gets its name before its bytes are synced."""
+    files.os = SimpleNamespace(fsync=lambda descriptor: None)  # type: ignore[attr-defined]
+
+
+@plant("power-is-process")
+def _power_is_process() -> None:
+    """The setting of the durability is read and forgotten."""
+    prepare = Store._prepare
+    Store._prepare = lambda self, connection: prepare(  # type: ignore[method-assign]
+        replace(self, durability="process"), connection
+    )

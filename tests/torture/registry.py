@@ -1,6 +1,6 @@
 """All scenarios, by name."""
 
-from tests.torture import errors, kills  # noqa: F401  (importing registers)
+from tests.torture import errors, kills, power  # noqa: F401  (importing registers)
 from tests.torture.harness import SCENARIOS as _FOUND
 
 SCENARIOS = dict(sorted(_FOUND.items()))

@@ -65,7 +65,7 @@ SCRIPT = {"worker": "traced", "shape": "mixed", "seed": 7, "trials": 3, "size": 
 @scenario(
     "F02",
     "kill -9 of a fresh interpreter",
-    plants=("end-behind", "draft-in-place"),
+    plants=("end-behind", "copy-in-place"),
     short={"rounds": 5},
     long={"rounds": 200},
     planted={"rounds": 40},

@@ -6,24 +6,21 @@ Every one is a defect that a store of trials has had somewhere.  None is a switc
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from uuid import uuid4
 
 from blake3 import blake3
 
-from daskperiment.backends import files
+from daskperiment.backends import files, sqlite
 from daskperiment.backends.base import Insert
 from daskperiment.backends.files import PayloadFiles
-from daskperiment.backends.local import LocalBackend
-from daskperiment.backends.sqlite import VERSION, Store
-from daskperiment.backends.tables import SCHEMA
+from daskperiment.backends.sqlite import Store
 from daskperiment.execution.context import TrialContext
 from daskperiment.history import payloads
 from daskperiment.history.trials import Trials
@@ -89,19 +86,6 @@ def _running_row_at_end() -> None:
     Trials.end = end_with_row  # type: ignore[method-assign]
 
 
-@plant("no-transaction")
-def _no_transaction() -> None:
-    """Each statement of a group is committed by itself."""
-    from contextlib import contextmanager
-
-    @contextmanager
-    def none(self: LocalBackend, connection: Any) -> Any:
-        with self._writing:
-            yield
-
-    LocalBackend._transaction = none  # type: ignore[method-assign]
-
-
 @plant("rename-before-write")
 def _rename_before_write() -> None:
     """A payload's file gets its name first, and then its bytes."""
@@ -125,21 +109,20 @@ def _swallow_errors() -> None:
     TrialContext._trouble = lambda self, error: None  # type: ignore[method-assign,assignment]
 
 
-@plant("draft-in-place")
-def _draft_in_place() -> None:
-    """The store is made under its own name, step by step."""
+@plant("copy-in-place")
+def _copy_in_place() -> None:
+    """The new store is copied to its place, byte by byte, instead of getting its name at once."""
 
-    def create(self: Store) -> None:
-        if not self.file.exists():
-            with closing(sqlite3.connect(self.file, isolation_level=None)) as connection:
-                connection.execute("PRAGMA journal_mode = wal").fetchall()
-                time.sleep(0.2)
-                connection.executescript(SCHEMA)
-                connection.execute("CREATE TABLE store (id)")
-                connection.execute("INSERT INTO store VALUES (?)", (uuid4().hex,))
-                connection.execute(f"PRAGMA user_version = {VERSION}").fetchall()
+    def publish(draft: Path, file: Path) -> None:
+        if not file.exists():
+            content = draft.read_bytes()
+            with file.open("wb") as target:
+                target.write(content[: len(content) // 2])
+                target.flush()
+                time.sleep(0.5)
+                target.write(content[len(content) // 2 :])
 
-    Store.create = create  # type: ignore[method-assign]
+    sqlite._publish = publish
 
 
 @plant("leak-descriptors")

@@ -161,11 +161,17 @@ def interrupted(path: Path) -> bool:
     return bool(last) and ("intent" in last[0] or "began" in last[0])
 
 
+def unrecorded(path: Path) -> list[int]:
+    """Which of a worker's trials were not acknowledged."""
+    logged = events(path)
+    acked = {event["label"] for event in logged if event.get("recorded")}
+    return [e["intent"] for e in logged if "intent" in e and e["label"] not in acked]
+
+
 def told(value: Any) -> Any:
     """A value as logs hold it: JSON as it is, an array by size and digest."""
     if hasattr(value, "tobytes"):
-        content = value.tobytes()
-        return [len(content), hashlib.blake2b(content, digest_size=16).hexdigest()]
+        return [value.nbytes, hashlib.blake2b(value, digest_size=16).hexdigest()]
     return value
 
 
@@ -283,6 +289,7 @@ def _check_promises(
 
 def _misbehaved(log: list[dict[str, Any]]) -> Iterator[str]:
     intents = {event["label"]: event for event in log if "intent" in event}
+    began = {event["label"] for event in log if "began" in event}
     for event in log:
         intent = intents.get(event.get("label", ""), {})
         if "ack" in event and event["value"] != intent["expected"]:
@@ -291,6 +298,8 @@ def _misbehaved(log: list[dict[str, Any]]) -> Iterator[str]:
             ours = event["error"].startswith("daskperiment.") and "Error" in event["error"]
             if not ours and event["error"] not in intent.get("raises", ()):
                 yield f"I7: {event['error']} left a call: {event['message'][:200]}"
+            elif ours and event["label"] in began:
+                yield f"I9: {event['error']} instead of the value: {event['message'][:200]}"
         if "violation" in event:
             yield str(event["violation"])
 
@@ -301,8 +310,11 @@ def _left_behind(store: Path) -> Iterator[str]:
         return
     for path in spare:
         os.utime(path, (0, 0))
-    with closing(open_backend(store)) as backend:
-        Experiment("nobody", backend).gc()
+    try:
+        with closing(open_backend(store)) as backend:
+            Experiment("nobody", backend).gc()
+    except DaskperimentError as error:
+        yield f"I10: gc cannot work: {error}"
     for path in filter(Path.exists, spare):
         yield f"I10: gc leaves {_name(path, store)}"
 
@@ -398,4 +410,4 @@ def finish(process: subprocess.Popen[bytes], timeout: float = WATCHDOG) -> Ended
 def _settings() -> dict[str, Any]:
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     environment = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
-    return {"env": environment, "cwd": Path.cwd()}
+    return {"env": environment, "stderr": subprocess.DEVNULL}

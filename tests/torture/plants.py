@@ -9,18 +9,26 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from blake3 import blake3
 
+from daskperiment.backends import files, sqlite
 from daskperiment.backends.base import Insert
 from daskperiment.backends.files import PayloadFiles
-from daskperiment.backends.local import LocalBackend
+from daskperiment.backends.sqlite import Store
 from daskperiment.execution.context import TrialContext
+from daskperiment.history import payloads
 from daskperiment.history.trials import Trials
+from daskperiment.serializers import payload
 from daskperiment.tracking.environment import owner
 
 PLANTS: dict[str, Callable[[], None]] = {}
+LEAKED: list[int] = []
 
 
 def plant(name: str) -> Callable[[Callable[[], None]], Callable[[], None]]:
@@ -78,19 +86,6 @@ def _running_row_at_end() -> None:
     Trials.end = end_with_row  # type: ignore[method-assign]
 
 
-@plant("no-transaction")
-def _no_transaction() -> None:
-    """Each statement of a group is committed by itself."""
-    from contextlib import contextmanager
-
-    @contextmanager
-    def none(self: LocalBackend, connection: Any) -> Any:
-        with self._writing:
-            yield
-
-    LocalBackend._transaction = none  # type: ignore[method-assign]
-
-
 @plant("rename-before-write")
 def _rename_before_write() -> None:
     """A payload's file gets its name first, and then its bytes."""
@@ -106,3 +101,73 @@ def _rename_before_write() -> None:
         return digest
 
     PayloadFiles.write = write  # type: ignore[method-assign]
+
+
+@plant("swallow-errors")
+def _swallow_errors() -> None:
+    """What cannot be recorded is nobody's business."""
+    TrialContext._trouble = lambda self, error: None  # type: ignore[method-assign,assignment]
+
+
+@plant("copy-in-place")
+def _copy_in_place() -> None:
+    """The new store is copied to its place, byte by byte, instead of getting its name at once."""
+
+    def publish(draft: Path, file: Path) -> None:
+        if not file.exists():
+            content = draft.read_bytes()
+            with file.open("wb") as target:
+                target.write(content[: len(content) // 2])
+                target.flush()
+                time.sleep(0.5)
+                target.write(content[len(content) // 2 :])
+
+    sqlite._publish = publish
+
+
+@plant("leak-descriptors")
+def _leak_descriptors() -> None:
+    """Whatever fails to open the store leaves something open."""
+    failure = Store.failure
+
+    def leaking(self: Store, error: BaseException) -> Any:
+        with suppress(OSError):
+            LEAKED.append(os.open(self.file.parent, os.O_RDONLY))
+        return failure(self, error)
+
+    Store.failure = leaking  # type: ignore[method-assign]
+
+
+@plant("bare-errors")
+def _bare_errors() -> None:
+    """The driver's own errors reach the user."""
+    Store.failure = lambda self, error: None  # type: ignore[method-assign]
+
+
+@plant("encoding-is-unguarded")
+def _encoding_is_unguarded() -> None:
+    """What goes wrong while a value is encoded ends the step."""
+
+    def encode(value: Any) -> Any:
+        try:
+            return payload.encode(value)
+        except payload.NotEncodable as error:
+            raise error.__cause__ or error.__context__ or error from None
+
+    payloads.encode = encode
+    TrialContext.recording = lambda self: nullcontext()  # type: ignore[method-assign]
+
+
+@plant("rename-before-fsync")
+def _rename_before_fsync() -> None:
+    """A payload's file gets its name before its bytes are synced."""
+    files.os = SimpleNamespace(fsync=lambda descriptor: None)  # type: ignore[attr-defined]
+
+
+@plant("power-is-process")
+def _power_is_process() -> None:
+    """The setting of the durability is read and forgotten."""
+    prepare = Store._prepare
+    Store._prepare = lambda self, connection: prepare(  # type: ignore[method-assign]
+        replace(self, durability="process"), connection
+    )

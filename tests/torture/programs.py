@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import sys
 import threading
 import time
@@ -21,7 +22,7 @@ import pandas as pd  # noqa: F401
 
 import daskperiment
 from daskperiment.backends.local import LocalBackend
-from tests.torture import plants
+from tests.torture import hooks, plants
 from tests.torture.harness import BEGUN, AckLog, told
 
 POINTS = 250
@@ -62,6 +63,13 @@ def metrics(y: int, size: int) -> int:
     return y - 1
 
 
+def memory(y: int, size: int) -> Any:
+    """A result that is too large; every third is too large already for the step."""
+    if size < 0:
+        raise MemoryError
+    return np.zeros(size, dtype=np.uint8)
+
+
 def experiment(name: str, shape: str, backend: Any) -> tuple[daskperiment.Experiment, Any]:
     """The experiment of a shape: its handle and its result node."""
     ex = daskperiment.Experiment(name, backend=backend)
@@ -79,7 +87,7 @@ def intention(argument: dict[str, Any], k: int) -> dict[str, Any]:
     y = 2 * (a + 1)
     label = f"{argument['worker']}/{k}"
     points = [[epoch, y / (epoch + 1)] for epoch in range(POINTS)]
-    return {
+    intent = {
         "intent": k,
         "experiment": argument.get("experiment", "torture") + ("" if shape == "tiny" else shape),
         "shape": shape,
@@ -87,8 +95,21 @@ def intention(argument: dict[str, Any], k: int) -> dict[str, Any]:
         "seed": a,
         "parameters": {"a": a, "label": label, "pause": argument.get("pause", 0), "size": size},
         "metrics": {"loss": points} if shape == "metrics" else {},
-        "expected": told(big(y, size)) if shape == "big" else y - 1,
+        "expected": told(globals()[shape](y, size)) if shape == "big" else y - 1,
         "steps": 3,
+    }
+    return _too_large(intent, size) if shape == "memory" else intent
+
+
+def _too_large(intent: dict[str, Any], size: int) -> dict[str, Any]:
+    """In turn a small result, one that cannot be encoded, a step without memory, a small one."""
+    k = intent["intent"]
+    size = (10, size, -1, 10)[k]
+    return intent | {
+        "parameters": {**intent["parameters"], "size": size},
+        "expected": told(memory(0, size)) if size > 0 else None,
+        "raises": ["builtins.MemoryError"] if size < 0 else [],
+        "lossy": k == 1,
     }
 
 
@@ -107,10 +128,7 @@ def one_trial(
                 seed=intent["seed"], parameters=intent["parameters"], scheduler=scheduler
             )
         except Exception as error:
-            kind = type(error)
-            log.write(
-                error=f"{kind.__module__}.{kind.__qualname__}", message=str(error), label=label
-            )
+            _log_error(log, error, label)
             return
     trouble = [str(w.message) for w in caught if NOT_RECORDED in str(w.message)]
     _, number, uid = BEGUN[label]
@@ -126,17 +144,35 @@ def run(argument: dict[str, Any]) -> int:
     ``store``, ``log`` : paths.  ``worker`` : a name, unique in the store.  ``seed``.
     ``shape`` : one of SHAPES or ``mixed``.  ``trials`` : how many.  Optional are
     ``experiment``, ``durability``, ``scheduler`` of Dask, ``size`` of big results, ``pause``
-    in the second step, ``plant``, ``gate`` : a FIFO that is waited for first of all.
+    in the second step, ``plant``, ``gate`` : a FIFO that is waited for first of all, ``before`` :
+    hooks by number of the trial, ``copy`` : where to copy the store in the end.
     """
     if plant := argument.get("plant"):
         plants.PLANTS[plant]()
     log = AckLog(argument["log"])
     if gate := argument.get("gate"):
         Path(gate).read_bytes()
+    hooks.prepare()
+    try:
+        _run_trials(argument, log)
+    except Exception as error:
+        _log_error(log, error)
+    if copy := argument.get("copy"):  # from where only this process sees it
+        shutil.copytree(argument["store"], copy)
+    return 0
+
+
+def _run_trials(argument: dict[str, Any], log: AckLog) -> None:
     with opened(argument) as nodes:
         for k in range(argument["trials"]):
+            if hook := argument.get("before", {}).get(str(k)):
+                hooks.HOOKS[hook](argument, log)
             one_trial(nodes, log, intention(argument, k), argument.get("scheduler", "synchronous"))
-    return 0
+
+
+def _log_error(log: AckLog, error: Exception, label: str = "") -> None:
+    kind = type(error)
+    log.write(error=f"{kind.__module__}.{kind.__qualname__}", message=str(error), label=label)
 
 
 @contextmanager

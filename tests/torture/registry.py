@@ -1,6 +1,13 @@
 """All scenarios, by name."""
 
-from tests.torture import damage, kills, trust, versions  # noqa: F401  (importing registers)
+from tests.torture import (  # noqa: F401  (importing registers)
+    damage,
+    errors,
+    kills,
+    power,
+    trust,
+    versions,
+)
 from tests.torture.harness import SCENARIOS as _FOUND
 
 SCENARIOS = dict(sorted(_FOUND.items()))

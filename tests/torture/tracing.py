@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -77,3 +78,12 @@ def _found(output: Path, pid: int, store: str) -> Iterator[Point]:
             counts[call] += 1
             if store in rest and (call != "openat" or "O_CREAT" in rest):
                 yield Point(call, counts[call])
+
+
+def sample(every: list[Point], each: int | None, chance: random.Random) -> list[Point]:
+    """Some points of each system call, or all of them; those of rare calls come first."""
+    by_call: dict[str, list[Point]] = {}
+    for point in every:
+        by_call.setdefault(point.call, []).append(point)
+    rare_first = sorted(by_call.values(), key=len)
+    return [p for found in rare_first for p in chance.sample(found, min(each or 10**9, len(found)))]

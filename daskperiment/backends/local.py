@@ -317,20 +317,24 @@ class _Transaction:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.rows.begin()
         except BaseException:
-            self._end()
+            self._roll_back()
             raise
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is not None:
+            self._roll_back()
+            return
         try:
-            if kind is None:
-                self._connection.execute("COMMIT")
-        finally:
-            self._end()
+            self._connection.execute("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+        self._lock.release()
 
-    def _end(self) -> None:
+    def _roll_back(self) -> None:
         try:
+            self._connection.rows.roll_back()
             if self._connection.in_transaction:
-                self._connection.rows.roll_back()
                 self._connection.rollback()
         finally:
             self._lock.release()

@@ -42,6 +42,10 @@ _SMALL = 4096
 _CRC_BYTES = 4
 
 
+class SampleError(DamagedRowError):
+    """The sample of a row is damaged, or was renewed by others after the row was read."""
+
+
 class Sample(NamedTuple):
     """A text that others are compressed against."""
 
@@ -208,7 +212,7 @@ class Rows:
             if row is not None and zlib.crc32(row[0]) == row[1]:
                 found = self._samples[number] = sample(number, row[0])
                 return found
-        raise DamagedRowError(DAMAGED)
+        raise SampleError(DAMAGED)
 
     def _add(self, path: int, text: bytes, count: int) -> Sample | None:
         values = (text, zlib.crc32(text))

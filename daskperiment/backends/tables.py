@@ -11,8 +11,9 @@ from __future__ import annotations
 import re
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from daskperiment.backends import rows
 from daskperiment.backends.base import (
@@ -49,6 +50,9 @@ MOST_SIEVED = 100
 
 Payload: TypeAlias = tuple[str, bytes | None]
 """A digest, and the bytes unless they are kept in a file."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _AT = "path = (SELECT id FROM paths WHERE path = ?)"
 _IDENTIFIER = re.compile("[0-9a-f]{32}")
@@ -90,6 +94,22 @@ def write(connection: Connection, write: Write | Payload) -> Any:
     raise DocumentError(f"{type(write).__qualname__} is no write")
 
 
+def _again(
+    read: Callable[Concatenate[Connection, P], R],
+) -> Callable[Concatenate[Connection, P], R]:
+    """Read once more where others have renewed the samples between a row and its sample."""
+
+    @wraps(read)
+    def reading(connection: Connection, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return read(connection, *args, **kwargs)
+        except rows.SampleError:
+            return read(connection, *args, **kwargs)
+
+    return reading
+
+
+@_again
 def get(connection: Connection, path: str, key: Key) -> Document | None:
     """Return a document, or None."""
     at, raw = _raw(path), _key_raw(key)
@@ -101,6 +121,7 @@ def get(connection: Connection, path: str, key: Key) -> Document | None:
     return _load(connection, place(at, raw), row[0])  # type: ignore[no-any-return]
 
 
+@_again
 def page(
     connection: Connection,
     path: str,
@@ -133,6 +154,7 @@ def page(
     return [(_key(raw), _load(connection, place(at, raw), row)) for raw, row in found]
 
 
+@_again
 def read(connection: Connection, path: str, start: int) -> list[JSON]:
     """Return a log's entries from ``start`` on, or its last ``-start``."""
     log = _Log(connection, path)

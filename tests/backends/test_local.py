@@ -262,6 +262,31 @@ def test_a_sample_that_another_process_renews_is_not_used_again(tmp_path: Path) 
         assert list(LocalBackend(tmp_path).find("x")) == [(1, {"text": "like " * 50, "n": 5})]
 
 
+def test_a_reader_goes_on_when_samples_are_renewed_at_that_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = [{"text": "like " * 50, "n": n} for n in range(5)]
+    with LocalBackend(tmp_path) as other, LocalBackend(tmp_path) as reader:
+        for document in documents:
+            other.insert("x", document)
+            other.append("x/log", [document])
+        load = rows.Rows._load
+
+        def late(self: rows.Rows, number: int) -> rows.Sample:
+            monkeypatch.setattr(rows.Rows, "_load", load)
+            other.compact()
+            return load(self, number)
+
+        for read in (
+            lambda: [document for _, document in reader.find("x")],
+            lambda: reader.read("x/log"),
+            lambda: [reader.get("x", n) for n in range(1, 6)],
+        ):
+            reader.close()
+            monkeypatch.setattr(rows.Rows, "_load", late)
+            assert read() == documents
+
+
 def test_a_row_at_anothers_place_is_not_read(tmp_path: Path) -> None:
     with LocalBackend(tmp_path) as backend:
         backend.insert("x", {"n": 1})

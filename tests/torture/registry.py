@@ -4,6 +4,7 @@ from tests.torture import (  # noqa: F401  (importing registers)
     damage,
     errors,
     kills,
+    model,
     power,
     trust,
     versions,

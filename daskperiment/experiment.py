@@ -68,13 +68,16 @@ class Experiment:
         first trial.
     seed : int, optional
         Seed of every trial that is not given its own; None draws one for each.
+    durability : str, optional
+        What the records in a local store survive: ``"process"``, the default, for the death of
+        the process; ``"power"`` for that of the machine, where each write waits for the disk.
 
     Raises
     ------
     InvalidNameError
         The id is no identifier.
     BackendURIError
-        The backend argument names none.
+        The backend argument names none, or ``durability`` is given for one that has none.
     SeedError
         The seed is no integer from 0 to 2**32 - 1.
 
@@ -105,15 +108,21 @@ class Experiment:
     """
 
     def __init__(
-        self, id: str, backend: str | Path | Backend | None = None, seed: int | None = None
+        self,
+        id: str,
+        backend: str | Path | Backend | None = None,
+        seed: int | None = None,
+        *,
+        durability: str | None = None,
     ) -> None:
         name, recording = _check_id(id), options.value("mode") == "enabled"
+        place = open_backend(backend, durability)
         earlier = reloads.predecessor(self, name, sys._getframe(1))
         reloads.follow(Step)
         if earlier is None:
-            self._define(name, open_backend(backend), seed, uuid.uuid4().hex, recording)
+            self._define(name, place, seed, uuid.uuid4().hex, recording)
         else:
-            self._succeed(earlier, open_backend(backend), seed, recording)
+            self._succeed(earlier, place, seed, recording)
         if not recording:
             return
         logs.follow()

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from daskperiment.backends import documents
 from daskperiment.backends.base import Backend
 from daskperiment.history import payloads, query
 from daskperiment.records import TrialState
@@ -33,6 +34,7 @@ _COMPLETE = TrialState.COMPLETE.value
 _RENAMED = " (parameter)"
 _EXACT = 2**53
 """Integers up to it are floats, too."""
+_DIGITS = frozenset("-0123456789")
 _CHANGEABLE = (list, dict, set, tuple, frozenset)
 
 
@@ -95,6 +97,8 @@ def parameter_column(name: str) -> str:
 @functools.lru_cache(maxsize=4096)
 def _inline(text: str) -> Any:
     """Value of an inline text; one that could be changed stays a text."""
+    if text[:1] in _DIGITS:  # no more than a number, and read by the hundred thousand
+        return documents.decode(text)
     value = decode("json", text.encode())
     return _Text(text) if isinstance(value, _CHANGEABLE) else value
 

@@ -45,6 +45,7 @@ test: packages $(VENV)/test lint types
 
 bench: $(VENV)/demo
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/history.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -97,14 +97,17 @@ def parameter_column(name: str) -> str:
 @functools.lru_cache(maxsize=4096)
 def _inline(text: str) -> Any:
     """Value of an inline text; one that could be changed stays a text."""
-    if text[:1] in _DIGITS:  # no more than a number, and read by the hundred thousand
-        return documents.decode(text)
     value = decode("json", text.encode())
     return _Text(text) if isinstance(value, _CHANGEABLE) else value
 
 
 def _held(backend: Backend, kept: Document) -> Any:
-    return _inline(kept["json"]) if "json" in kept else payloads.shown(backend, kept)
+    text = kept.get("json")
+    if text is None:
+        return payloads.shown(backend, kept)
+    if text[:1] in _DIGITS:  # no more than a number: most values are, and all different
+        return documents.decode(text)
+    return _inline(text)
 
 
 _STONE: Document = {
@@ -136,7 +139,7 @@ def _fields(backend: Backend, number: int, row: Document) -> tuple[Any, ...]:
         row["uid"],
         _same(owner.get("user")),
         _same(owner.get("host")),
-        owner.get("pid"),
+        _same(owner.get("pid")),
         _Words(tags) if tags else _NO_WORDS,
         _same(row.get("note", "")),
         bool(row.get("late")),
@@ -144,10 +147,10 @@ def _fields(backend: Backend, number: int, row: Document) -> tuple[Any, ...]:
     )
 
 
-@functools.lru_cache(maxsize=256)
-def _same(text: str | None) -> str | None:
-    """An equal text, mostly the same object, so that many rows do not hold many."""
-    return text
+@functools.lru_cache(maxsize=256, typed=True)
+def _same(value: Any) -> Any:
+    """An equal value, mostly the same object, so that many rows do not hold many."""
+    return value
 
 
 # -- one column ---------------------------------------------------------------------------------
@@ -172,6 +175,7 @@ class Column:
         self._numbers: Array | None = None
         self._codes: Array | None = None
         self._distinct: dict[Any, int] = {}
+        self._ranks: Array | None = None
 
     def __getitem__(self, at: int) -> Any:
         """The value of a row, ``ABSENT`` where it has none; what can be changed is new."""
@@ -245,11 +249,12 @@ class Column:
         if (coded := self.codes()) is None or {str, bool} <= self._kinds:
             return None
         codes, distinct = coded
-        ranks = np.full(len(distinct), np.nan)
-        present = [at for at, value in enumerate(distinct) if isinstance(value, (str, bool))]
-        present.sort(key=distinct.__getitem__)
-        ranks[present] = np.arange(len(present))
-        return ranks[codes]  # type: ignore[no-any-return,unused-ignore]
+        if self._ranks is None or len(self._ranks) < len(distinct):
+            self._ranks = np.full(len(distinct), np.nan)
+            present = [at for at, value in enumerate(distinct) if isinstance(value, (str, bool))]
+            present.sort(key=distinct.__getitem__)
+            self._ranks[present] = np.arange(len(present))
+        return self._ranks[codes]  # type: ignore[no-any-return,unused-ignore]
 
     # -- conditions: what `query` asks
 

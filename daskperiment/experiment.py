@@ -572,7 +572,7 @@ class Experiment:
     def trials(self) -> TrialList:
         """All trials in the order of their numbers, running ones too."""
         script.reading()
-        return TrialList(self.backend, self.id)
+        return TrialList(self.backend, self.id, self._trials)
 
     def __getitem__(self, trial_id: int) -> Trial:
         """The trial of this number; any integer type, TrialIDNotFoundError for all else."""
@@ -582,9 +582,10 @@ class Experiment:
     def latest(self) -> Trial:
         """The trial with the highest number; TrialIDNotFoundError before the first."""
         script.reading()
-        for number, _ in self._trials.find(fields=[], newest=True, limit=1):
-            return self[number]
-        raise TrialIDNotFoundError(f"Experiment {self.id!r} has no trial yet")
+        number = self._trials.newest()
+        if number is None:
+            raise TrialIDNotFoundError(f"Experiment {self.id!r} has no trial yet")
+        return self[number]
 
     def restore(self, number: int) -> Trial:
         """Bring a removed trial back and return it; one that is there stays as it is.
@@ -715,16 +716,10 @@ class Experiment:
         """
         script.reading()
         self._trials.bury()
-        return table.read(
-            self.backend,
-            self._trials,
-            list(self._parameters.declared),
-            table.VERBOSE if verbose else table.SHORT,
-            columns=columns,
-            where=where,
-            order_by=order_by,
-            limit=limit,
-        )
+        declared = list(self._parameters.declared)
+        standard = table.VERBOSE if verbose else table.SHORT
+        question = table.Question(declared, standard, columns, where, order_by, limit)
+        return table.read(self._trials, question)
 
     def get_steps(self, trial_id: int) -> pd.DataFrame:
         """Step records of a trial, one row a call, in the order in which the calls ended.

@@ -46,6 +46,7 @@ test: packages $(VENV)/test lint types
 
 bench: $(VENV)/demo
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/history.py
 
 torture: packages $(VENV)/test
 	$(BIN)/python -m tests.torture

@@ -68,13 +68,16 @@ class Experiment:
         first trial.
     seed : int, optional
         Seed of every trial that is not given its own; None draws one for each.
+    durability : str, optional
+        What the records in a local store survive: ``"process"``, the default, for the death of
+        the process; ``"power"`` for that of the machine, where each write waits for the disk.
 
     Raises
     ------
     InvalidNameError
         The id is no identifier.
     BackendURIError
-        The backend argument names none.
+        The backend argument names none, or ``durability`` is given for one that has none.
     SeedError
         The seed is no integer from 0 to 2**32 - 1.
 
@@ -105,15 +108,21 @@ class Experiment:
     """
 
     def __init__(
-        self, id: str, backend: str | Path | Backend | None = None, seed: int | None = None
+        self,
+        id: str,
+        backend: str | Path | Backend | None = None,
+        seed: int | None = None,
+        *,
+        durability: str | None = None,
     ) -> None:
         name, recording = _check_id(id), options.value("mode") == "enabled"
+        place = open_backend(backend, durability)
         earlier = reloads.predecessor(self, name, sys._getframe(1))
         reloads.follow(Step)
         if earlier is None:
-            self._define(name, open_backend(backend), seed, uuid.uuid4().hex, recording)
+            self._define(name, place, seed, uuid.uuid4().hex, recording)
         else:
-            self._succeed(earlier, open_backend(backend), seed, recording)
+            self._succeed(earlier, place, seed, recording)
         if not recording:
             return
         logs.follow()
@@ -563,7 +572,7 @@ class Experiment:
     def trials(self) -> TrialList:
         """All trials in the order of their numbers, running ones too."""
         script.reading()
-        return TrialList(self.backend, self.id)
+        return TrialList(self.backend, self.id, self._trials)
 
     def __getitem__(self, trial_id: int) -> Trial:
         """The trial of this number; any integer type, TrialIDNotFoundError for all else."""
@@ -573,9 +582,10 @@ class Experiment:
     def latest(self) -> Trial:
         """The trial with the highest number; TrialIDNotFoundError before the first."""
         script.reading()
-        for number, _ in self._trials.find(fields=[], newest=True, limit=1):
-            return self[number]
-        raise TrialIDNotFoundError(f"Experiment {self.id!r} has no trial yet")
+        number = self._trials.newest()
+        if number is None:
+            raise TrialIDNotFoundError(f"Experiment {self.id!r} has no trial yet")
+        return self[number]
 
     def restore(self, number: int) -> Trial:
         """Bring a removed trial back and return it; one that is there stays as it is.
@@ -706,16 +716,10 @@ class Experiment:
         """
         script.reading()
         self._trials.bury()
-        return table.read(
-            self.backend,
-            self._trials,
-            list(self._parameters.declared),
-            table.VERBOSE if verbose else table.SHORT,
-            columns=columns,
-            where=where,
-            order_by=order_by,
-            limit=limit,
-        )
+        declared = list(self._parameters.declared)
+        standard = table.VERBOSE if verbose else table.SHORT
+        question = table.Question(declared, standard, columns, where, order_by, limit)
+        return table.read(self._trials, question)
 
     def get_steps(self, trial_id: int) -> pd.DataFrame:
         """Step records of a trial, one row a call, in the order in which the calls ended.

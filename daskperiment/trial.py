@@ -13,12 +13,12 @@ from daskperiment.backends.base import Backend
 from daskperiment.errors import TrialIDNotFoundError, ValueNotKeptError
 from daskperiment.history import forgetting, payloads, removal
 from daskperiment.history.artifacts import ArtifactList, Artifacts
+from daskperiment.history.columns import utc_time
 from daskperiment.history.forgetting import Forgotten, check_kept
 from daskperiment.history.metrics import Metrics, Point
 from daskperiment.history.output import Output, Outputs
 from daskperiment.history.snapshots import Snapshots, with_texts
 from daskperiment.history.steps import Steps, frame
-from daskperiment.history.table import utc_time
 from daskperiment.history.trials import Trials, facts
 from daskperiment.lineage.difference import Difference, Side, difference
 from daskperiment.namespace import Namespace, namespaced
@@ -376,12 +376,14 @@ class TrialList:
         Where they are recorded.
     experiment : str
         Id of the experiment.
+    trials : Trials, optional
+        Their rows, where some are at hand.
     """
 
-    def __init__(self, backend: Backend, experiment: str) -> None:
+    def __init__(self, backend: Backend, experiment: str, trials: Trials | None = None) -> None:
         self._backend = backend
         self._experiment = experiment
-        self._trials = Trials(backend, experiment)
+        self._trials = Trials(backend, experiment) if trials is None else trials
 
     def __iter__(self) -> Iterator[Trial]:
         self._trials.bury()
@@ -389,7 +391,7 @@ class TrialList:
             yield Trial(self._backend, self._experiment, number, row)
 
     def __len__(self) -> int:
-        return sum(1 for _ in self._trials.find(fields=[]))
+        return self._trials.count()
 
     def __getitem__(self, trial_id: int) -> Trial:
         number = check_number(trial_id)

@@ -12,9 +12,11 @@ from daskperiment import (
     ArtifactNotFoundError,
     Experiment,
     InvalidNameError,
+    PayloadError,
     TrialIDNotFoundError,
     ValueNotKeptError,
 )
+from daskperiment.backends.local import LocalBackend
 
 
 def save(ex: Experiment, **content: Any) -> Any:
@@ -310,3 +312,24 @@ def test_outside_a_step_nothing_is_saved(ex: Experiment) -> None:
         ex.save_artifact("a", b"x")
     with pytest.raises(TrialIDNotFoundError, match=r"^artifact_path\(\) works only inside a step"):
         ex.artifact_path("a")
+
+
+def test_bytes_that_were_changed_in_the_store_are_never_given(
+    tmp_path: Path,
+) -> None:
+    with LocalBackend(tmp_path / "store") as backend:
+        ex = Experiment("changed", backend=backend)
+
+        def save() -> None:
+            ex.save_artifact("text", "text" * 50_000)
+            ex.save_artifact("bytes", b"bytes" * 50_000)
+
+        ex.result(save, name="s")().compute()
+        for file in (tmp_path / "store" / "blobs").glob("??/*"):
+            file.write_bytes(b"!" + file.read_bytes()[1:])
+
+        for artifact in ex[1].artifacts.values():
+            for use in (artifact.read, artifact.load, lambda a=artifact: a.save(tmp_path / "out")):
+                with pytest.raises(PayloadError, match=f"artifact '{artifact.name}' were changed"):
+                    use()
+        assert not (tmp_path / "out").exists()

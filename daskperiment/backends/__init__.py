@@ -45,7 +45,9 @@ SCHEMES = {
 """The class of each scheme, as a dotted name; its ``from_uri`` is given the whole text."""
 
 
-def open_backend(backend: str | Path | Backend | None = None) -> Backend:
+def open_backend(
+    backend: str | Path | Backend | None = None, durability: str | None = None
+) -> Backend:
     """Return the backend that an argument names.
 
     Parameters
@@ -59,11 +61,15 @@ def open_backend(backend: str | Path | Backend | None = None) -> Backend:
           ``backend`` in ``[tool.daskperiment]`` of the nearest ``pyproject.toml`` that has
           it, in the working directory or above (a relative path there begins at that
           file), else ``"local"``.
+    durability
+        What a local store survives: ``"process"`` for the death of the process, which None
+        means too, ``"power"`` for that of the machine.
 
     Raises
     ------
     BackendURIError
-        If it names none; the message shows no more of a URI than its scheme.
+        If it names none, the message shows no more of a URI than its scheme; or if
+        ``durability`` is given for a backend other than a local one that is opened here.
     OptionError
         If ``pyproject.toml`` cannot be read.
 
@@ -76,19 +82,29 @@ def open_backend(backend: str | Path | Backend | None = None) -> Backend:
     daskperiment.errors.BackendURIError: there is no backend for redis://; use a path, "local" ...
     """
     if isinstance(backend, Backend):
-        return backend
+        return _as_it_is(backend, durability)
     if backend is None:
         backend = _configured()
     if isinstance(backend, Path):
-        return _load("local", os.path.join(".", backend))  # noqa: PTH118  # "local" is a name
+        named = os.path.join(".", backend)  # noqa: PTH118  # "local" is a name
+        return _load("local", named, durability)
     if type(backend) is not str:
         kind = f"{type(backend).__module__}.{type(backend).__qualname__}"
         raise BackendURIError(f"a backend is named by a str or a pathlib.Path, not by {kind}")
     scheme, separator, _ = backend.partition("://")
-    return _load(scheme.lower() if separator else "local", backend)
+    return _load(scheme.lower() if separator else "local", backend, durability)
 
 
-def _load(scheme: str, uri: str) -> Backend:
+def _as_it_is(backend: Backend, durability: str | None) -> Backend:
+    if durability is not None:
+        raise BackendURIError(
+            f"durability={durability!r} is for a local store that is opened here, not for "
+            f"{type(backend).__name__}: give it to the backend itself"
+        )
+    return backend
+
+
+def _load(scheme: str, uri: str, durability: str | None) -> Backend:
     if scheme not in SCHEMES:
         raise BackendURIError(
             f'there is no backend for {scheme}://; use a path, "local" or "memory://"'
@@ -96,8 +112,12 @@ def _load(scheme: str, uri: str) -> Backend:
     if not uri:
         raise BackendURIError('an empty text names no backend; use a path or "local"')
     module, _, name = SCHEMES[scheme].partition(":")
-    made: Backend = getattr(import_module(module), name).from_uri(uri)
-    return made
+    kind = getattr(import_module(module), name)
+    if scheme == "local":
+        local: Backend = kind.from_uri(uri, durability or "process")
+        return local
+    made: Backend = kind.from_uri(uri)
+    return _as_it_is(made, durability)
 
 
 def _configured() -> str | Path:

@@ -83,7 +83,7 @@ def translate(error: BaseException, name: str, directory: Path) -> BackendError 
     Examples
     --------
     >>> translate(OSError(errno.ENOSPC, "No space left"), "a store", Path())
-    StoreFullError('a store: [Errno 28] No space left; free some space on the disk (or in ...
+    StoreFullError("a store: [Errno 28] No space left; free some space on the disk (or in ...
     >>> translate(ValueError("of somebody else"), "a store", Path()) is None
     True
     """

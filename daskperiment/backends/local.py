@@ -88,9 +88,9 @@ class LocalBackend(Backend):
         finalize(self, _close, self._sessions)
 
     @classmethod
-    def from_uri(cls, uri: str) -> LocalBackend:
+    def from_uri(cls, uri: str, durability: Durability = "process") -> LocalBackend:
         """Return the store in ``daskperiment_cache`` for ``local``, else that of a path."""
-        return cls() if uri == "local" else cls(uri)
+        return cls(DEFAULT_DIRECTORY if uri == "local" else uri, durability)
 
     def __repr__(self) -> str:
         """Return the call with the directory as it was given."""

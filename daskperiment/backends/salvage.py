@@ -25,6 +25,8 @@ from daskperiment.typing import Key
 
 _CRC_BYTES = 4
 _GROUP = 500
+_SHOWN = "backslashreplace"
+"""How bytes are shown that are damaged."""
 
 RawKey: TypeAlias = bytes | int
 
@@ -167,7 +169,7 @@ class _Salvage:
     def _write_documents(self) -> None:
         for (number, key), candidates in self.documents.items():
             path, text = self._unpacked(number, (key,), candidates)
-            shown = key if isinstance(key, int) else key.decode("utf-8", "surrogatepass")
+            shown = key if isinstance(key, int) else _text(key, "surrogatepass" if path else _SHOWN)
             if path is None:
                 at = _shown(self.paths.get(number, ()))
                 self.changed.setdefault(at, set()).add(key)
@@ -192,13 +194,13 @@ class _Salvage:
 
     def _write_log(self, number: int, name: bytes, batches: dict[int, list[bytes | None]]) -> None:
         reached = 0
-        shown = _shown(self.paths.get(number, ())) + tables.unpack_name(name)
+        shown = _shown(self.paths.get(number, ())) + _name(name)
         for length, candidates in batches.items():
             folder, text = self._unpacked(number, (name, length), candidates)
             if folder is None or text is None:
                 continue  # the next one tells of the hole before it
             entries = decode(text)
-            shown = folder + tables.unpack_name(name)
+            shown = folder + _name(name)
             if self._fits(f"entries up to {length} of log {shown!r}", Append, shown, text):
                 self._tell_hole(shown, reached, length - len(entries))
                 self.done.entries += len(entries)
@@ -256,7 +258,7 @@ class _Salvage:
                 for path in self._candidates(named):
                     if zlib.crc32(text, tables.place(path, *key)) == crc:
                         return _text(path), _text(text)
-        return (_text(next(iter(named))) if named and None in candidates else None), None
+        return (_text(next(iter(named)), _SHOWN) if named and None in candidates else None), None
 
     def _candidates(self, named: set[bytes]) -> Iterator[bytes]:
         # A number that is damaged, or whose path is: the checksum knows which one it was.
@@ -286,12 +288,19 @@ class _Salvage:
             if len(each) == 1 and each[0] not in self.digests:
                 self.done.lost.append(f"payload {each[0]}")
             elif len(each) == 3 and each not in self.batches:
-                at = _shown(self.paths.get(each[0], ())) + tables.unpack_name(each[1])
+                at = _shown(self.paths.get(each[0], ())) + _name(each[1])
                 self.done.lost.append(f"entries up to {each[2]} of log {at!r}")
 
 
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogatepass")
+def _text(raw: bytes, errors: str = "surrogatepass") -> str:
+    return raw.decode("utf-8", errors)
+
+
+def _name(packed: bytes) -> str:
+    try:
+        return tables.unpack_name(packed)
+    except UnicodeDecodeError:
+        return _text(packed, _SHOWN)
 
 
 def _shown(paths: set[bytes] | tuple[()]) -> str:

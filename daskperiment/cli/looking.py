@@ -42,7 +42,7 @@ def _experiment(session: Session, name: str) -> dict[str, Any]:
         number, row = newest
         shown = documents.summary(trials.backend, number, row)
         last = {field: shown[field] for field in ("trial", "state", "started", "finished")}
-    return {"experiment": name, "trials": sum(1 for _ in trials.find(fields=[])), "last": last}
+    return {"experiment": name, "trials": trials.count(), "last": last}
 
 
 def _experiments(rows: list[dict[str, Any]]) -> Iterator[str]:
@@ -73,9 +73,8 @@ def _listed(
     elif where is None:
         rows = list(trials.find(newest=True, limit=limit))[::-1]
     else:
-        records, _ = table.select(session.backend, trials, (), (), where=where, running=True)
-        chosen = {record[table.INDEX] for record in records}
-        rows = _last([(n, row) for n, row in trials.find() if n in chosen], limit)
+        found = table.numbers(trials, table.Question(where=where, running=True))
+        rows = [(number, trials.get(number)) for number in _last(found, limit)]
     return (documents.summary(session.backend, number, row) for number, row in rows)
 
 
@@ -207,21 +206,19 @@ def history(
     """Show the table of trials that have ended."""
     from daskperiment.cli import documents
     from daskperiment.history import table
+    from daskperiment.history.columns import INDEX
 
     standard = table.VERBOSE if verbose else table.SHORT
-    records, wanted = table.select(
-        session.backend, session.trials, (), standard, _names(columns), where, _names(order_by),
-        limit,
-    )  # fmt: skip
+    question = table.Question((), standard, _names(columns), where, _names(order_by), limit)
+    records, wanted = table.records(session.trials, question)
     for record in records:
         for name in ("Started", "Finished"):  # are local in the table, and have no zone
             record[name] = record.get(name) and record[name].astimezone()
     rows = [
-        {name: documents.plain(record.get(name)) for name in (table.INDEX, *wanted)}
-        for record in records
+        {name: documents.plain(record.get(name)) for name in (INDEX, *wanted)} for record in records
     ]
     if as_csv and not session.as_json:
-        _write_csv([table.INDEX, *wanted], rows)
+        _write_csv([INDEX, *wanted], rows)
     else:
         session.answer(rows, _history)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os.path
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -23,6 +22,7 @@ from daskperiment.history.collection import referring
 from daskperiment.serializers import preview
 from daskperiment.typing import Document
 
+_CHUNK = 1024 * 1024
 _NAME_BYTES = 250
 _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{d}{i}" for d in ("COM", "LPT") for i in range(1, 10))}
 """Names that Windows reads as devices, whatever follows a dot."""
@@ -95,6 +95,8 @@ class Artifact:
     def open(self) -> BinaryIO:
         """Open the bytes for reading; of an object those that encode it.
 
+        They are not compared with their digest, as they are by the other methods.
+
         Raises
         ------
         ValueNotKeptError
@@ -110,9 +112,9 @@ class Artifact:
             )
 
     def read(self) -> bytes:
-        """All the bytes."""
-        with self.open() as stream:
-            return stream.read()
+        """All the bytes; PayloadError where they are not those that were saved."""
+        self._check_kept()
+        return payloads.fetch(self._backend, str(self.digest), f"artifact {self.name!r}")
 
     def load(self) -> Any:
         """The object that was saved; for a file or bytes, the bytes.
@@ -130,12 +132,24 @@ class Artifact:
         return payloads.load(self._backend, self._document)
 
     def save(self, target: str | Path) -> Path:
-        """Copy the bytes to a file; missing folders are made."""
+        """Copy the bytes to a file; missing folders are made.
+
+        Raises
+        ------
+        PayloadError
+            The stored bytes are not those that were saved; there is then no file.
+        """
         self._check_kept()
         path = Path(target)
         path.parent.mkdir(parents=True, exist_ok=True)
+        hasher = blake3()
         with self.open() as source, path.open("wb") as copy:
-            shutil.copyfileobj(source, copy)
+            while chunk := source.read(_CHUNK):
+                hasher.update(chunk)
+                copy.write(chunk)
+        if hasher.hexdigest() != self.digest:
+            path.unlink()
+            raise payloads.changed(str(self.digest), f"artifact {self.name!r}")
         return path
 
     def __repr__(self) -> str:

@@ -13,10 +13,11 @@ from daskperiment.errors import ConflictError, FieldNotFoundError, ValueNotKeptE
 from daskperiment.fingerprint.values import digest as digest_of
 from daskperiment.history import paths, payloads
 from daskperiment.history.collection import collect
+from daskperiment.history.columns import ENDED
 from daskperiment.history.holders import Holder, holders, mentioned
+from daskperiment.history.mirror import changed
 from daskperiment.history.payloads import FORGOTTEN
 from daskperiment.history.removal import check_ended, drop_observations
-from daskperiment.history.table import ENDED
 from daskperiment.history.trials import Trials
 from daskperiment.typing import JSON, Document
 
@@ -137,8 +138,9 @@ def _forget(backend: Backend, place: Holder) -> set[str]:
             "revision": uuid4().hex,
         }
         expect = {"uid": row["uid"], "revision": row["revision"]}
+        update = Update(path, place.trial, changes, expect)
         try:
-            backend.apply(Update(path, place.trial, changes, expect), *edit.writes)
+            backend.apply(update, *edit.writes, changed(place.experiment, place.trial))
         except ConflictError:
             continue
         if place.field.partition(".")[0] in ("parameters", "code", "environment"):

@@ -23,6 +23,11 @@ def trials(name: str) -> str:
     return f"{experiment(name)}/trials"
 
 
+def changes(name: str) -> str:
+    """Log of the edits of rows whose trial has ended: number and time."""
+    return f"{experiment(name)}/changes"
+
+
 def running(name: str) -> str:
     """Documents of the owners of trials that have not ended, by uid."""
     return f"{experiment(name)}/running"

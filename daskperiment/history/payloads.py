@@ -107,13 +107,29 @@ def load(backend: Backend, kept: Document) -> Any:
         raise not_kept(kept)
     if "json" in kept:
         return decode("json", kept["json"].encode())
-    data = backend.fetch(kept["digest"])
-    if blake3(data).hexdigest() != kept["digest"]:
-        raise PayloadError(
-            f"The stored bytes of {kept['preview']} were changed: their digest is not "
-            f"{kept['digest'][:16]}... Restore the store from a copy"
-        )
-    return decode(kept["codec"], data)
+    return decode(kept["codec"], fetch(backend, kept["digest"], kept["preview"]))
+
+
+def fetch(backend: Backend, digest: str, what: str) -> bytes:
+    """Bytes of a payload that are those of its digest; ``what`` is their name in an error.
+
+    Raises
+    ------
+    PayloadError
+        The stored bytes are not those of the digest, or absent.
+    """
+    data = backend.fetch(digest)
+    if blake3(data).hexdigest() != digest:
+        raise changed(digest, what)
+    return data
+
+
+def changed(digest: str, what: str) -> PayloadError:
+    """The error for stored bytes that are not those of their digest."""
+    return PayloadError(
+        f"The stored bytes of {what} were changed: their digest is not {digest[:16]}... "
+        "Restore the store from a copy"
+    )
 
 
 def not_kept(kept: Document) -> ValueNotKeptError:

@@ -14,16 +14,82 @@ missing value, or of values that have no order, is false.  A time is compared wi
 
 from __future__ import annotations
 
+import functools
 import operator
 import re
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from daskperiment.errors import QueryError
 
 Row: TypeAlias = Mapping[str, Any]
-Condition: TypeAlias = Callable[[Row], bool]
+
+
+class Values(Protocol):
+    """What a condition asks of a column: of one value, or of each value of an array.
+
+    The answers are truths, or arrays of truths, which combine by ``&``, ``|`` and ``^``.
+    """
+
+    def true(self) -> Any:
+        """Whether it is True."""
+
+    def there(self) -> Any:
+        """Whether there is one, be it None."""
+
+    def equal(self, wanted: Any) -> Any:
+        """Whether it equals a literal, see :func:`equal`."""
+
+    def ordered(self, compare: Comparison, limit: Any) -> Any:
+        """Whether it stands in an order to a literal, see :func:`ordered`."""
+
+
+Comparison: TypeAlias = Callable[[Any, Any], Any]
+View: TypeAlias = Callable[[str], Values]
+Test: TypeAlias = Callable[[View], Any]
+
+
+class Condition:
+    """A condition that was read, for one row or for all rows at once.
+
+    Parameters
+    ----------
+    test : callable
+        Takes a function from the name of a column to its :class:`Values`.
+    """
+
+    def __init__(self, test: Test) -> None:
+        self._test = test
+
+    def __call__(self, row: Row) -> bool:
+        """Whether it holds for a mapping of column to value."""
+        return bool(self._test(lambda column: _Value(row, column)))
+
+    def among(self, view: View) -> Any:
+        """Where it holds, in arrays of values."""
+        return self._test(view)
+
+
+class _Value:
+    """One value of a row."""
+
+    def __init__(self, row: Row, column: str) -> None:
+        self._value = row.get(column)
+        self._there = column in row
+
+    def true(self) -> bool:
+        return self._value is True
+
+    def there(self) -> bool:
+        return self._there
+
+    def equal(self, wanted: Any) -> bool:
+        return equal(self._value, wanted)
+
+    def ordered(self, compare: Comparison, limit: Any) -> bool:
+        return ordered(compare, self._value, limit)
+
 
 _TOKEN = re.compile(
     r"""(?:
@@ -54,8 +120,8 @@ def parse(text: str, columns: Container[str] | None = None) -> Condition:
 
     Returns
     -------
-    callable
-        Takes a mapping of column to value and says whether the condition holds.
+    Condition
+        Called with a mapping of column to value it says whether it holds.
 
     Raises
     ------
@@ -68,7 +134,7 @@ def parse(text: str, columns: Container[str] | None = None) -> Condition:
     >>> good({"a": 2, "b": "fast"}), good({"a": 2, "b": "slow"}), good({})
     (True, False, False)
     """
-    return _Parser(text, columns).whole()
+    return Condition(_Parser(text, columns).whole())
 
 
 class _Parser:
@@ -114,32 +180,32 @@ class _Parser:
             return value
         return None
 
-    def whole(self) -> Condition:
+    def whole(self) -> Test:
         condition = self._any()
         if self._peek()[0] != "end":
             raise self._error("'and', 'or' or the end was expected")
         return condition
 
-    def _any(self) -> Condition:
+    def _any(self) -> Test:
         parts = [self._all()]
         while self._accept("or"):
             parts.append(self._all())
-        return parts[0] if len(parts) == 1 else lambda row: any(part(row) for part in parts)
+        return _joined(operator.or_, parts)
 
-    def _all(self) -> Condition:
+    def _all(self) -> Test:
         parts = [self._one()]
         while self._accept("and"):
             parts.append(self._one())
-        return parts[0] if len(parts) == 1 else lambda row: all(part(row) for part in parts)
+        return _joined(operator.and_, parts)
 
-    def _one(self) -> Condition:
+    def _one(self) -> Test:
         self.depth += 1
         if self.depth > _DEEPEST:
             raise self._error(f"more than {_DEEPEST} levels of parentheses and 'not'")
         try:
             if self._accept("not"):
                 inner = self._one()
-                return lambda row: not inner(row)
+                return lambda view: inner(view) ^ True
             if self._accept("("):
                 inner = self._any()
                 if not self._accept(")"):
@@ -149,18 +215,18 @@ class _Parser:
         finally:
             self.depth -= 1
 
-    def _comparison(self) -> Condition:
+    def _comparison(self) -> Test:
         column = self._column()
         if self._accept("in"):
-            choices = self._list()
-            return lambda row: any(_equal(row.get(column), choice) for choice in choices)
+            tests = [_equals(column, choice) for choice in self._list()]
+            return _joined(operator.or_, tests or [lambda view: view(column).there() & False])
         if sign := self._accept(*_EQUAL):
-            wanted, same = self._literal(), _EQUAL[sign]
-            return lambda row: column in row and _equal(row[column], wanted) is same
+            wanted, other = self._literal(), not _EQUAL[sign]
+            return lambda view: view(column).there() & (view(column).equal(wanted) ^ other)
         if sign := self._accept(*_ORDER):
             limit, compare = self._literal(), _ORDER[sign]
-            return lambda row: _ordered(compare, row.get(column), limit)
-        return lambda row: row.get(column) is True
+            return lambda view: view(column).ordered(compare, limit)
+        return lambda view: view(column).true()
 
     def _column(self) -> str:
         kind, value = self._peek()
@@ -201,7 +267,22 @@ def _number(text: str) -> int | float:
     return int(text) if digits.isdigit() and len(digits) < 19 else float(text)
 
 
-def _equal(value: Any, wanted: Any) -> bool:
+def _equals(column: str, wanted: Any) -> Test:
+    return lambda view: view(column).equal(wanted)
+
+
+def _joined(join: Comparison, tests: Sequence[Test]) -> Test:
+    return lambda view: functools.reduce(join, [test(view) for test in tests])
+
+
+def equal(value: Any, wanted: Any) -> bool:
+    """Whether a value equals a literal; a truth never equals a number.
+
+    Examples
+    --------
+    >>> equal(1.0, 1), equal(True, 1), equal("a", 1)
+    (True, False, False)
+    """
     if isinstance(value, bool) is not isinstance(wanted, bool):
         return False
     try:
@@ -210,7 +291,14 @@ def _equal(value: Any, wanted: Any) -> bool:
         return False
 
 
-def _ordered(compare: Callable[[Any, Any], Any], value: Any, limit: Any) -> bool:
+def ordered(compare: Comparison, value: Any, limit: Any) -> bool:
+    """Whether a value stands in an order to a literal; False where there is no order.
+
+    Examples
+    --------
+    >>> ordered(operator.lt, 1, 2.5), ordered(operator.lt, "a", 1)
+    (True, False)
+    """
     if value is None or isinstance(value, bool):
         return False
     try:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
 from daskperiment.errors import TrialIDNotFoundError
-from daskperiment.history import metrics, payloads
+from daskperiment.history import metrics
 from daskperiment.history.trials import Trials
 from daskperiment.records import TrialState
 
@@ -32,13 +32,16 @@ def best(trials: Trials, direction: Direction, metric: str | None = None) -> int
 
 
 def _scores(trials: Trials, metric: str | None) -> Iterator[tuple[int, float]]:
+    with trials.mirror.columns() as columns:
+        complete = columns.positions({TrialState.COMPLETE.value}).tolist()
+        numbers = [columns.numbers[at] for at in complete]
+        asked = columns.standard["Result" if metric is None else "Uid"]
+        found = [asked[at] for at in complete]
     read = metrics.Metrics(trials.backend, trials.name)
-    for number, row in trials.find(where={"state": TrialState.COMPLETE.value}):
+    for number, value in zip(numbers, found, strict=True):
         if metric is not None:
-            points = read.read(row["uid"]).get(metric)
+            points = read.read(value).get(metric)
             value = points[-1].value if points else None
-        else:
-            value = payloads.shown(trials.backend, row["result"]) if "result" in row else None
         try:
             score = metrics.check_value(value)
         except TypeError:

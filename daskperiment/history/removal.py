@@ -12,6 +12,7 @@ from daskperiment.history import paths
 from daskperiment.history.collection import Freed, collect, unused
 from daskperiment.history.experiments import experiments
 from daskperiment.history.holders import rows
+from daskperiment.history.mirror import changed
 from daskperiment.history.trials import Trials
 from daskperiment.platform import is_alive
 from daskperiment.records import TrialState
@@ -63,7 +64,7 @@ def remove(trials: Trials, number: int) -> None:
         seen = {"uid": row["uid"], "state": row["state"]}
         # As text: only text can be compared when it is restored or collected.
         marked = {"removed": repr(time.time())}
-        done = trials.backend.update(paths.trials(trials.name), number, marked, seen)
+        done = trials.edit(number, marked, seen)
 
 
 def restore(trials: Trials, number: int) -> None:
@@ -79,7 +80,7 @@ def restore(trials: Trials, number: int) -> None:
         back: Document = {"removed": None}
         seen = {"uid": row["uid"], "removed": mark}
         if not row.get("collected"):
-            trials.backend.update(paths.trials(trials.name), number, back, seen)
+            trials.edit(number, back, seen)
     trials.get(number)
 
 
@@ -141,6 +142,7 @@ def _bury(backend: Backend, name: str, number: int, row: Document) -> None:
         Remove(paths.begun(name), uid),
         Remove(paths.running(name), uid),
         *(Clear(log(name, uid)) for log in logs),
+        changed(name, number),
     ]
     try:
         backend.apply(*writes)

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from daskperiment.backends.base import Backend, Insert, Write
 from daskperiment.errors import BackendError, ConflictError
-from daskperiment.history import paths
+from daskperiment.history import paths, payloads
 from daskperiment.history.collection import referring
 from daskperiment.typing import Document
 
@@ -72,8 +72,9 @@ class Snapshots:
         return None
 
     def text(self, digest: str) -> str:
-        """A text that a capture names by digest."""
-        return self.backend.fetch(digest).decode("utf-8", "surrogatepass")
+        """A text that a capture names by digest; PayloadError where it was changed."""
+        content = payloads.fetch(self.backend, digest, "a text of a snapshot")
+        return content.decode("utf-8", "surrogatepass")
 
 
 def with_texts(document: Document, text: Callable[[str], str]) -> Document:

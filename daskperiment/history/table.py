@@ -3,101 +3,38 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from daskperiment.backends.base import Backend
 from daskperiment.errors import QueryError
-from daskperiment.history import payloads, query
+from daskperiment.history import query
+from daskperiment.history.columns import (
+    ABSENT,
+    COLUMNS,
+    ENDED,
+    INDEX,
+    Array,
+    Column,
+    Columns,
+    parameter_column,
+)
 from daskperiment.history.trials import Trials
-from daskperiment.records import TrialState
-from daskperiment.typing import Document
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ENDED = [state.value for state in TrialState if state.ended]
-INDEX = "Trial ID"
-_RENAMED = " (parameter)"
-
-
-def _result(backend: Backend, row: Document) -> Any:
-    if row["state"] != TrialState.COMPLETE or "result" not in row:
-        return None
-    return payloads.shown(backend, row["result"])
-
-
-def _result_type(backend: Backend, row: Document) -> str:
-    completed = row["state"] == TrialState.COMPLETE and "result" in row
-    return row["result"]["type"] if completed else "None"
-
-
-def local_time(seconds: float | None) -> datetime | None:
-    """A Unix time as naive local time, the form that the history has always shown."""
-    return None if seconds is None else datetime.fromtimestamp(seconds)
-
-
-def utc_time(seconds: float | None) -> datetime | None:
-    """A Unix time as an aware datetime in UTC."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-
-
-Reader = Callable[[Backend, Document], Any]
-COLUMNS: dict[str, Reader] = {
-    "Seed": lambda backend, row: row["seed"],
-    "Result": _result,
-    "Result Type": _result_type,
-    "Success": lambda backend, row: row["state"] == TrialState.COMPLETE,
-    "Finished": lambda backend, row: local_time(row.get("finished")),
-    "Process Time": lambda backend, row: row.get("seconds"),
-    "Description": lambda backend, row: row.get("description"),
-    "State": lambda backend, row: row["state"],
-    "Started": lambda backend, row: local_time(row["started"]),
-    "Uid": lambda backend, row: row["uid"],
-    "User": lambda backend, row: row["owner"].get("user"),
-    "Host": lambda backend, row: row["owner"].get("host"),
-    "PID": lambda backend, row: row["owner"].get("pid"),
-    "Tags": lambda backend, row: row.get("tags", []),
-    "Note": lambda backend, row: row.get("note", ""),
-    "Late": lambda backend, row: bool(row.get("late")),
-}
 SHORT = ("Result", "Success", "Finished", "Process Time", "Description")
 VERBOSE = ("Seed", "Result", "Result Type", *SHORT[1:])
+_PAGE = 500
+"""Rows up to which a page without a condition is read from the store itself."""
 
 
-def parameter_column(name: str) -> str:
-    """Column of a parameter; one that has the name of a column of ours says so.
-
-    Two parameters never share a column.
-
-    Examples
-    --------
-    >>> parameter_column("a"), parameter_column("Result")
-    ('a', 'Result (parameter)')
-    """
-    bare = name
-    while bare.endswith(_RENAMED):
-        bare = bare.removesuffix(_RENAMED)
-    return name + _RENAMED if bare in COLUMNS or bare == INDEX else name
-
-
-def read(
-    backend: Backend,
-    trials: Trials,
-    parameters: Sequence[str],
-    standard: Sequence[str],
-    columns: str | Sequence[str] | None = None,
-    where: str | None = None,
-    order_by: str | Sequence[str] | None = None,
-    limit: int | None = None,
-) -> pd.DataFrame:
-    """Read the history of an experiment.
+class Question(NamedTuple):
+    """What is asked of a history.
 
     Parameters
     ----------
-    backend, trials
-        Where the rows are.
     parameters : sequence of str
         Parameters to put first; those that rows name beside them follow.
     standard : sequence of str
@@ -110,41 +47,126 @@ def read(
         Columns to sort by, ``-`` before a name sorts downwards; missing values come last.
     limit : int, optional
         At most so many rows.
+    running : bool
+        Also those of trials that have not ended.
     """
-    records, wanted = select(backend, trials, parameters, standard, columns, where, order_by, limit)
-    return _frame(records, [record[INDEX] for record in records], wanted)
+
+    parameters: Sequence[str] = ()
+    standard: Sequence[str] = ()
+    columns: str | Sequence[str] | None = None
+    where: str | None = None
+    order_by: str | Sequence[str] | None = None
+    limit: int | None = None
+    running: bool = False
 
 
-def select(
-    backend: Backend,
-    trials: Trials,
-    parameters: Sequence[str],
-    standard: Sequence[str],
-    columns: str | Sequence[str] | None = None,
-    where: str | None = None,
-    order_by: str | Sequence[str] | None = None,
-    limit: int | None = None,
-    running: bool = False,
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """The rows of :func:`read`, each with every column, and the columns that were asked for.
+def read(trials: Trials, question: Question) -> pd.DataFrame:
+    """The answer as a data frame."""
+    with _answer(trials, question) as answer:
+        return answer.columns.frame(answer.positions, answer.wanted, answer.column)
 
-    With ``running`` also those of trials that have not ended.
+
+def records(trials: Trials, question: Question) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows of the answer, each with every column, and the columns that were asked for."""
+    with _answer(trials, question) as answer:
+        rows = [answer.columns.record(at, answer.parameters) for at in answer.positions.tolist()]
+        return rows, answer.wanted
+
+
+def numbers(trials: Trials, question: Question) -> list[int]:
+    """The numbers of the rows of the answer."""
+    with _answer(trials, question) as answer:
+        return [answer.columns.numbers[at] for at in answer.positions.tolist()]
+
+
+class _Answer:
+    """Where the rows that were asked for are in columns.
+
+    Parameters
+    ----------
+    columns : Columns
+        The rows, and others.
+    positions : array
+        Those that may be the answer.
+    names : iterable of str
+        Parameters that can be asked for.
     """
-    most = _limit(limit)
-    plain = columns is None and where is None and order_by is None
-    states = None if running else {"state": ENDED}
-    rows = dict(trials.find(where=states, limit=most if plain else None))
-    names = list(dict.fromkeys([*parameters, *_named(rows.values())]))
-    by_column = {parameter_column(name): name for name in names}
-    wanted = [*by_column, *standard] if columns is None else _listed(columns)
-    _check(wanted, by_column)
-    records = {number: _record(backend, number, row, by_column) for number, row in rows.items()}
-    known = {*by_column, *COLUMNS, INDEX}
-    if where is not None:
-        holds = query.parse(where, known)
-        records = {number: record for number, record in records.items() if holds(record)}
-    chosen = _ordered(records, order_by, known)[:most]
-    return [records[number] for number in chosen], wanted
+
+    def __init__(self, columns: Columns, positions: Array, names: Iterable[str]) -> None:
+        self.columns = columns
+        self.positions = positions
+        self.parameters = {parameter_column(name): name for name in names}
+        self.wanted: list[str] = []
+
+    @property
+    def known(self) -> list[str]:
+        return list(dict.fromkeys([*self.parameters, *COLUMNS, INDEX]))
+
+    def column(self, name: str) -> Column:
+        if name not in self.parameters:
+            return self.columns.standard[name]
+        found = self.columns.parameters.get(self.parameters[name])
+        return Column([ABSENT] * len(self.columns)) if found is None else found
+
+
+@contextmanager
+def _answer(trials: Trials, question: Question) -> Iterator[_Answer]:
+    most = _limit(question.limit)
+    newest = _by_number(question)
+    if newest is not None and most is not None and most <= _PAGE:
+        yield _page(trials, question, newest, most)
+        return
+    with trials.mirror.columns() as columns:
+        positions = columns.positions(None if question.running else ENDED)
+        if newest is not None:
+            positions = (positions[::-1] if newest else positions)[:most]
+        answer = _Answer(columns, positions, [*question.parameters, *columns.names(positions)])
+        _choose(answer, question)
+        if newest is None:
+            _narrow(answer, question, most)
+        yield answer
+
+
+def _by_number(question: Question) -> bool | None:
+    """Whether the newest rows are wanted first; None where it takes more to know the rows."""
+    sure = COLUMNS.keys() | map(parameter_column, question.parameters)
+    columns = () if question.columns is None else _listed(question.columns)
+    plain = question.where is None and sure.issuperset(columns)
+    orders = {(): False, (INDEX,): False, (f"-{INDEX}",): True}
+    return orders.get(tuple(_listed(question.order_by or ()))) if plain else None
+
+
+def _page(trials: Trials, question: Question, newest: bool, most: int) -> _Answer:
+    """The first or the last rows, read without the others."""
+    import numpy as np
+
+    states = None if question.running else {"state": sorted(ENDED)}
+    rows = sorted(trials.find(where=states, newest=newest, limit=most))
+    columns = Columns(trials.backend)
+    columns.extend(rows)
+    positions = np.arange(len(rows))[:: -1 if newest else 1]
+    answer = _Answer(columns, positions, [*question.parameters, *columns.names(positions)])
+    _choose(answer, question)
+    return answer
+
+
+def _choose(answer: _Answer, question: Question) -> None:
+    if question.columns is None:
+        answer.wanted = [*answer.parameters, *question.standard]
+        return
+    answer.wanted = _listed(question.columns)
+    known = [*answer.parameters, *COLUMNS]
+    if unknown := [column for column in answer.wanted if column not in known]:
+        raise QueryError(f"There is no column {unknown[0]!r}; choose among {', '.join(known)}")
+
+
+def _narrow(answer: _Answer, question: Question, most: int | None) -> None:
+    """Keep the rows for which the condition holds, in the order that is wanted."""
+    if question.where is not None:
+        holds = query.parse(question.where, answer.known).among(answer.column)
+        answer.positions = answer.positions[holds[answer.positions]]
+    keys = _keys(answer, question.order_by)
+    answer.positions = _ordered(answer.positions, keys, most)[:most]
 
 
 def _limit(limit: int | None) -> int | None:
@@ -160,49 +182,65 @@ def _listed(columns: str | Sequence[str]) -> list[str]:
     return [columns] if isinstance(columns, str) else list(columns)
 
 
-def _named(rows: Iterable[Document]) -> Iterable[str]:
-    return (name for row in rows for name, _ in row["parameters"])
+# -- the order ----------------------------------------------------------------------------------
 
 
-def _record(
-    backend: Backend, number: int, row: Document, by_column: dict[str, str]
-) -> dict[str, Any]:
-    kept = dict(row["parameters"])
-    record: dict[str, Any] = {INDEX: number}
-    for column, name in by_column.items():
-        if name in kept:
-            record[column] = payloads.shown(backend, kept[name])
-    return record | {column: value(backend, row) for column, value in COLUMNS.items()}
+class _Key(NamedTuple):
+    """A column to sort by."""
+
+    name: str
+    column: Column
+    down: bool
 
 
-def _check(columns: Sequence[str], known: Iterable[str]) -> None:
-    unknown = [column for column in columns if column not in COLUMNS and column not in known]
-    if unknown:
-        raise QueryError(
-            f"There is no column {unknown[0]!r}; choose among {', '.join([*known, *COLUMNS])}"
-        )
-
-
-def _ordered(
-    records: dict[int, dict[str, Any]], order_by: str | Sequence[str] | None, known: set[str]
-) -> list[int]:
-    numbers = list(records)
-    keys = _listed(order_by or ())
-    for key in reversed(keys):
-        column = key[1:] if key.startswith("-") and key not in known else key
-        if column not in known:
+def _keys(answer: _Answer, order_by: str | Sequence[str] | None) -> list[_Key]:
+    keys = []
+    for key in _listed(order_by or ()):
+        name = key[1:] if key.startswith("-") and key not in answer.known else key
+        if name not in answer.known:
             raise QueryError(
-                f"Cannot order by {column!r}: there is no such column; choose among "
-                f"{', '.join(sorted(known))}"
+                f"Cannot order by {name!r}: there is no such column; choose among "
+                f"{', '.join(sorted(answer.known))}"
             )
-        present = [n for n in numbers if _sortable(records[n].get(column))]
+        keys.append(_Key(name, answer.column(name), name != key))
+    return keys
+
+
+def _ordered(positions: Array, keys: Sequence[_Key], most: int | None) -> Array:
+    """The positions in order; those of equal rows stay as they are.
+
+    Where only so many are wanted, others may be missing.
+    """
+    import numpy as np
+
+    orders = [key.column.order() for key in keys]
+    found = [order[positions] for order in orders if order is not None]
+    if not found or len(found) < len(keys):
+        return _sorted(positions, keys)
+    values = [-each if key.down else each for each, key in zip(found, keys, strict=True)]
+    if most and most < len(positions):
+        last = np.partition(values[0], most - 1)[most - 1]
+        if last == last:  # no row behind the last one that is wanted, but for those equal to it
+            few = np.flatnonzero(values[0] <= last)
+            positions, values = positions[few], [each[few] for each in values]
+    return positions[np.lexsort(values[::-1])]
+
+
+def _sorted(positions: Array, keys: Sequence[_Key]) -> Array:
+    """The positions in the order of values that are no floats."""
+    import numpy as np
+
+    chosen: list[int] = positions.tolist()
+    for name, column, down in reversed(keys):
+        values = {at: column.get(at) for at in chosen}
+        present = [at for at in chosen if _sortable(values[at])]
         try:
-            present.sort(key=lambda n: records[n][column], reverse=column != key)
+            present.sort(key=values.__getitem__, reverse=down)
         except TypeError as error:
-            raise QueryError(f"Cannot order by {column!r}: {error}") from error
+            raise QueryError(f"Cannot order by {name!r}: {error}") from error
         there = set(present)
-        numbers = present + [n for n in numbers if n not in there]
-    return numbers
+        chosen = present + [at for at in chosen if at not in there]
+    return np.array(chosen, np.intp)
 
 
 def _sortable(value: Any) -> bool:
@@ -212,35 +250,3 @@ def _sortable(value: Any) -> bool:
         return bool(value == value)
     except Exception:
         return False
-
-
-def _frame(
-    records: list[dict[str, Any]], numbers: list[int], columns: Sequence[str]
-) -> pd.DataFrame:
-    import pandas as pd
-
-    index = pd.Index(numbers, name=INDEX, dtype="int64")
-    series = {column: _series([r.get(column) for r in records], column) for column in columns}
-    return pd.DataFrame(
-        {column: values.set_axis(index) for column, values in series.items()},
-        index=index,
-        columns=list(columns),
-    )
-
-
-def _series(values: list[Any], column: str) -> pd.Series[Any]:
-    import pandas as pd
-
-    if column in ("Finished", "Started"):
-        return pd.Series(values, dtype="datetime64[us]")
-    if column == "Process Time":
-        return pd.to_timedelta(pd.Series(values, dtype="float64"), unit="s")
-    if any(isinstance(value, (list, tuple, dict, set)) for value in values):
-        return pd.Series(pd.array(values, dtype=object))
-    missing = float("nan")
-    plain = [missing if value is None else value for value in values]
-    kept = pd.Series(plain, dtype=object)
-    try:
-        return kept.infer_objects()
-    except UnicodeEncodeError:  # lone surrogates, which pandas' text on Arrow cannot hold
-        return kept

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -11,10 +12,13 @@ from typing import Any
 from daskperiment.backends.base import Backend, Insert, Order, Remove, Update, Write
 from daskperiment.errors import ConflictError, StoreReadOnlyError, TrialIDNotFoundError
 from daskperiment.history import paths
+from daskperiment.history.mirror import Mirror, changed
 from daskperiment.platform import is_alive
 from daskperiment.records import TrialState
 from daskperiment.typing import Document, Where
 
+_MOST = 500
+"""Rows that are read at a time where removed ones are passed over."""
 # A state may be left only from these: an end only as long as it is that of a step (a scheduler
 # may run the step again), CRASHED only by the process that was thought dead.
 _RUNNING = {"state": TrialState.RUNNING.value}
@@ -38,6 +42,11 @@ class Trials:
         self.name = name
         self._path = paths.trials(name)
         self._running = paths.running(name)
+
+    @functools.cached_property
+    def mirror(self) -> Mirror:
+        """The rows in memory, for questions that are asked of many."""
+        return Mirror(self.backend, self.name)
 
     def begin(self, document: Document, once: bool = False, writes: Sequence[Write] = ()) -> int:
         """Insert the RUNNING row; the row is the number.
@@ -91,13 +100,16 @@ class Trials:
         """
         row = (self._path, number)
         gone = Remove(self._running, uid)
-        edges: list[tuple[dict[str, str], Document]] = [(_RUNNING, {}), (_PROVISIONAL, {})]
+        edges: list[tuple[dict[str, str], Document, list[Write]]] = [
+            (_RUNNING, {}, []),
+            (_PROVISIONAL, {}, []),
+        ]
         if changes["state"] == TrialState.COMPLETE:
-            edges.append((_PRESUMED_DEAD, {"late": True}))
-        for expected, mark in edges:
-            expect = {**expected, "uid": uid}
+            edges.append((_PRESUMED_DEAD, {"late": True}, [changed(self.name, number)]))
+        for expected, mark, told in edges:
+            update = Update(*row, {**changes, **mark}, {**expected, "uid": uid})
             try:
-                self.backend.apply(*writes, Update(*row, {**changes, **mark}, expect), gone)
+                self.backend.apply(*writes, update, gone, *told)
                 return True
             except ConflictError:
                 continue
@@ -111,7 +123,29 @@ class Trials:
 
     def change(self, number: int, changes: Document) -> None:
         """Set fields of a row."""
-        self.backend.update(self._path, number, changes)
+        self.edit(number, changes)
+
+    def edit(self, number: int, changes: Document, expect: Mapping[str, str] | None = None) -> bool:
+        """Set fields of a row whose trial may have ended; False where it is not as expected."""
+        update = Update(self._path, number, changes, expect)
+        try:
+            self.backend.apply(update, changed(self.name, number))
+        except ConflictError:
+            return False
+        return True
+
+    def count(self) -> int:
+        """How many trials there are, running ones too."""
+        with self.mirror.columns() as columns:
+            return columns.count
+
+    def newest(self) -> int | None:
+        """Number of the last trial that was not removed, None where there is none."""
+        for number, row in self.backend.find(self._path, order_by="-key", limit=1):
+            if not row.get("removed"):
+                return int(number)
+        with self.mirror.columns() as columns:
+            return columns.newest()
 
     def last(self) -> int:
         """Highest number given so far, 0 before the first trial; removed trials count."""
@@ -169,19 +203,23 @@ class Trials:
         """Rows in the order of their numbers, or newest first, without removed ones."""
         wanted = None if fields is None else [*fields, "removed"]
         order: Order = "-key" if newest else "key"
-        after, left, more = None, limit, True
+        after, left, size, more = None, limit, limit, True
         while more:
             rows = self.backend.find(
-                self._path, where, fields=wanted, order_by=order, after=after, limit=left
+                self._path, where, fields=wanted, order_by=order, after=after, limit=size
             )
-            seen = removed = 0
+            seen = 0
             for after, row in rows:
                 seen += 1
-                if row.pop("removed", None):
-                    removed += 1
-                else:
+                if not row.pop("removed", None):
                     yield int(after), row
-            more, left = bool(left and removed and seen == left), removed
+                    left = None if left is None else left - 1
+                    if left == 0:
+                        return
+            more = bool(size and seen == size)
+            size = size and max(
+                size, min(2 * size, _MOST)
+            )  # where many were removed, many rows at a time
 
     def bury(self) -> None:
         """Mark trials whose process on this host is gone as CRASHED, if they can be changed."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from daskperiment import Experiment
 from daskperiment.backends import open_backend
 from daskperiment.backends.local import LocalBackend
 from daskperiment.backends.memory import MemoryBackend
@@ -109,3 +110,21 @@ def test_no_store_is_imported_before_it_is_opened() -> None:
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert ended.stdout == "False\n"
+
+
+def test_durability_reaches_the_store_that_is_opened(tmp_path: Path) -> None:
+    ex = Experiment("example", backend=tmp_path / "store", durability="power")
+
+    assert ex.backend == LocalBackend(tmp_path / "store", durability="power")
+    assert Experiment("example", backend=tmp_path / "store").backend != ex.backend
+
+
+@pytest.mark.parametrize("backend", ["memory://", MemoryBackend()])
+def test_durability_of_what_has_none_is_refused(backend: Any) -> None:
+    with pytest.raises(BackendURIError, match="give it to the backend itself"):
+        Experiment("example", backend=backend, durability="power")
+
+
+def test_an_unknown_durability_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BackendURIError, match="'process' or 'power', not 'paper'"):
+        Experiment("example", backend=tmp_path / "store", durability="paper")

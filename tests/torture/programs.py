@@ -12,7 +12,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -144,14 +143,11 @@ def run(argument: dict[str, Any]) -> int:
     ``store``, ``log`` : paths.  ``worker`` : a name, unique in the store.  ``seed``.
     ``shape`` : one of SHAPES or ``mixed``.  ``trials`` : how many.  Optional are
     ``experiment``, ``durability``, ``scheduler`` of Dask, ``size`` of big results, ``pause``
-    in the second step, ``plant``, ``gate`` : a FIFO that is waited for first of all, ``before`` :
-    hooks by number of the trial, ``copy`` : where to copy the store in the end.
+    in the second step, ``plant``, ``before`` : hooks by number of the trial, ``copy`` : where to copy the store in the end.
     """
     if plant := argument.get("plant"):
         plants.PLANTS[plant]()
     log = AckLog(argument["log"])
-    if gate := argument.get("gate"):
-        Path(gate).read_bytes()
     hooks.prepare()
     try:
         _run_trials(argument, log)

@@ -25,9 +25,13 @@ def serve() -> None:
 
 
 def start(argument: dict[str, Any]) -> int:
-    """Fork a worker."""
+    """Fork a worker; with ``gate`` in its argument it waits for SIGUSR1 first of all."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     pid = os.fork()
     if pid == 0:
+        if argument.pop("gate", False):
+            signal.sigwait([signal.SIGUSR1])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
         os.dup2(os.open(os.devnull, os.O_RDWR), 0)
         os.dup2(2, 1)
         sys.exit(programs.run(argument))

@@ -6,6 +6,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
@@ -48,14 +49,12 @@ def traced(
     """Run a forked worker under strace from its first line on; its pid and how it ended."""
     if shutil.which("strace") is None:
         raise RefusedError("there is no strace")
-    gate = Path(f"{argument['log']}.gate")
-    os.mkfifo(gate)
-    pid = server.start({**argument, "gate": str(gate)})
+    pid = server.start({**argument, "gate": True})
     command = ["strace", "-f", "-o", str(output), *options, "-p", str(pid)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
         assert strace.stderr
         said = strace.stderr.readline()
-        gate.write_bytes(b"")
+        os.kill(pid, signal.SIGUSR1)
         ended = server.wait(pid)
         strace.communicate(timeout=WATCHDOG)
     if "attached" not in said:

@@ -1,0 +1,143 @@
+"""A mirror: the trials of one experiment in memory, made equal to the store before each question.
+
+Rows stay as they are once their trial has ended for good, except for the few edits that are
+named in the log of :func:`daskperiment.history.paths.changes`, in the same group of writes.  So
+a question reads what the log tells since the last one, the rows that came since, and those that
+had not ended at the last look.  It reads everything again where the store is not the one that
+was mirrored: removed, replaced or emptied.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+from weakref import WeakSet
+
+from daskperiment import platform
+from daskperiment.backends.base import Append, Backend
+from daskperiment.history import paths
+from daskperiment.history.columns import ENDED, Columns
+from daskperiment.typing import Document
+
+_BATCH = 1000
+_mirrors: WeakSet[Mirror] = WeakSet()
+
+
+def changed(name: str, number: int) -> Append:
+    """The write that tells mirrors of an edit of a row, behind the edit in its group.
+
+    The end of a RUNNING trial needs none: rows that have not ended are looked at again.
+    """
+    # The time makes entries differ, so that a store that was put back in place is noticed.
+    return Append(paths.changes(name), [[number, time.time()]])
+
+
+class Mirror:
+    """The rows of one experiment's trials as columns.
+
+    It may be used by several threads, one after the other, and after ``fork``.
+
+    Parameters
+    ----------
+    backend : Backend
+        Where the trials are; nothing is written to it.
+    name : str
+        Id of the experiment.
+    """
+
+    def __init__(self, backend: Backend, name: str) -> None:
+        self._backend = backend
+        self._name = name
+        self._trials = paths.trials(name)
+        self._lock = threading.Lock()
+        self._forget()
+        _mirrors.add(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Mirror, (self._backend, self._name)
+
+    @contextmanager
+    def columns(self) -> Iterator[Columns]:
+        """All rows as they are now; they must not be used after the ``with``."""
+        with self._lock:
+            try:
+                while not self._follow():
+                    self._forget()
+            except BaseException:  # also an interrupt: some columns may have more rows than others
+                self._forget()
+                raise
+            yield self._columns
+
+    def after_fork(self) -> None:
+        """Begin anew if another thread was in the middle of something when this was forked."""
+        if self._lock.locked():
+            self._lock = threading.Lock()
+            self._forget()
+
+    def _forget(self) -> None:
+        self._columns = Columns(self._backend)
+        self._entries = 0
+        self._entry: Any = None
+        self._unfinished: set[int] = set()
+
+    def _follow(self) -> bool:
+        """Make the columns equal to the store; False if it is another one than before."""
+        # The log is read first: what is edited behind it is told at the next look.
+        entries = self._backend.read(paths.changes(self._name), max(0, self._entries - 1))
+        if self._entries:
+            if not entries or entries.pop(0) != self._entry:
+                return False
+            if entries:
+                self._entry = entries[-1]
+        elif entries:
+            self._entry = entries[-1]
+        self._entries += len(entries)
+        known = len(self._columns)
+        numbers = {number for number, _ in entries} if known else set()
+        return self._add() and self._look_again(numbers, known)
+
+    def _add(self) -> bool:
+        """Add the rows that came since; the last one that is known tells the store."""
+        columns = self._columns
+        last = columns.numbers[-1] if len(columns) else None
+        after = None if last is None else last - 1
+        found: Iterator[Any] = self._backend.find(self._trials, after=after)
+        if last is not None:
+            first = next(found, None)
+            uid = columns.standard["Uid"].held[-1]
+            if first is None or first[0] != last or first[1]["uid"] != uid:
+                return False
+        while rows := list(islice(found, _BATCH)):
+            columns.extend(rows)
+            self._unfinished.update(number for number, row in rows if not _final(row))
+        return True
+
+    def _look_again(self, numbers: set[int], known: int) -> bool:
+        """Read the rows that may have changed, of those that were known."""
+        columns = self._columns
+        last = columns.numbers[known - 1] if known else 0
+        asked = sorted(n for n in self._unfinished | numbers if n <= last)
+        for number, row in zip(asked, self._backend.get_many(self._trials, asked), strict=True):
+            if row is None or columns.at(number) is None:
+                return False
+            columns.put(number, row)
+            if _final(row):
+                self._unfinished.discard(number)
+        return True
+
+
+def _final(row: Document) -> bool:
+    """Whether only what the log tells of can change it: the end of a step may be overridden."""
+    return (row.get("state", "") in ENDED and row.get("ended_by") != "step") or "collected" in row
+
+
+def _after_fork() -> None:
+    for mirror in list(_mirrors):
+        mirror.after_fork()
+
+
+platform.at_fork(after_in_child=_after_fork)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -191,6 +191,13 @@ def history_machine(folder: Path, other: Elsewhere) -> type[RuleBasedStateMachin
         def compare(self, hand: str, question: str) -> None:
             self.expect(getattr(self.model, question)(), hand, question)
 
+        def edit(self, watcher: str, expected: Any, hand: str, *action: Any) -> None:
+            """Let one hand edit while another one looks, before and after."""
+            with suppress(AssertionError):  # the model has changed already
+                self.compare(watcher, "history")
+            self.expect(expected, hand, *action)
+            self.compare(watcher, "history")
+
         def number(self, pick: int) -> int:
             return 1 + pick % (len(self.model.rows) + 1)
 
@@ -210,13 +217,15 @@ def history_machine(folder: Path, other: Elsewhere) -> type[RuleBasedStateMachin
             self.running[row.number] = hand
             self.expect(row.number, hand, "begin", a)
 
-        @rule(hand=hands, how=st.sampled_from(["finish", "fail"]))
-        def end_late(self, hand: str, how: str) -> None:
+        @rule(hand=hands, eye=hands, how=st.sampled_from(["finish", "fail"]))
+        def end_late(self, hand: str, eye: str, how: str) -> None:
             self.begin(hand, 2)
             row = self.model.rows[-1]
             self._bury(row, "b" if hand.startswith("other") else "other d")
+            self.compare(eye, "history")
             del self.running[row.number]
             self._end(row, hand, how)
+            self.compare(eye, "history")
 
         @rule(pick=picks, how=st.sampled_from(["finish", "fail", "fail for now", "bury"]))
         def go_on(self, pick: int, how: str) -> None:
@@ -254,38 +263,39 @@ def history_machine(folder: Path, other: Elsewhere) -> type[RuleBasedStateMachin
                 row.end("FAILED", description="UnluckyError(for good)")
                 self.expect(None, hand, "fail", row.number)
 
-        @rule(hand=hands, pick=picks, tags=st.lists(st.sampled_from("xyz"), unique=True))
-        def tag(self, hand: str, pick: int, tags: list[str]) -> None:
+        @rule(hand=hands, eye=hands, pick=picks, tags=st.lists(st.sampled_from("xyz"), unique=True))
+        def tag(self, hand: str, eye: str, pick: int, tags: list[str]) -> None:
             number = self.number(pick)
             expected = self.model.edit(number, lambda row: setattr(row, "tags", tags))
-            self.expect(expected, hand, "tag", number, tags)
+            self.edit(eye, expected, hand, "tag", number, tags)
 
-        @rule(hand=hands, pick=picks, note=st.text(max_size=3))
-        def note(self, hand: str, pick: int, note: str) -> None:
+        @rule(hand=hands, eye=hands, pick=picks, note=st.text(max_size=3))
+        def note(self, hand: str, eye: str, pick: int, note: str) -> None:
             number = self.number(pick)
             expected = self.model.edit(number, lambda row: setattr(row, "note", note))
-            self.expect(expected, hand, "note", number, note)
+            self.edit(eye, expected, hand, "note", number, note)
 
-        @rule(hand=hands, pick=picks)
-        def remove(self, hand: str, pick: int) -> None:
+        @rule(hand=hands, eye=hands, pick=picks)
+        def remove(self, hand: str, eye: str, pick: int) -> None:
             number = self.number(pick)
             gone = self.model.edit(number, lambda row: setattr(row, "removed", True), ended=True)
-            self.expect(gone, hand, "remove", number)
+            self.edit(eye, gone, hand, "remove", number)
 
-        @rule(hand=hands, pick=picks)
-        def restore(self, hand: str, pick: int) -> None:
+        @rule(hand=hands, eye=hands, pick=picks)
+        def restore(self, hand: str, eye: str, pick: int) -> None:
             number = self.number(pick)
-            self.expect(self.model.restore(number), hand, "restore", number)
+            self.edit(eye, self.model.restore(number), hand, "restore", number)
 
         @rule(
             hand=hands,
+            eye=hands,
             pick=picks,
             part=st.sampled_from(["result", "parameters.a", "error", "metrics", "metrics.loss"]),
         )
-        def forget(self, hand: str, pick: int, part: str) -> None:
+        def forget(self, hand: str, eye: str, pick: int, part: str) -> None:
             number = self.number(pick)
             expected = self.model.edit(number, lambda row: row.forget(part), ended=True)
-            self.expect(expected, hand, "forget", number, part)
+            self.edit(eye, expected, hand, "forget", number, part)
 
         @rule(hand=hands)
         def gc(self, hand: str) -> None:
@@ -310,10 +320,10 @@ def history_machine(folder: Path, other: Elsewhere) -> type[RuleBasedStateMachin
 @scenario(
     "F41",
     "histories against a model, with handles in two processes",
-    plants=("rows-are-kept", "late-is-refused"),
+    plants=("rows-are-kept", "late-is-refused", "edit-untold"),
     short={"runs": 8, "steps": 30, "contract": 0},
     long={"runs": 300, "steps": 50, "contract": 300},
-    planted={"runs": 30, "steps": 20, "contract": 0},
+    planted={"runs": 15, "steps": 20, "contract": 0},
 )
 def model_check(
     start: int, folder: Path, plant: str | None, *, runs: int, steps: int, contract: int
@@ -353,8 +363,12 @@ def _check(outcome: Outcome, machine: Any, runs: int, steps: int, shrunk: bool =
 
 def _plant(stack: ExitStack, plant: str) -> None:
     """Plant a bug in this process; the other one stays as it is."""
-    patch = {"rows-are-kept": _rows_are_kept, "late-is-refused": _late_is_refused}[plant]
-    stack.enter_context(patch())
+    patches = {
+        "rows-are-kept": _rows_are_kept,
+        "late-is-refused": _late_is_refused,
+        "edit-untold": _edit_untold,
+    }
+    stack.enter_context(patches[plant]())
 
 
 def _rows_are_kept() -> Any:
@@ -375,3 +389,12 @@ def _late_is_refused() -> Any:
     from daskperiment.history import trials
 
     return mock.patch.object(trials, "_PRESUMED_DEAD", {"state": "never"})
+
+
+def _edit_untold() -> Any:
+    """Rows are edited, and the log of changes does not tell of it."""
+
+    def edit(self: Trials, number: int, changes: Any, expect: Any = None) -> bool:
+        return bool(self.backend.update(self._path, number, changes, expect))
+
+    return mock.patch.object(Trials, "edit", edit)

@@ -189,7 +189,7 @@ def test_equal_ranges_are_one_value():
 
 
 def test_ranges_longer_than_len_can_tell_have_digests():
-    assert digest(range(0, 10**30, 7)) == digest(range(0, 10**30 - 1, 7))
+    assert digest(range(0, 10**30, 7)) == digest(range(0, 10**30 + 3, 7))
     assert digest(range(10**30, 0, -7)) != digest(range(10**30, 0, -8))
     assert digest(range(10**30)[::-1][::-1]) == digest(range(10**30))
 

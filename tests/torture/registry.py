@@ -7,6 +7,7 @@ from tests.torture import (  # noqa: F401  (importing registers)
     model,
     power,
     trust,
+    values,
     versions,
 )
 from tests.torture.harness import SCENARIOS as _FOUND

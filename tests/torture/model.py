@@ -227,10 +227,17 @@ def history_machine(folder: Path, other: Elsewhere) -> type[RuleBasedStateMachin
             self._end(row, hand, how)
             self.compare(eye, "history")
 
-        @rule(pick=picks, how=st.sampled_from(["finish", "fail", "fail for now", "bury"]))
-        def go_on(self, pick: int, how: str) -> None:
+        @rule(
+            pick=picks, eye=hands, how=st.sampled_from(["finish", "fail", "fail for now", "bury"])
+        )
+        def go_on(self, pick: int, eye: str, how: str) -> None:
             if not self.running:
                 return
+            self.compare(eye, "history")
+            self._go_on(pick, how)
+            self.compare(eye, "history")
+
+        def _go_on(self, pick: int, how: str) -> None:
             number = list(self.running)[pick % len(self.running)]
             row, hand = self.model.rows[number - 1], self.running[number]
             if how == "fail for now":

@@ -6,6 +6,7 @@ from tests.torture import (  # noqa: F401  (importing registers)
     kills,
     model,
     power,
+    scale,
     trust,
     values,
     versions,

@@ -145,6 +145,8 @@ class _Salvage:
                 self.documents.setdefault((path, key), []).append(packed)
             case (int(path), bytes(name), int(length), bytes(packed)), int(rowid):
                 self.rowids[rowid] = (path, name, length), packed
+            case (_, _, _, bytes(packed)), int(rowid):  # an index may know the rest
+                self.rowids[rowid] = (-1, b"", 0), packed
             case (int(path), bytes(name), int(length), int(rowid)), None:
                 self.indexed[path, name, length] = rowid
             case (str(digest), bytes(data)), int(rowid):

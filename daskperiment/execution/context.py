@@ -83,6 +83,9 @@ class Ticket:
         What must be committed together with the row, as the row refers to it.
     keep_again : callable, optional
         Keeps the snapshots anew and returns their digests; None in another process.
+    clock : float, optional
+        What `time.monotonic` said when it was prepared; None in another process, as it may be
+        of another host.
     """
 
     backend: Backend
@@ -94,6 +97,7 @@ class Ticket:
     changes: Changes | None = None
     writes: Sequence[Write] = ()
     keep_again: Callable[[], Mapping[str, str]] | None = None
+    clock: float | None = None
     sent: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -458,8 +462,12 @@ class TrialContext:
         return row.get("failed_step") is not None
 
     def _times(self) -> Document:
-        now = time.time()
-        return {"finished": now, "seconds": now - self.ticket.row["started"]}
+        now, clock = time.time(), self.ticket.clock
+        if clock is not None:
+            seconds = time.monotonic() - clock
+        else:  # begun elsewhere: only the time of day is common, and it may have been set back
+            seconds = max(0.0, now - self.ticket.row["started"])
+        return {"finished": now, "seconds": seconds}
 
     def _observed(self) -> Sequence[StepRecord]:
         return Steps(self.backend, self.name).read(self.uid) if self.shared else self.records

@@ -53,7 +53,8 @@ def _decimal(value: Decimal) -> bytes:
 
 
 def _range(value: range) -> bytes:
-    canonical = (len(value), *value[:1], value.step if len(value) > 1 else 0)
+    length = max(0, -((value.start - value.stop) // value.step))  # len() takes no long ranges
+    canonical = (length, *value[:1], value.step if length > 1 else 0)
     return seal(b"range", *map(whole, canonical))
 
 

@@ -188,6 +188,12 @@ def test_equal_ranges_are_one_value():
     assert digest(range(3)) != digest([0, 1, 2])
 
 
+def test_ranges_longer_than_len_can_tell_have_digests():
+    assert digest(range(0, 10**30, 7)) == digest(range(0, 10**30 + 3, 7))
+    assert digest(range(10**30, 0, -7)) != digest(range(10**30, 0, -8))
+    assert digest(range(10**30)[::-1][::-1]) == digest(range(10**30))
+
+
 leaves = st.one_of(
     st.none(),
     st.booleans(),

@@ -4,8 +4,10 @@ from tests.torture import (  # noqa: F401  (importing registers)
     damage,
     errors,
     kills,
+    model,
     power,
     trust,
+    values,
     versions,
 )
 from tests.torture.harness import SCENARIOS as _FOUND

@@ -1,13 +1,13 @@
 """All scenarios, by name."""
 
 from tests.torture import (  # noqa: F401  (importing registers)
+    canaries,
     damage,
     errors,
     kills,
     model,
     power,
     trust,
-    values,
     versions,
 )
 from tests.torture.harness import SCENARIOS as _FOUND

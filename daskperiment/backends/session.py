@@ -16,8 +16,8 @@ from weakref import WeakSet
 from daskperiment import platform
 from daskperiment.backends.sqlite import Store
 from daskperiment.backends.tables import Connection
-from daskperiment.platform import sync_directory
 from daskperiment.errors import StoreFullError, StoreIOError, StoreReadOnlyError
+from daskperiment.platform import sync_directory
 
 _sessions: WeakSet[Session] = WeakSet()
 _paused: list[Session] = []

@@ -33,6 +33,7 @@ from daskperiment.history import paths, payloads
 from daskperiment.history.artifacts import Artifacts
 from daskperiment.history.collection import demanding
 from daskperiment.history.metrics import Entry, Metrics
+from daskperiment.history.mirror import changed
 from daskperiment.history.observations import Observations
 from daskperiment.history.output import Outputs
 from daskperiment.history.snapshots import KINDS, Snapshots
@@ -334,7 +335,9 @@ class TrialContext:
     def _write(self) -> None:
         with HeldBack(), self._lock:
             writes, row = self._take()
-            update = [Update(paths.trials(self.name), self.number, row)] if row else []
+            update: list[Write] = [Update(paths.trials(self.name), self.number, row)] if row else []
+            if row and self.shared:  # elsewhere the trial may have ended already
+                update.append(changed(self.name, self.number))
             if not writes and not update:
                 return
             try:

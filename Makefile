@@ -1,7 +1,7 @@
 # Two commands do everything on a fresh machine with git, make, python3 and python3-venv:
 #   make demo    runs the main job on real data
 #   make test    installs what the tests need and runs them
-# And `make torture` runs the scenarios of faults at full length: half an hour.
+# And `make torture` runs the scenarios of faults at full length: about an hour.
 
 PYTHON ?= python3
 VENV ?= .venv

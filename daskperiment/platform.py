@@ -182,19 +182,38 @@ def boot_id() -> str | None:
         return None
 
 
+def since_boot(pid: int) -> float | None:
+    """Return the seconds from the machine's start to a process's; None where nothing tells.
+
+    Unlike the time of day at which it started, that does not change when the clock is set.
+
+    Examples
+    --------
+    >>> since_boot(os.getpid()) == since_boot(os.getpid())
+    True
+    """
+    fields = _status(pid)
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK") if fields else None
+
+
+def _status(pid: int) -> list[str]:
+    """Fields of Linux's ``/proc/<pid>/stat`` behind the name, which may hold anything."""
+    return "".join(_lines(Path(f"/proc/{pid}/stat"))).rpartition(")")[2].split()
+
+
 def is_alive(owner: dict[str, Any]) -> bool:
     """Whether the process of a record may still run; unknown counts as yes.
 
     Parameters
     ----------
     owner : dict
-        ``host``, ``pid``, ``boot_id`` and ``started`` of the process.
+        ``host``, ``pid``, ``boot_id``, ``started`` and, if known, ``since_boot`` of the process.
 
     Notes
     -----
     Of another host nothing is known.  On this one the process is gone when the machine
-    was started anew since, when no process has its number, or when the one that has it
-    was started at another time.
+    was started anew since, when no process has its number or only one that has ended and was
+    not waited for, or when the one that has it was started at another time.
     """
     if owner["host"] != platform.node():
         return True
@@ -205,9 +224,14 @@ def is_alive(owner: dict[str, Any]) -> bool:
     import psutil
 
     try:
-        started = psutil.Process(owner["pid"]).create_time()
+        found = psutil.Process(owner["pid"])
+        if found.status() == psutil.STATUS_ZOMBIE:
+            return False
+        before, now = owner.get("since_boot"), since_boot(owner["pid"])
+        if before is None or now is None:
+            before, now = owner["started"], found.create_time()
     except psutil.NoSuchProcess:
         return False
     except psutil.Error:
         return True
-    return abs(started - float(owner["started"])) < 1.0
+    return abs(now - float(before)) < 1.0

@@ -279,6 +279,16 @@ def test_drafts_that_a_crash_left(store: Path) -> None:
     assert young.exists()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the store is open")
+def test_a_second_name_of_the_store_that_a_crash_left(store: Path) -> None:
+    second = store / ".01.draft"
+    os.link(store / "store.sqlite", second)
+    with LocalBackend(store) as backend:
+        backend.compact()
+        assert not second.exists()
+        assert found(store, "problem") == []
+
+
 def test_a_store_that_a_crash_left_unfinished(store: Path) -> None:
     old, journal, young = (store / name for name in (".01.draft", ".01.draft-journal", ".2.draft"))
     for draft in (old, journal, young):

@@ -89,6 +89,8 @@ def translate(error: BaseException, name: str, directory: Path) -> BackendError 
     """
     if isinstance(error, sqlite3.Error):
         kind, advice = _of_sqlite(error, directory)
+    elif isinstance(error, UnicodeDecodeError):  # also of SQLite's message about a damaged name
+        kind, advice = StoreCorruptError, _CORRUPT
     elif isinstance(error, OSError) and not isinstance(error, BackendError):
         kind, advice = _SYSTEM.get(error.errno or 0, (StoreIOError, _DISK))
     else:

@@ -82,12 +82,14 @@ class PayloadFiles:
     def leftovers(self) -> Iterator[Path]:
         """Iterate over the drafts that crashed processes left: of payloads and of the store.
 
-        A store that was never finished lies beside this directory, maybe with its journal.
+        A store that was never finished lies beside this directory, maybe with its journal; one
+        that has its own name already as well is as young as the store itself.
         """
         beside = self._directory.parent.glob(".*.draft*")
         for draft in (*beside, *self._directory.glob(".*.draft")):
             with suppress(FileNotFoundError):  # it has got its own name just now
-                if time.time() - draft.stat().st_mtime > _STALE:
+                about = draft.stat()
+                if about.st_nlink > 1 or time.time() - about.st_mtime > _STALE:
                     yield draft
 
     def tidy(self) -> None:

@@ -109,7 +109,9 @@ class _Salvage:
         self.batches: dict[tuple[int, bytes, int], list[bytes | None]] = {}
         self.copied: dict[str, set[RawKey]] = {}
         self.changed: dict[str, set[RawKey]] = {}
-        self.indexed: set[tuple[Any, ...]] = set()
+        self.indexed: dict[tuple[Any, ...], int] = {}
+        self.unsure: list[tuple[int, str, bytes]] = []
+        self.rowids: dict[int, tuple[tuple[int, bytes, int], bytes]] = {}
         self.digests: set[str] = set()
         self.waiting: list[Write] = []
 
@@ -126,6 +128,7 @@ class _Salvage:
                 self._take(row)
         else:
             self.done.lost.append("the database: there is no store.sqlite")
+        self._ask_indexes()
         self._write_documents()
         self._write_logs()
         self._write_files()
@@ -140,14 +143,16 @@ class _Salvage:
                 self.done.lost.append(f"a row on page {row.page} of store.sqlite")
             case (int(path), (int() | bytes()) as key, (None | bytes()) as packed), None:
                 self.documents.setdefault((path, key), []).append(packed)
-            case (int(path), bytes(name), int(length), bytes(packed)), int():
-                self.batches.setdefault((path, name, length), []).append(packed)
-            case (int(path), bytes(name), int(length), int()), None:
-                self.indexed.add((path, name, length))
-            case (str(digest), bytes(data)), int():
-                self._take_payload(digest, data)
-            case (str(digest), int()), None if is_digest(digest):
-                self.indexed.add((digest,))
+            case (int(path), bytes(name), int(length), bytes(packed)), int(rowid):
+                self.rowids[rowid] = (path, name, length), packed
+            case (_, _, _, bytes(packed)), int(rowid):  # an index may know the rest
+                self.rowids[rowid] = (-1, b"", 0), packed
+            case (int(path), bytes(name), int(length), int(rowid)), None:
+                self.indexed[path, name, length] = rowid
+            case (str(digest), bytes(data)), int(rowid):
+                self._take_payload(rowid, digest, data)
+            case (str(digest), int(rowid)), None if is_digest(digest):
+                self.indexed[digest,] = rowid
             case (None, bytes(path)), int(number):
                 self.paths.setdefault(number, set()).add(path)
             case (bytes(path), int(number)), None:
@@ -156,13 +161,31 @@ class _Salvage:
                 if zlib.crc32(text) == crc:
                     self.samples.setdefault(n, []).append(text)
 
-    def _take_payload(self, digest: str, data: bytes) -> None:
+    def _take_payload(self, rowid: int, digest: str, data: bytes) -> None:
         if blake3(data).hexdigest() != digest:
-            self.done.lost.append(f"payload {digest}: its bytes were changed")
+            self.unsure.append((rowid, digest, data))
         elif digest not in self.digests:
             self.digests.add(digest)
             self.done.payloads += 1
             self._write(Put(data))
+
+    def _ask_indexes(self) -> None:
+        """Let the indexes say where rows belong whose own columns are damaged."""
+        for rowid, digest, data in self.unsure:
+            actual = blake3(data).hexdigest()
+            if self.indexed.get((actual,)) == rowid:
+                self._take_payload(rowid, actual, data)
+            else:
+                self.done.lost.append(f"payload {digest}: its bytes were changed")
+        known = {rowid: key for key, rowid in self.indexed.items() if len(key) == 3}
+        for rowid, (place, packed) in self.rowids.items():
+            other = known.get(rowid, place)
+            if other != place and not self._is_sound(place, packed):
+                place = other[0], other[1], other[2]
+            self.batches.setdefault(place, []).append(packed)
+
+    def _is_sound(self, place: tuple[int, bytes, int], packed: bytes) -> bool:
+        return self._unpacked(place[0], place[1:], [packed])[0] is not None
 
     # -- what is written
 

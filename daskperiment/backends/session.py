@@ -17,6 +17,7 @@ from daskperiment import platform
 from daskperiment.backends.sqlite import Store
 from daskperiment.backends.tables import Connection
 from daskperiment.errors import StoreFullError, StoreIOError, StoreReadOnlyError
+from daskperiment.platform import sync_directory
 
 _sessions: WeakSet[Session] = WeakSet()
 _paused: list[Session] = []
@@ -80,6 +81,7 @@ class Session:
                 raise
         else:
             (directory / ".gitignore").write_text("*\n")
+            sync_directory(directory.parent)
         self._store.create()
         connection = self._current()
         assert connection is not None

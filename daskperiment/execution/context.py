@@ -33,6 +33,7 @@ from daskperiment.history import paths, payloads
 from daskperiment.history.artifacts import Artifacts
 from daskperiment.history.collection import demanding
 from daskperiment.history.metrics import Entry, Metrics
+from daskperiment.history.mirror import changed
 from daskperiment.history.observations import Observations
 from daskperiment.history.output import Outputs
 from daskperiment.history.snapshots import KINDS, Snapshots
@@ -83,6 +84,9 @@ class Ticket:
         What must be committed together with the row, as the row refers to it.
     keep_again : callable, optional
         Keeps the snapshots anew and returns their digests; None in another process.
+    clock : float, optional
+        What `time.monotonic` said when it was prepared; None in another process, as it may be
+        of another host.
     """
 
     backend: Backend
@@ -94,6 +98,7 @@ class Ticket:
     changes: Changes | None = None
     writes: Sequence[Write] = ()
     keep_again: Callable[[], Mapping[str, str]] | None = None
+    clock: float | None = None
     sent: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -330,7 +335,9 @@ class TrialContext:
     def _write(self) -> None:
         with HeldBack(), self._lock:
             writes, row = self._take()
-            update = [Update(paths.trials(self.name), self.number, row)] if row else []
+            update: list[Write] = [Update(paths.trials(self.name), self.number, row)] if row else []
+            if row and self.shared:  # elsewhere the trial may have ended already
+                update.append(changed(self.name, self.number))
             if not writes and not update:
                 return
             try:
@@ -458,8 +465,12 @@ class TrialContext:
         return row.get("failed_step") is not None
 
     def _times(self) -> Document:
-        now = time.time()
-        return {"finished": now, "seconds": now - self.ticket.row["started"]}
+        now, clock = time.time(), self.ticket.clock
+        if clock is not None:
+            seconds = time.monotonic() - clock
+        else:  # begun elsewhere: only the time of day is common, and it may have been set back
+            seconds = max(0.0, now - self.ticket.row["started"])
+        return {"finished": now, "seconds": seconds}
 
     def _observed(self) -> Sequence[StepRecord]:
         return Steps(self.backend, self.name).read(self.uid) if self.shared else self.records

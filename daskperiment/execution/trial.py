@@ -100,7 +100,7 @@ class Recorder:
         secrets = tuple(value for value in values.values() if is_secret(value))
         return Ticket(
             self.backend, self.name, row, fingerprints, self._observations, secrets,
-            self._changes, writes, partial(self._keep_again, steps, loaded),
+            self._changes, writes, partial(self._keep_again, steps, loaded), time.monotonic(),
         )  # fmt: skip
 
     def redefine(self, old: Step[..., Any], new: Step[..., Any]) -> None:

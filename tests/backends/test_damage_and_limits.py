@@ -422,3 +422,12 @@ def test_errors_of_others_are_left_alone(tmp_path: Path) -> None:
 
     assert failures.translate(KeyError("x"), "a store", tmp_path) is None
     assert failures.translate(mine, "a store", tmp_path) is None
+
+
+def test_a_name_in_the_schema_that_is_no_text_is_a_typed_error(old: Path) -> None:
+    content = (old / "store.sqlite").read_bytes()
+    at = content.index(b"spare_samples")
+    (old / "store.sqlite").write_bytes(content[:at] + b"\xf3" + content[at + 1 :])
+
+    with LocalBackend(old) as backend, pytest.raises(errors.StoreCorruptError, match="salvage"):
+        backend.get("x", 1)

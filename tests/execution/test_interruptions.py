@@ -96,6 +96,24 @@ def test_a_provisional_failure_has_its_times(ex: Experiment) -> None:
     assert not ex.get_history()["Process Time"].isna().any()
 
 
+@pytest.mark.parametrize("route", ["compute", "dask.compute"])
+def test_a_trial_lasts_as_long_as_it_does_also_when_the_clock_is_set(
+    ex: Experiment, monkeypatch: pytest.MonkeyPatch, route: str
+) -> None:
+    @ex.result
+    def set_clock() -> None:
+        now = time.time()
+        monkeypatch.setattr(time, "time", lambda: now - 86400)
+
+    if route == "compute":
+        set_clock().compute()
+    else:
+        dask.compute(set_clock(), scheduler="synchronous")
+
+    assert ex.latest.duration is not None
+    assert 0 < ex.latest.duration.total_seconds() < 3600
+
+
 @pytest.mark.parametrize("scheduler", ["synchronous", "processes"])
 def test_the_record_has_the_exception_that_the_step_raised(ex: Experiment, scheduler: str) -> None:
     @ex.result

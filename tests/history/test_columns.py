@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from daskperiment import QueryError
@@ -73,7 +73,10 @@ def written(values: list[Any]) -> tuple[Trials, list[dict[str, Any]]]:
     return trials, [rows.record(at, {"a": "a"}) for at in range(len(values))]
 
 
+@settings(deadline=None)
 @given(COLUMN, st.sampled_from(CONDITIONS))
+@example([float(2**53)], "a == 9007199254740993")
+@example([2**53 + 1, 1], "a == 9007199254740992")
 def test_a_condition_on_columns_is_the_condition_on_each_row(
     values: list[Any], condition: str
 ) -> None:
@@ -84,6 +87,7 @@ def test_a_condition_on_columns_is_the_condition_on_each_row(
     assert found == [row[INDEX] for row in rows if parse(condition)(row)]
 
 
+@settings(deadline=None)
 @given(COLUMN, st.sampled_from(CONDITIONS), st.data())
 def test_a_column_that_changes_answers_as_one_that_is_new(
     values: list[Any], condition: str, data: st.DataObject
@@ -101,6 +105,7 @@ def test_a_column_that_changes_answers_as_one_that_is_new(
     pd.testing.assert_frame_equal(answer, table.read(Trials(trials.backend, "example"), question))
 
 
+@settings(deadline=None)
 @given(COLUMN)
 def test_a_frame_is_that_of_a_list_of_the_values(values: list[Any]) -> None:
     trials, rows = written(values)
@@ -124,6 +129,7 @@ def by_hand(rows: list[dict[str, Any]], keys: list[str]) -> list[int]:
     return [row[INDEX] for row in rows]
 
 
+@settings(deadline=None)
 @given(
     COLUMN,
     st.lists(
@@ -132,6 +138,8 @@ def by_hand(rows: list[dict[str, Any]], keys: list[str]) -> list[int]:
     ),
     st.one_of(st.none(), st.integers(0, 5)),
 )
+@example([None, 1.0, None, 0.5, float("nan"), 2.0], ["-a"], 4)
+@example([1.0, 0.5, 0.5, 2.0, 0.5], ["a", "-Trial ID"], 2)
 def test_an_order_is_that_of_the_values(
     values: list[Any], order_by: list[str], limit: int | None
 ) -> None:

@@ -160,6 +160,18 @@ def test_a_store_that_was_emptied_removed_or_put_back_is_read_anew(tmp_path: Pat
     assert list(shown(ex)["a"]) == [5, 6, 7]
 
 
+def test_a_store_with_other_trials_of_the_same_numbers_is_noticed(
+    ex: Experiment, backend: Backend
+) -> None:
+    run(ex, 1, 2)
+    shown(ex)
+
+    backend.drop(paths.experiment(ex.id))
+    run(Experiment(ex.id, backend=backend), 5, 6, 7)
+
+    assert list(shown(ex)["a"]) == [5, 6, 7]
+
+
 def test_a_store_put_back_with_another_edit_is_noticed(tmp_path: Path) -> None:
     ex = Experiment("example", backend=tmp_path / "store")
     run(ex, 1, 2)

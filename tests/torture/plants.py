@@ -17,6 +17,7 @@ from typing import Any
 
 from blake3 import blake3
 
+from daskperiment import platform
 from daskperiment.backends import files, sqlite
 from daskperiment.backends.base import Insert
 from daskperiment.backends.files import PayloadFiles
@@ -63,6 +64,7 @@ def _owner_of_the_parent() -> None:
     import psutil
 
     here["started"] = psutil.Process(os.getppid()).create_time()
+    here["since_boot"] = platform.since_boot(os.getppid())
     owner._process.cache_clear()
     owner._process = lambda pid: here  # type: ignore[assignment]
 

@@ -143,7 +143,8 @@ def run(argument: dict[str, Any]) -> int:
     ``store``, ``log`` : paths.  ``worker`` : a name, unique in the store.  ``seed``.
     ``shape`` : one of SHAPES or ``mixed``.  ``trials`` : how many.  Optional are
     ``experiment``, ``durability``, ``scheduler`` of Dask, ``size`` of big results, ``pause``
-    in the second step, ``plant``, ``before`` : hooks by number of the trial, ``copy`` : where to copy the store in the end.
+    in the second step, ``plant``, ``before`` : hooks by number of the trial, ``copy`` : where
+    the store is copied to in the end.
     """
     if plant := argument.get("plant"):
         plants.PLANTS[plant]()

@@ -1,6 +1,7 @@
 """All scenarios, by name."""
 
 from tests.torture import (  # noqa: F401  (importing registers)
+    canaries,
     damage,
     errors,
     kills,
@@ -8,7 +9,6 @@ from tests.torture import (  # noqa: F401  (importing registers)
     power,
     scale,
     trust,
-    values,
     versions,
 )
 from tests.torture.harness import SCENARIOS as _FOUND

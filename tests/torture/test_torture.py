@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,9 @@ def _run(name: str, folder: Path, plant: str | None) -> Outcome:
     form = scenario.short if plant is None else scenario.planted
     outcome = scenario.run(SEED, folder, plant, **form)
     if outcome.not_run:
-        pytest.skip(f"not run: {outcome.not_run}")
+        refused = shutil.which("strace") is not None
+        may_skip = refused or not os.environ.get("CI")
+        (pytest.skip if may_skip else pytest.fail)(f"not run: {outcome.not_run}")
     print(outcome)
     return outcome
 

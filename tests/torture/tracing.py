@@ -70,12 +70,13 @@ def points(server: ForkServer, argument: dict[str, Any], output: Path) -> list[P
 
 def _found(output: Path, pid: int, store: str) -> Iterator[Point]:
     counts: Counter[str] = Counter()
+    within = re.compile(re.escape(store) + '[/">]')  # and not the log beside it
     for line in output.read_text(errors="replace").splitlines():
         found = _LINE.match(line)
         if found and int(found["pid"]) == pid:
             call, rest = found["call"], found["rest"]
             counts[call] += 1
-            if store in rest and (call != "openat" or "O_CREAT" in rest):
+            if within.search(rest) and (call != "openat" or "O_CREAT" in rest):
                 yield Point(call, counts[call])
 
 

@@ -18,7 +18,7 @@ import pytest
 import daskperiment
 from daskperiment import CategoryError, CollectorError, Experiment, PurityWarning, Secret
 from daskperiment.history.snapshots import Snapshots
-from daskperiment.platform import gpu_models
+from daskperiment.platform import gpu_models, is_alive, since_boot
 from daskperiment.tracking import environment
 from daskperiment.tracking.environment import blas, owner
 from daskperiment.tracking.environment.collectors import Collectors
@@ -669,6 +669,35 @@ def test_a_forked_process_has_an_identity_of_its_own():
     assert child["pid"] != parent["pid"]
     assert child["started"] >= parent["started"]
     assert (child["host"], child["boot_id"]) == (parent["host"], parent["boot_id"])
+
+
+def test_a_process_is_alive_whatever_the_clock_is_set_to(monkeypatch):
+    import psutil
+
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        record = {
+            **environment.process(), "pid": child.pid,
+            "started": psutil.Process(child.pid).create_time(),
+            "since_boot": since_boot(child.pid),
+        }  # fmt: skip
+        # The system tells that time by the clock's: it moves with it.
+        monkeypatch.setattr(psutil.Process, "create_time", lambda self: 86400.0)
+        assert is_alive(record)
+        assert not is_alive({**record, "since_boot": record["since_boot"] - 60})
+        del record["since_boot"]
+        assert not is_alive(record)
+        child.communicate(b"\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_process_that_has_ended_is_dead_before_it_was_waited_for():
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert not is_alive({**environment.process(), "pid": pid, "since_boot": since_boot(pid)})
+    os.waitpid(pid, 0)
 
 
 @pytest.mark.parametrize("error", [KeyError, OSError, ImportError])

@@ -15,8 +15,9 @@ def process() -> Document:
     """Return what identifies this process, for records and for telling whether it still runs.
 
     ``host``, ``pid``, ``boot_id`` (None where the system has none), ``started`` (seconds
-    since 1970, as psutil tells it: compare with a tolerance of a second) and ``user`` (None
-    if unknown).  Kept per process, a forked one included; do not change it.
+    since 1970, as psutil tells it), ``since_boot`` (seconds, None where the system does not tell:
+    what to compare, as setting the clock changes ``started``) and ``user`` (None if
+    unknown).  Kept per process, a forked one included; do not change it.
 
     Examples
     --------
@@ -36,6 +37,7 @@ def _process(pid: int) -> Document:
         "pid": pid,
         "boot_id": system.boot_id(),
         "started": psutil.Process(pid).create_time(),
+        "since_boot": system.since_boot(pid),
         "user": _user(),
     }
 

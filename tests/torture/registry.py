@@ -9,6 +9,7 @@ from tests.torture import (  # noqa: F401  (importing registers)
     power,
     scale,
     trust,
+    values,
     versions,
 )
 from tests.torture.harness import SCENARIOS as _FOUND

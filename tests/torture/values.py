@@ -27,7 +27,7 @@ from daskperiment.backends.local import LocalBackend
 from daskperiment.backends.memory import MemoryBackend
 from daskperiment.errors import DaskperimentError, ValueNotKeptError
 from daskperiment.history import doctor, paths, payloads, table
-from daskperiment.serializers import payload, plain
+from daskperiment.serializers import payload
 from tests.test_hostile_values import KEPT, LOST, nested
 from tests.torture.harness import Outcome, scenario
 
@@ -357,10 +357,13 @@ def _readable(ex: Experiment, backend: Backend, full: bool) -> Iterator[str]:
 def _surrogates_are_replaced() -> Any:
     """What UTF-8 cannot hold becomes a question mark."""
 
-    def replace(value: str) -> Any:
-        return value.encode(errors="replace").decode()
+    to_json = payload.to_json
 
-    return mock.patch.dict(plain._LEAVES, {str: replace})
+    def replace(value: Any) -> Any:
+        text = type(value) is str
+        return to_json(value.encode(errors="replace").decode() if text else value)
+
+    return mock.patch.object(payload, "to_json", replace)
 
 
 def _encoding_is_unguarded() -> Any:

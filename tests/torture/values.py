@@ -314,7 +314,9 @@ def hostile_values(seed: int, folder: Path, plant: str | None, *, rounds: int) -
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        if plant:
+        payloads._keep_scalar.cache_clear()
+        if plant:  # whose values must not stay behind
+            stack.callback(payloads._keep_scalar.cache_clear)
             stack.enter_context(_PLANTED[plant]())
         for backend in (MemoryBackend(), LocalBackend(folder / "store")):
             stack.enter_context(closing(backend))

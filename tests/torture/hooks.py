@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -91,6 +92,13 @@ def limit_memory(argument: dict[str, Any], log: AckLog) -> None:
     _limit(resource.RLIMIT_AS, int(used) * 1024 + argument["size"] * 3 // 2)
 
 
+def set_clock(argument: dict[str, Any], log: AckLog) -> None:
+    """Let `time.time` be off by ``clock[0]`` seconds, and ``clock[1]`` more every 20 ms."""
+    off, step = argument["clock"]
+    real, began = time.time, time.monotonic()
+    time.time = lambda: real() + off + step * int((time.monotonic() - began) / 0.02)
+
+
 def _descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
@@ -99,6 +107,6 @@ HOOKS: dict[str, Hook] = {
     hook.__name__: hook
     for hook in (
         lift_limits, fill_disk, free_disk, limit_files, limit_descriptors,
-        limit_descriptors_closed, count_descriptors, limit_memory,
+        limit_descriptors_closed, count_descriptors, limit_memory, set_clock,
     )
 }  # fmt: skip

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 from unittest.mock import patch
 
@@ -145,7 +146,8 @@ def run(argument: dict[str, Any]) -> int:
     ``shape`` : one of SHAPES or ``mixed``.  ``trials`` : how many.  Optional are
     ``experiment``, ``durability``, ``scheduler`` of Dask, ``size`` of big results, ``pause``
     in the second step, ``plant``, ``gate`` : a FIFO that is waited for first of all, ``before`` :
-    hooks by number of the trial, ``copy`` : where to copy the store in the end.
+    hooks by number of the trial, ``copy`` : where to copy the store in the end, ``program`` :
+    dotted name of a function of argument and log to run instead of trials in turn.
     """
     if plant := argument.get("plant"):
         plants.PLANTS[plant]()
@@ -154,7 +156,7 @@ def run(argument: dict[str, Any]) -> int:
         Path(gate).read_bytes()
     hooks.prepare()
     try:
-        _run_trials(argument, log)
+        resolve_name(argument.get("program", "tests.torture.programs:run_trials"))(argument, log)
     except Exception as error:
         _log_error(log, error)
     if copy := argument.get("copy"):  # from where only this process sees it
@@ -162,7 +164,8 @@ def run(argument: dict[str, Any]) -> int:
     return 0
 
 
-def _run_trials(argument: dict[str, Any], log: AckLog) -> None:
+def run_trials(argument: dict[str, Any], log: AckLog) -> None:
+    """Run the trials one after the other."""
     with opened(argument) as nodes:
         for k in range(argument["trials"]):
             if hook := argument.get("before", {}).get(str(k)):

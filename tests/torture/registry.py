@@ -1,6 +1,7 @@
 """All scenarios, by name."""
 
 from tests.torture import (  # noqa: F401  (importing registers)
+    clock,
     damage,
     errors,
     kills,

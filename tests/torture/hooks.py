@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from daskperiment.backends import session
+from daskperiment.backends.sqlite import Store
 from tests.torture.harness import AckLog
 
 Hook = Callable[[dict[str, Any], AckLog], None]
@@ -92,6 +93,17 @@ def limit_memory(argument: dict[str, Any], log: AckLog) -> None:
     _limit(resource.RLIMIT_AS, int(used) * 1024 + argument["size"] * 3 // 2)
 
 
+def see_makers(argument: dict[str, Any], log: AckLog) -> None:
+    """Log that this worker has made a store, whether or not that was the one that stayed."""
+    create = Store.create
+
+    def logged(self: Store) -> None:
+        log.write(made=True)
+        create(self)
+
+    Store.create = logged  # type: ignore[method-assign]
+
+
 def set_clock(argument: dict[str, Any], log: AckLog) -> None:
     """Let `time.time` be off by ``clock[0]`` seconds, and ``clock[1]`` more every 20 ms."""
     off, step = argument["clock"]
@@ -107,6 +119,6 @@ HOOKS: dict[str, Hook] = {
     hook.__name__: hook
     for hook in (
         lift_limits, fill_disk, free_disk, limit_files, limit_descriptors,
-        limit_descriptors_closed, count_descriptors, limit_memory, set_clock,
+        limit_descriptors_closed, count_descriptors, limit_memory, see_makers, set_clock,
     )
 }  # fmt: skip

@@ -6,10 +6,11 @@ Every one is a defect that a store of trials has had somewhere.  None is a switc
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,10 +19,11 @@ from typing import Any
 from blake3 import blake3
 
 from daskperiment import platform
-from daskperiment.backends import files, sqlite
+from daskperiment.backends import files, local, migration, sqlite, tables
 from daskperiment.backends.base import Insert
 from daskperiment.backends.files import PayloadFiles
 from daskperiment.backends.sqlite import Store
+from daskperiment.execution import current, step
 from daskperiment.execution.context import TrialContext
 from daskperiment.history import payloads
 from daskperiment.history.trials import Trials
@@ -191,3 +193,83 @@ def _wall_clock_durations() -> None:
 def _started_by_wall_clock() -> None:
     """A process is known by the time of day at which it started."""
     platform.since_boot = lambda pid: None
+
+
+@plant("deferred-begin")
+def _deferred_begin() -> None:
+    """A transaction takes the lock only when it writes, after it has read."""
+    enter = local._Transaction.__enter__
+
+    class Deferred:
+        def __init__(self, connection: Any) -> None:
+            self._connection = connection
+
+        def execute(self, statement: str, *rest: Any) -> Any:
+            return self._connection.execute(statement.replace(" IMMEDIATE", ""), *rest)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._connection, name)
+
+    def begin(self: local._Transaction) -> None:
+        self._connection = Deferred(self._connection)  # type: ignore[assignment]
+        enter(self)
+
+    local._Transaction.__enter__ = begin  # type: ignore[method-assign]
+
+
+@plant("one-current-trial")
+def _one_current_trial() -> None:
+    """The current trial is a global variable."""
+
+    class Global:
+        value: Any = None
+
+        def get(self) -> Any:
+            return self.value
+
+        def set(self, value: Any) -> Any:
+            before, self.value = self.value, value
+            return before
+
+        reset = set
+
+    current.CURRENT = step.CURRENT = Global()  # type: ignore[assignment]
+
+
+@plant("create-in-place")
+def _create_in_place() -> None:
+    """A store is made where it shall be, statement by statement."""
+
+    def create(self: Store) -> None:
+        with closing(sqlite3.connect(self.file, isolation_level=None)) as connection:
+            connection.executescript(tables.SCHEMA)
+            connection.execute("CREATE TABLE store (id)")
+            connection.execute("INSERT INTO store VALUES ('made')")
+            connection.execute(f"PRAGMA user_version = {migration.version()}")
+
+    Store.create = create  # type: ignore[method-assign]
+
+
+@plant("impatient")
+def _impatient() -> None:
+    """Nobody waits for another process."""
+    sqlite.TIMEOUT = 0.0
+
+
+@plant("log-without-limit")
+def _log_without_limit() -> None:
+    """The log's file keeps the length that it once had."""
+    sqlite.LONGEST_LOG = -1
+
+
+@plant("drops-its-locks")
+def _drops_its_locks() -> None:
+    """A file of the store is opened and closed, by which POSIX drops the process's locks on it."""
+    enter = local._Transaction.__enter__
+
+    def begin(self: local._Transaction) -> None:
+        enter(self)
+        file = self._connection.execute("PRAGMA database_list").fetchone()[2]
+        Path(f"{file}-shm").open("rb").close()
+
+    local._Transaction.__enter__ = begin  # type: ignore[method-assign]

@@ -2,6 +2,7 @@
 
 from tests.torture import (  # noqa: F401  (importing registers)
     clock,
+    crowds,
     damage,
     errors,
     kills,

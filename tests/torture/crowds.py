@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -83,6 +84,7 @@ GROUPS = (("one", "tiny"), ("two", "metrics"), ("three", "tiny"), ("four", "metr
 def run_threads(argument: dict[str, Any], log: AckLog) -> None:
     """Run trials of four experiments in many threads."""
     barrier = threading.Barrier(argument["threads"])
+    sys.setswitchinterval(1e-5)  # so that threads meet in the middle of everything
 
     def work(own: dict[str, Any], nodes: dict[str, Any], scheduler: str) -> None:
         barrier.wait()

@@ -19,14 +19,16 @@ from typing import Any
 from blake3 import blake3
 
 from daskperiment import platform
-from daskperiment.backends import files, local, migration, sqlite, tables
+from daskperiment.backends import files, local, migration, session, sqlite, tables
 from daskperiment.backends.base import Insert
 from daskperiment.backends.files import PayloadFiles
 from daskperiment.backends.sqlite import Store
-from daskperiment.execution import current, step
+from daskperiment.execution import context, current, step, trial
 from daskperiment.execution.context import TrialContext
-from daskperiment.history import payloads
+from daskperiment.execution.interrupts import HeldBack
+from daskperiment.history import payloads, trials
 from daskperiment.history.trials import Trials
+from daskperiment.records import TrialState
 from daskperiment.serializers import payload
 from daskperiment.tracking.environment import owner
 
@@ -273,3 +275,65 @@ def _drops_its_locks() -> None:
         Path(f"{file}-shm").open("rb").close()
 
     local._Transaction.__enter__ = begin  # type: ignore[method-assign]
+
+
+@plant("exit-is-success")
+def _exit_is_success() -> None:
+    """Whoever calls ``sys.exit(0)`` means that all went well."""
+    after = trial.state_after
+
+    def state_after(error: BaseException) -> TrialState:
+        return TrialState.COMPLETE if isinstance(error, SystemExit) else after(error)
+
+    trial.state_after = context.state_after = state_after
+
+
+@plant("swallows-interrupts")
+def _swallows_interrupts() -> None:
+    """What was held back is forgotten."""
+    HeldBack._let_through = lambda self: None  # type: ignore[method-assign]
+
+
+@plant("stopped-is-dead")
+def _stopped_is_dead() -> None:
+    """Who gives no sign of life is dead."""
+    alive = trials.is_alive
+
+    def is_alive(owner: dict[str, Any]) -> bool:
+        import psutil
+
+        return alive(owner) and psutil.Process(owner["pid"]).status() != psutil.STATUS_STOPPED
+
+    trials.is_alive = is_alive
+
+
+@plant("late-result-is-dropped")
+def _late_result_is_dropped() -> None:
+    """A trial that was taken for dead stays so."""
+    trials._PRESUMED_DEAD = {"state": "nowhere"}
+
+
+@plant("lost-workers-are-nobodys")
+def _lost_workers_are_nobodys() -> None:
+    """Only what a step has raised ends a trial."""
+    end = TrialContext.end
+
+    def end_of_steps(self: TrialContext, state: Any, error: BaseException | None = None) -> None:
+        if type(error).__name__ != "BrokenProcessPool":
+            end(self, state, error)
+
+    TrialContext.end = end_of_steps  # type: ignore[method-assign]
+
+
+@plant("child-is-the-parent")
+def _child_is_the_parent() -> None:
+    """A forked child believes that the trial is its own."""
+    TrialContext._forked = property(  # type: ignore[assignment]
+        lambda self: False, lambda self, value: None
+    )
+
+
+@plant("open-across-forks")
+def _open_across_forks() -> None:
+    """Connections stay open while the process forks."""
+    session.Session.pause = lambda self: self._lock.acquire()  # type: ignore[assignment]

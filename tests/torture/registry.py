@@ -7,6 +7,7 @@ from tests.torture import (  # noqa: F401  (importing registers)
     errors,
     kills,
     power,
+    signals,
     trust,
     versions,
 )

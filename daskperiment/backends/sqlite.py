@@ -34,6 +34,9 @@ Durability = Literal["process", "power"]
 TIMEOUT = 60.0
 """Seconds to wait for another process's group of writes."""
 
+LONGEST_LOG = 16 * 1024 * 1024
+"""Bytes that the log keeps on the disk; it is longer only while somebody reads for long."""
+
 _NETWORK = ("nfs", "cifs", "smb", "fuse.sshfs", "afs", "9p", "lustre", "gpfs", "beegfs", "ceph")
 _told: set[Path] = set()
 
@@ -146,6 +149,7 @@ class Store:
         _set(connection, "journal_mode", self.journal_mode)
         power = self.durability == "power" or self.network
         _set(connection, "synchronous", 2 if power else 1)
+        _set(connection, "journal_size_limit", LONGEST_LOG)
 
     def _check(self, connection: tables.Connection) -> int:
         version = migration.check(connection, self.name)

@@ -301,7 +301,9 @@ class TrialContext:
             self.flush()
 
     def add(self, record: StepRecord) -> None:
-        """Add the record of a call that has ended."""
+        """Add the record of a call that has ended; not of one that a forked child ends again."""
+        if self._forked:
+            return
         with self._lock:
             self.records.append(record)
             self._waiting.append(record)

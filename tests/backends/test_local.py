@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from daskperiment.backends import Append, Backend, Clear, Insert, Put, Remove, rows
 from daskperiment.backends.files import PayloadFiles
 from daskperiment.backends.local import LocalBackend
-from daskperiment.backends.sqlite import Durability
+from daskperiment.backends.sqlite import LONGEST_LOG, Durability
 from daskperiment.errors import (
     BackendError,
     BackendUnreachableError,
@@ -615,3 +615,17 @@ def test_compacting_leaves_no_trace_of_a_field_that_was_replaced(tmp_path: Path)
 
         assert not any(b"canary" in cell for _, cell in cells(tmp_path / "store.sqlite"))
         assert backend.get("x", 1) == {"note": "new", "other": 1}
+
+
+def test_the_log_is_short_again_when_a_long_reader_has_ended(tmp_path: Path) -> None:
+    log = tmp_path / "store.sqlite-wal"
+    with LocalBackend(tmp_path) as backend:
+        backend.insert("x", {})
+        with closing(sqlite3.connect(tmp_path / "store.sqlite", isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM paths").fetchall()
+            while not log.exists() or log.stat().st_size < LONGEST_LOG + 2**20:
+                backend.put(os.urandom(60_000))
+        for _ in range(3):
+            backend.insert("x", {})
+        assert log.stat().st_size <= LONGEST_LOG

@@ -159,6 +159,25 @@ def test_a_fork_inside_a_step_neither_doubles_nor_hangs(ex: Experiment) -> None:
         assert sorted(point.epoch for point in trial.metrics["child"]) == list(range(6))
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_child_that_leaves_the_step_adds_no_record(ex: Experiment) -> None:
+    parent = os.getpid()
+
+    @ex.result
+    def fork() -> int:
+        if (pid := os.fork()) == 0:
+            raise ValueError("of the child")
+        os.waitpid(pid, 0)
+        return 1
+
+    try:
+        fork().compute(scheduler="synchronous")
+    finally:
+        if os.getpid() != parent:
+            os._exit(0)
+    assert list(ex.latest.steps["outcome"]) == ["ran"]
+
+
 def test_epochs_counted_by_many_processes_do_not_collide(ex: Experiment) -> None:
     @ex
     def part(i: int) -> int:

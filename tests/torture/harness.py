@@ -152,7 +152,15 @@ def events(path: Path) -> list[dict[str, Any]]:
     """Events of a log; none where the worker died before it opened it."""
     if not path.exists():
         return []
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    lines = path.read_text().splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]  # the last may be begun
+
+
+def await_event(path: Path, kind: str, count: int = 1) -> None:
+    """Wait until a worker has logged a kind of event, or for so long that it hangs."""
+    deadline = time.monotonic() + WATCHDOG
+    while sum(kind in event for event in events(path)) < count and time.monotonic() < deadline:
+        time.sleep(0.002)
 
 
 def interrupted(path: Path) -> bool:
@@ -285,6 +293,8 @@ def _check_promises(
                     yield f"I1: {event['label']} was acknowledged as {event['ack']} and is lost"
                 elif trial.state is not TrialState.COMPLETE:
                     yield f"I1: trial {trial.number} was acknowledged and is {trial.state}"
+                elif trial.parameters["label"] != event["label"]:
+                    yield f"I9: in a step of {event['label']} another trial was the current one"
 
 
 def _misbehaved(log: list[dict[str, Any]]) -> Iterator[str]:

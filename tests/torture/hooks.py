@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from daskperiment.backends import session
+from daskperiment.backends.sqlite import Store
 from tests.torture.harness import AckLog
 
 Hook = Callable[[dict[str, Any], AckLog], None]
@@ -91,6 +93,24 @@ def limit_memory(argument: dict[str, Any], log: AckLog) -> None:
     _limit(resource.RLIMIT_AS, int(used) * 1024 + argument["size"] * 3 // 2)
 
 
+def see_makers(argument: dict[str, Any], log: AckLog) -> None:
+    """Log that this worker has made a store, whether or not that was the one that stayed."""
+    create = Store.create
+
+    def logged(self: Store) -> None:
+        log.write(made=True)
+        create(self)
+
+    Store.create = logged  # type: ignore[method-assign]
+
+
+def set_clock(argument: dict[str, Any], log: AckLog) -> None:
+    """Let `time.time` be off by ``clock[0]`` seconds, and ``clock[1]`` more every 20 ms."""
+    off, step = argument["clock"]
+    real, began = time.time, time.monotonic()
+    time.time = lambda: real() + off + step * int((time.monotonic() - began) / 0.02)
+
+
 def _descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
@@ -99,6 +119,6 @@ HOOKS: dict[str, Hook] = {
     hook.__name__: hook
     for hook in (
         lift_limits, fill_disk, free_disk, limit_files, limit_descriptors,
-        limit_descriptors_closed, count_descriptors, limit_memory,
+        limit_descriptors_closed, count_descriptors, limit_memory, see_makers, set_clock,
     )
 }  # fmt: skip

@@ -6,10 +6,11 @@ Every one is a defect that a store of trials has had somewhere.  None is a switc
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,13 +19,16 @@ from typing import Any
 from blake3 import blake3
 
 from daskperiment import platform
-from daskperiment.backends import files, sqlite
+from daskperiment.backends import files, local, migration, session, sqlite, tables
 from daskperiment.backends.base import Insert
 from daskperiment.backends.files import PayloadFiles
 from daskperiment.backends.sqlite import Store
+from daskperiment.execution import context, current, step, trial
 from daskperiment.execution.context import TrialContext
-from daskperiment.history import payloads
+from daskperiment.execution.interrupts import HeldBack
+from daskperiment.history import payloads, trials
 from daskperiment.history.trials import Trials
+from daskperiment.records import TrialState
 from daskperiment.serializers import payload
 from daskperiment.tracking.environment import owner
 
@@ -173,3 +177,163 @@ def _power_is_process() -> None:
     Store._prepare = lambda self, connection: prepare(  # type: ignore[method-assign]
         replace(self, durability="process"), connection
     )
+
+
+@plant("wall-clock-durations")
+def _wall_clock_durations() -> None:
+    """A duration is the difference of two times of day."""
+    times = TrialContext._times
+
+    def by_time_of_day(self: TrialContext) -> Any:
+        found = times(self)
+        return {**found, "seconds": found["finished"] - self.ticket.row["started"]}
+
+    TrialContext._times = by_time_of_day  # type: ignore[method-assign]
+
+
+@plant("started-by-wall-clock")
+def _started_by_wall_clock() -> None:
+    """A process is known by the time of day at which it started."""
+    platform.since_boot = lambda pid: None
+
+
+@plant("deferred-begin")
+def _deferred_begin() -> None:
+    """A transaction takes the lock only when it writes, after it has read."""
+    enter = local._Transaction.__enter__
+
+    class Deferred:
+        def __init__(self, connection: Any) -> None:
+            self._connection = connection
+
+        def execute(self, statement: str, *rest: Any) -> Any:
+            return self._connection.execute(statement.replace(" IMMEDIATE", ""), *rest)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._connection, name)
+
+    def begin(self: local._Transaction) -> None:
+        self._connection = Deferred(self._connection)  # type: ignore[assignment]
+        enter(self)
+
+    local._Transaction.__enter__ = begin  # type: ignore[method-assign]
+
+
+@plant("one-current-trial")
+def _one_current_trial() -> None:
+    """The current trial is a global variable."""
+
+    class Global:
+        value: Any = None
+
+        def get(self) -> Any:
+            return self.value
+
+        def set(self, value: Any) -> Any:
+            before, self.value = self.value, value
+            return before
+
+        reset = set
+
+    current.CURRENT = step.CURRENT = Global()  # type: ignore[assignment]
+
+
+@plant("create-in-place")
+def _create_in_place() -> None:
+    """A store is made where it shall be, statement by statement."""
+
+    def create(self: Store) -> None:
+        with closing(sqlite3.connect(self.file, isolation_level=None)) as connection:
+            connection.executescript(tables.SCHEMA)
+            connection.execute("CREATE TABLE store (id)")
+            connection.execute("INSERT INTO store VALUES ('made')")
+            connection.execute(f"PRAGMA user_version = {migration.version()}")
+
+    Store.create = create  # type: ignore[method-assign]
+
+
+@plant("impatient")
+def _impatient() -> None:
+    """Nobody waits for another process."""
+    sqlite.TIMEOUT = 0.0
+
+
+@plant("log-without-limit")
+def _log_without_limit() -> None:
+    """The log's file keeps the length that it once had."""
+    sqlite.LONGEST_LOG = -1
+
+
+@plant("drops-its-locks")
+def _drops_its_locks() -> None:
+    """A file of the store is opened and closed, by which POSIX drops the process's locks on it."""
+    enter = local._Transaction.__enter__
+
+    def begin(self: local._Transaction) -> None:
+        enter(self)
+        file = self._connection.execute("PRAGMA database_list").fetchone()[2]
+        Path(f"{file}-shm").open("rb").close()
+
+    local._Transaction.__enter__ = begin  # type: ignore[method-assign]
+
+
+@plant("exit-is-success")
+def _exit_is_success() -> None:
+    """Whoever calls ``sys.exit(0)`` means that all went well."""
+    after = trial.state_after
+
+    def state_after(error: BaseException) -> TrialState:
+        return TrialState.COMPLETE if isinstance(error, SystemExit) else after(error)
+
+    trial.state_after = context.state_after = state_after
+
+
+@plant("swallows-interrupts")
+def _swallows_interrupts() -> None:
+    """What was held back is forgotten."""
+    HeldBack._let_through = lambda self: None  # type: ignore[method-assign]
+
+
+@plant("stopped-is-dead")
+def _stopped_is_dead() -> None:
+    """Who gives no sign of life is dead."""
+    alive = trials.is_alive
+
+    def is_alive(owner: dict[str, Any]) -> bool:
+        import psutil
+
+        return alive(owner) and psutil.Process(owner["pid"]).status() != psutil.STATUS_STOPPED
+
+    trials.is_alive = is_alive
+
+
+@plant("late-result-is-dropped")
+def _late_result_is_dropped() -> None:
+    """A trial that was taken for dead stays so."""
+    trials._PRESUMED_DEAD = {"state": "nowhere"}
+
+
+@plant("lost-workers-are-nobodys")
+def _lost_workers_are_nobodys() -> None:
+    """Only what a step has raised ends a trial."""
+    end = TrialContext.end
+
+    def end_of_steps(self: TrialContext, state: Any, error: BaseException | None = None) -> None:
+        if type(error).__name__ != "BrokenProcessPool":
+            end(self, state, error)
+
+    TrialContext.end = end_of_steps  # type: ignore[method-assign]
+
+
+@plant("child-is-the-parent")
+def _child_is_the_parent() -> None:
+    """A forked child believes that the trial is its own."""
+    TrialContext._forked = property(  # type: ignore[assignment]
+        lambda self: False, lambda self, value: None
+    )
+
+
+@plant("open-across-forks")
+def _open_across_forks() -> None:
+    """Connections stay open while the process forks."""
+    session.Session.pause = lambda self: self._lock.acquire()  # type: ignore[assignment]

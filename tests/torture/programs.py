@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pkgutil import resolve_name
 from typing import Any
 from unittest.mock import patch
 
@@ -144,14 +145,15 @@ def run(argument: dict[str, Any]) -> int:
     ``shape`` : one of SHAPES or ``mixed``.  ``trials`` : how many.  Optional are
     ``experiment``, ``durability``, ``scheduler`` of Dask, ``size`` of big results, ``pause``
     in the second step, ``plant``, ``before`` : hooks by number of the trial, ``copy`` : where
-    the store is copied to in the end.
+    the store is copied to in the end, ``program`` : dotted name of a function of argument and
+    log to run instead of trials in turn.
     """
     if plant := argument.get("plant"):
         plants.PLANTS[plant]()
     log = AckLog(argument["log"])
     hooks.prepare()
     try:
-        _run_trials(argument, log)
+        resolve_name(argument.get("program", "tests.torture.programs:run_trials"))(argument, log)
     except Exception as error:
         _log_error(log, error)
     if copy := argument.get("copy"):  # from where only this process sees it
@@ -159,7 +161,8 @@ def run(argument: dict[str, Any]) -> int:
     return 0
 
 
-def _run_trials(argument: dict[str, Any], log: AckLog) -> None:
+def run_trials(argument: dict[str, Any], log: AckLog) -> None:
+    """Run the trials one after the other."""
     with opened(argument) as nodes:
         for k in range(argument["trials"]):
             if hook := argument.get("before", {}).get(str(k)):

@@ -2,12 +2,15 @@
 
 from tests.torture import (  # noqa: F401  (importing registers)
     canaries,
+    clock,
+    crowds,
     damage,
     errors,
     kills,
     model,
     power,
     scale,
+    signals,
     trust,
     values,
     versions,

@@ -16,8 +16,8 @@ def process() -> Document:
 
     ``host``, ``pid``, ``boot_id`` (None where the system has none), ``started`` (seconds
     since 1970, as psutil tells it), ``since_boot`` (seconds, None where the system does not tell:
-    what to compare, as setting the clock changes ``started``) and ``user`` (None if
-    unknown).  Kept per process, a forked one included; do not change it.
+    what to compare, as setting the clock changes ``started``) and ``user`` (None if unknown).
+    Kept per process, a forked one included; do not change it.
 
     Examples
     --------

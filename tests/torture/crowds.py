@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import sqlite3
 import sys
 import threading
@@ -253,16 +254,9 @@ def _logs(crowd: list[dict[str, Any]]) -> list[Path]:
 @contextmanager
 def _together(outcome: Outcome, server: ForkServer, crowd: list[dict[str, Any]]) -> Iterator[None]:
     """Let workers begin at one moment; when the block has ended, wait for them."""
-    gate = Path(f"{crowd[0]['log']}.gate")
-    os.mkfifo(gate)
-    held = os.open(gate, os.O_RDWR)
-    pids = [server.start({**argument, "gate": str(gate)}) for argument in crowd]
-    _await(lambda: all(log.exists() for log in _logs(crowd)))
-    time.sleep(0.02)
-    late = gate.with_suffix(".late")  # whoever comes only now finds the gate open
-    late.touch()
-    late.replace(gate)
-    os.close(held)
+    pids = [server.start({**argument, "gate": True}) for argument in crowd]
+    for pid in pids:
+        os.kill(pid, signal.SIGUSR1)
     try:
         yield
     finally:

@@ -439,7 +439,13 @@ class TrialContext:
         contradictions: Sequence[purity.Contradiction] = ()
         with HeldBack(), self.recording():
             self._ended = True
-            self._end(state, error)
+            try:
+                self._end(state, error)
+            except Exception:
+                raise
+            except BaseException:
+                self._ended = False  # who insists on an interrupt ends the trial otherwise
+                raise
             self._log(state, error)
             contradictions = purity.find(self, self._observed())
             self._tell()

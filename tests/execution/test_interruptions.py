@@ -16,11 +16,12 @@ import dask
 import pytest
 
 from daskperiment import BackendError, DaskperimentWarning, Experiment
-from daskperiment.backends import Backend
+from daskperiment.backends import Backend, Update
 from daskperiment.backends.local import LocalBackend
 from daskperiment.execution import flusher
 from daskperiment.execution.interrupts import HeldBack
 from daskperiment.history.paths import running
+from daskperiment.history.trials import Trials
 
 LOCAL = ("synchronous", "threads")
 
@@ -159,7 +160,8 @@ def test_a_fork_inside_a_step_neither_doubles_nor_hangs(ex: Experiment) -> None:
         assert sorted(point.epoch for point in trial.metrics["child"]) == list(range(6))
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_child_that_leaves_the_step_adds_no_record(ex: Experiment) -> None:
     parent = os.getpid()
 
@@ -391,6 +393,46 @@ def test_an_interrupt_at_the_end_comes_when_the_trial_has_ended(tmp_path: Path) 
 
     assert ex.latest.state == "COMPLETE"
     assert ex.latest.result == 7
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP"])
+def test_a_handler_that_exits_waits_for_the_end_of_the_trial(tmp_path: Path, number: str) -> None:
+    class Terminated(LocalBackend):
+        def apply(self, *writes: Any) -> list[Any]:
+            if any(isinstance(w, Update) and w.path.endswith("/trials") for w in writes):
+                signal.raise_signal(signal.Signals[number])
+            return super().apply(*writes)
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(1)
+
+    ex = Experiment("terminated", backend=Terminated(tmp_path / "store"))
+    before = signal.signal(signal.Signals[number], leave)
+    try:
+        with pytest.raises(SystemExit):
+            ex.result(lambda: 1, name="one")().compute(scheduler="synchronous")
+        assert signal.getsignal(signal.Signals[number]) is leave
+    finally:
+        signal.signal(signal.Signals[number], before)
+    assert (ex.latest.state, ex.latest.result) == ("COMPLETE", 1)
+
+
+def test_a_trial_ends_also_where_its_end_is_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ex = Experiment("insisting", backend=LocalBackend(tmp_path / "store"))
+    end, interrupts = Trials.end, iter([KeyboardInterrupt])
+
+    def interrupted(self: Trials, *arguments: Any) -> bool:
+        for insisted in interrupts:
+            raise insisted
+        return end(self, *arguments)
+
+    monkeypatch.setattr(Trials, "end", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ex.result(lambda: 1, name="one")().compute(scheduler="synchronous")
+    assert ex.latest.state == "CANCELLED"
+    assert len(ex.latest.steps) == 1
 
 
 def test_whoever_insists_interrupts_what_is_held_back() -> None:

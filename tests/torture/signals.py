@@ -18,6 +18,7 @@ import dask
 
 from daskperiment import Experiment
 from daskperiment.backends.local import LocalBackend
+from daskperiment.execution import context
 from daskperiment.execution.context import TrialContext
 from daskperiment.history import paths
 from tests.torture import harness, programs
@@ -36,9 +37,6 @@ INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 KILLED = (-INT, -TERM, -HUP, -signal.SIGKILL)
 GONE = {"CRASHED"}
 ENDED = {"CANCELLED", "FAILED", "CRASHED"}
-
-LONG = 0.25
-"""Seconds after which the next point of a metric is written at once."""
 
 
 class Case(NamedTuple):
@@ -96,13 +94,14 @@ def signals(seed: int, folder: Path, plant: str | None, *, sweep: int) -> Outcom
             name = " ".join(filter(None, (case.moment, case.does, case.handler)))
             own = _own(folder, f"case{number}", argument) | {
                 "case": case._asdict() | {"states": []}, "program": f"{__name__}:disturbed",
-                "pause": LONG if case.moment == "flush" else 0.02,
             }  # fmt: skip
             ended = server.run(own)
             outcome.add(name, ended.violations(*KILLED))
             outcome.add(name, _judged(own, case))
             outcome.rounds += 1
             outcome.faults += 1
+            if plant and outcome.violations:
+                return outcome
         for number in range(sweep):
             own = _own(folder, f"sweep{number}", argument) | {"program": f"{__name__}:plain"}
             pid, sent = server.start(own), chance.choice((INT, TERM, HUP))
@@ -130,6 +129,8 @@ def _judged(argument: dict[str, Any], case: Case) -> list[str]:
             found.append("I3: the trial is RUNNING though its computation has ended")
     if case.handler and not any("handled" in event for event in logged):
         found.append("I9: the user's own handler was not called")
+    if case.does.startswith("INT") and not case.handler:
+        found += ["I9: the interrupt never arrived"] * (not any("left" in e for e in logged))
     states = _states(argument["store"], "torturemetrics")
     if len(states) != 1 or not set(states) <= case.states:
         found.append(f"I3: {states} instead of {sorted(case.states)}")
@@ -191,10 +192,12 @@ def _at(moment: str, happen: Callable[[], None]) -> None:
         "finish": (TrialContext, "_end"),
     }[moment]
     real = getattr(where, name)
+    if moment == "flush":
+        context._METRIC_FLUSH = 0.0  # each point is written at once
 
     def disturbing(*arguments: Any) -> Any:
         # A flush is disturbed when it has taken points that are nowhere else now.
-        due = moment != "flush" or arguments[0]._points
+        due = moment != "flush" or (arguments[0]._points and not arguments[0]._ended)
         done = real(*arguments) if moment != "finish" else None
         for happens in once if due else ():
             happens()

@@ -65,6 +65,7 @@ def one_experiment(seed: int, folder: Path, plant: str | None, *, trials: int) -
     plants=("one-current-trial",),
     short={"trials": 2},
     long={"trials": 50},
+    planted={"trials": 6},
 )
 def many_threads(seed: int, folder: Path, plant: str | None, *, trials: int) -> Outcome:
     """In each thread the current trial is its own, on two schedulers."""

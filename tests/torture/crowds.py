@@ -109,7 +109,7 @@ def run_threads(argument: dict[str, Any], log: AckLog) -> None:
     "F16",
     "8 processes create one store",
     plants=("create-in-place",),
-    short={"rounds": 4},
+    short={"rounds": 2},
     long={"rounds": 200},
 )
 def creation(seed: int, folder: Path, plant: str | None, *, rounds: int) -> Outcome:
@@ -161,7 +161,7 @@ def long_reader(seed: int, folder: Path, plant: str | None, *, grown: int) -> Ou
         with closing(sqlite3.connect(store / "store.sqlite", isolation_level=None)) as reader:
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM documents").fetchone()
-            _await(lambda: log.stat().st_size > grown * MEGABYTE)
+            _await(lambda: log.stat().st_size > grown * MEGABYTE, 4 * WATCHDOG)
             most = log.stat().st_size
         outcome.figures["seconds until the log is short"] = round(
             _await(

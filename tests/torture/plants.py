@@ -19,7 +19,7 @@ from typing import Any
 from blake3 import blake3
 
 from daskperiment import platform
-from daskperiment.backends import files, local, migration, session, sqlite, tables
+from daskperiment.backends import files, local, migration, sqlite, tables
 from daskperiment.backends.base import Insert
 from daskperiment.backends.files import PayloadFiles
 from daskperiment.backends.sqlite import Store
@@ -331,9 +331,3 @@ def _child_is_the_parent() -> None:
     TrialContext._forked = property(  # type: ignore[assignment]
         lambda self: False, lambda self, value: None
     )
-
-
-@plant("open-across-forks")
-def _open_across_forks() -> None:
-    """Connections stay open while the process forks."""
-    session.Session.pause = lambda self: self._lock.acquire()  # type: ignore[assignment]

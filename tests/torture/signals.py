@@ -419,7 +419,7 @@ def _log(trial: Any) -> None:
 @scenario(
     "F12",
     "a step that forks, spawns and starts threads",
-    plants=("child-is-the-parent", "open-across-forks"),
+    plants=("child-is-the-parent",),
     short={"rounds": 1},
     long={"rounds": 15},
 )

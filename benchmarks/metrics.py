@@ -16,7 +16,7 @@ from benchmarks.measure import (
     ended,
     fresh,
 )  # fmt: skip
-from benchmarks.records import Missing
+from benchmarks.records import RecordError
 from daskperiment import Experiment
 
 POINTS = 10_000
@@ -73,9 +73,9 @@ def _check(store: str, points: int, trials: int) -> None:
     for trial in (all_trials := list(Experiment("bench", backend=store).trials)):
         found = [(point.epoch, point.value) for point in trial.metrics["loss"]]
         if found != [(n, n * 0.5) for n in range(points)]:
-            raise Missing(f"trial {trial.number} has {len(found)} points of {points}")
+            raise RecordError(f"trial {trial.number} has {len(found)} points of {points}")
     if len(all_trials) != trials:
-        raise Missing(f"{len(all_trials)} trials of {trials} are stored")
+        raise RecordError(f"{len(all_trials)} trials of {trials} are stored")
 
 
 # -- seen from another process --------------------------------------------------------------
@@ -109,7 +109,7 @@ def watched(store: str) -> list[float]:
         if len(points) < _WATCHED and trial.state.ended:
             points = trial.metrics.get("loss", [])
             if len(points) < _WATCHED:
-                raise Missing(f"{len(points)} points of {_WATCHED} were seen")
+                raise RecordError(f"{len(points)} points of {_WATCHED} were seen")
         time.sleep(0.005)
     return delays
 

@@ -20,13 +20,13 @@ _CATEGORIES = {
 }  # fmt: skip
 
 
-class Missing(AssertionError):
+class RecordError(AssertionError):
     """A record is not there, or not as it should be: the figures are worth nothing."""
 
 
 def _require(there: object, what: str) -> None:
     if not there:
-        raise Missing(what)
+        raise RecordError(what)
 
 
 def check(folder: str, name: str, trials: int, output: bool = True) -> None:
@@ -34,7 +34,7 @@ def check(folder: str, name: str, trials: int, output: bool = True) -> None:
 
     Raises
     ------
-    Missing
+    RecordError
         A record is not there, or an option is set that turns recording off.
     """
     _check_switches()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Pairs, Row, duration, in_turns, surroundings
-from benchmarks.records import Missing
+from benchmarks.records import RecordError
 from daskperiment import Experiment
 
 _STEPS = """
@@ -111,7 +111,7 @@ def _script(folder: str, name: str) -> None:
 
 def _stored(place: str) -> None:
     if not Path(place, "daskperiment_cache", "store.sqlite").is_file():
-        raise Missing("the script stored nothing")
+        raise RecordError("the script stored nothing")
 
 
 def _check(folder: str) -> None:
@@ -119,16 +119,17 @@ def _check(folder: str) -> None:
     place.mkdir()
     _run(str(place), str(_written(folder, "recorded")))
     trial = Experiment("first", backend=place / "daskperiment_cache").latest
-    there = (
-        (trial.number, str(trial.state), trial.result, trial.parameters)
-        == (1, "COMPLETE", 5, {"a": 1, "b": 2})
-        and len(trial.steps) == 3
-        and trial.steps["output"].notna().all()
-        and any("recorded" in name for name in trial.sources)
-        and (trial.environment.get("git") is not None) == Path(folder, ".git").exists()
-    )
-    if not there:
-        raise Missing(f"the first trial is not as it should be: {trial}")
+    git = trial.environment.get("git")
+    found = {
+        "number": trial.number == 1,
+        "state": trial.state == "COMPLETE",
+        "values": (trial.parameters, trial.result) == ({"a": 1, "b": 2}, 5),
+        "steps": len(trial.steps) == 3 and trial.steps["output"].notna().all(),
+        "source": any("recorded" in name for name in trial.sources),
+        "git": bool(git["repository"]) == Path(folder, ".git").exists(),
+    }
+    if not all(found.values()):
+        raise RecordError(f"the first trial is not as it should be: {found}")
 
 
 def _repository(folder: str) -> None:
@@ -184,7 +185,7 @@ def _size(folder: str, code: str) -> float:
     answer = subprocess.run(command, cwd=folder, env=surroundings(), **pipes).stdout
     pages, heavy = answer.rstrip("\n").split(" ")
     if heavy:
-        raise Missing(f"{code} imports {heavy}")
+        raise RecordError(f"{code} imports {heavy}")
     return int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,7 +14,7 @@ from uuid import uuid4
 import dask
 
 from benchmarks import records, work
-from benchmarks.measure import Pairs, Row, begun, duration, ended
+from benchmarks.measure import Pairs, Row, begun, duration, ended, fresh
 from daskperiment import Experiment
 
 PROCESSES, TRIALS = 4, 50
@@ -95,19 +96,24 @@ def together(kind: str, folder: str) -> float:
     place.mkdir()
     _tables(folder)
     workers = [begun(worker, kind, folder, str(n), folder=folder) for n in range(PROCESSES)]
-    while len(list(place.glob("ready-*"))) < PROCESSES:
-        if any(process.poll() for process in workers):
-            break
-        time.sleep(0.01)
-    (place / "go").touch()
+    open_gate(workers, place)
     times = [ended(process) for process in workers]
     _check(kind, folder)
     return max(end for _, end in times) - min(start for start, _ in times)
 
 
+def open_gate(workers: Sequence[subprocess.Popen[str]], gate: Path) -> None:
+    """Let all workers begin as soon as each is ready, or one has failed."""
+    while len(list(gate.glob("ready-*"))) < len(workers):
+        if any(process.poll() for process in workers):
+            break
+        time.sleep(0.01)
+    (gate / "go").touch()
+
+
 def _check(kind: str, folder: str) -> None:
     if kind == "recorded":
-        records.check(f"{folder}/store", "bench", PROCESSES * TRIALS)
+        fresh(records.check, f"{folder}/store", "bench", PROCESSES * TRIALS, folder=folder)
     elif kind == "floor":
         connection = sqlite3.connect(f"{folder}/floor.sqlite")
         (count,) = connection.execute(

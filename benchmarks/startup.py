@@ -25,7 +25,7 @@ def train(data):
 def score(model):
     return model - 1
 """
-_BARE = f"""
+BARE = f"""
 import dask
 {_STEPS}
 d = dask.delayed
@@ -53,7 +53,7 @@ def measure(folder: str) -> list[Row]:
     return rows
 
 
-def _run(folder: str, *arguments: str) -> None:
+def run(folder: str, *arguments: str) -> None:
     command = [sys.executable, *arguments]
     subprocess.run(command, check=True, cwd=folder, env=surroundings(), stderr=subprocess.DEVNULL)
 
@@ -64,7 +64,9 @@ def _net(pairs: Pairs, name: str) -> list[float]:
     return [seconds - nothing for seconds in pairs[name]]
 
 
-def _row(subject: str, pairs: Pairs, ours: str, reference: str, aim: float, note: str) -> Row:
+def net_row(
+    subject: str, pairs: Pairs, ours: str, reference: str, aim: float | None, note: str
+) -> Row:
     net = {name: _net(pairs, name) for name in (ours, reference)}
     took = {name: duration(statistics.median(seconds)) for name, seconds in net.items()}
     values = [a / b for a, b in zip(net[ours], net[reference], strict=True)]
@@ -75,16 +77,16 @@ _LESS = "less the start of an interpreter"
 
 
 def _imports(folder: str) -> list[Row]:
-    functions = {code: lambda code=code: _run(folder, "-c", code) for code in _IMPORTS}
-    functions["nothing"] = lambda: _run(folder, "-c", "pass")
+    functions = {code: lambda code=code: run(folder, "-c", code) for code in _IMPORTS}
+    functions["nothing"] = lambda: run(folder, "-c", "pass")
     in_turns(functions, 1)
     pairs = in_turns(functions, _TIMES)
-    return [_row(ours, pairs, ours, _IMPORTS[0], 1.2, _LESS) for ours in _IMPORTS[1:]]
+    return [net_row(ours, pairs, ours, _IMPORTS[0], 1.2, _LESS) for ours in _IMPORTS[1:]]
 
 
 def _first_trial(folder: str, where: str) -> Row:
     Path(folder).mkdir(exist_ok=True)
-    scripts = {"bare dask": _BARE, "recorded": _OURS, "nothing": "pass"}
+    scripts = {"bare dask": BARE, "recorded": _OURS, "nothing": "pass"}
     for name, text in scripts.items():
         _written(folder, name).write_text(text)
     _committed(folder)
@@ -93,7 +95,7 @@ def _first_trial(folder: str, where: str) -> Row:
     _check(folder)
     pairs = in_turns(functions, _TIMES)
     subject = f"import to first stored trial, fresh process, {where}"
-    return _row(subject, pairs, "recorded", "bare dask", 1.3, f"{_LESS}; new store each time")
+    return net_row(subject, pairs, "recorded", "bare dask", 1.3, f"{_LESS}; new store each time")
 
 
 def _written(folder: str, name: str) -> Path:
@@ -104,7 +106,7 @@ def _script(folder: str, name: str) -> None:
     # A store of its own for each run: its making is part of the first trial.
     with tempfile.TemporaryDirectory(dir=folder) as place:
         script = str(_written(folder, name))
-        _run(place, script)
+        run(place, script)
         if name == "recorded":
             _stored(place)
 
@@ -117,7 +119,7 @@ def _stored(place: str) -> None:
 def _check(folder: str) -> None:
     place = Path(folder, "checked")
     place.mkdir()
-    _run(str(place), str(_written(folder, "recorded")))
+    run(str(place), str(_written(folder, "recorded")))
     trial = Experiment("first", backend=place / "daskperiment_cache").latest
     git = trial.environment.get("git")
     found = {

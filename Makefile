@@ -44,9 +44,10 @@ types: $(VENV)/test
 test: packages $(VENV)/test lint types
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
+# Without its peers by `make bench PEERS=`.
+PEERS ?= yes
 bench: $(VENV)/demo
-	$(BIN)/python benchmarks/overhead.py
-	$(BIN)/python benchmarks/history.py
+	$(BIN)/python -m benchmarks --write $(if $(PEERS),--peers,--no-peers)
 
 torture: packages $(VENV)/test
 	$(BIN)/python -m tests.torture

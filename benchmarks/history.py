@@ -1,22 +1,27 @@
-"""What reading a history costs, beside one SELECT of the same rows into the same frame.
-
-Run it as ``python benchmarks/history.py [trials ...]``.  The figures are medians.
-"""
+"""What reading a history costs, beside one SELECT of the same rows into the same frame."""
 
 from __future__ import annotations
 
 import random
 import sqlite3
 import statistics
-import sys
-import tempfile
-import time
-from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pandas as pd
 
+from benchmarks.measure import (
+    Pairs,
+    Row,
+    compared,
+    duration,
+    fresh,
+    in_turns,
+    joined,
+    timed,
+)  # fmt: skip
+from benchmarks.records import RecordError
 from daskperiment import Experiment
 from daskperiment.backends.base import Backend, Insert
 from daskperiment.history import paths
@@ -80,61 +85,148 @@ def selected(connection: sqlite3.Connection) -> pd.DataFrame:
     return frame
 
 
-def median(function: Callable[[], Any], times: int = 15) -> float:
-    """Median seconds of a function, after one call that is not counted."""
-    function()
-    seconds = []
-    for _ in range(times):
-        start = time.perf_counter()
-        function()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+def page_by_hand(connection: sqlite3.Connection) -> pd.DataFrame:
+    """The page of :func:`page`, selected from the table made by hand, which has no index."""
+    rows = connection.execute(
+        "SELECT * FROM trials WHERE a > 100 AND success ORDER BY result DESC LIMIT 50"
+    ).fetchall()
+    return pd.DataFrame.from_records(rows, columns=COLUMNS, index="id")
 
 
-def once(function: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
+def page(ex: Experiment) -> pd.DataFrame:
+    return ex.get_history(where="a > 100 and Success", order_by="-Result", limit=50)
 
 
-def report(trials: int, folder: str) -> None:
-    """Print the figures of a history of so many trials."""
-    writer = Experiment(f"bench{trials}", backend=f"{folder}/{trials}")
-    fill(writer.backend, writer.id, trials)
-    ex = Experiment(writer.id, backend=f"{folder}/{trials}")
-    first = once(lambda: ex.get_history(order_by="-Trial ID", limit=50))
-    cold = once(lambda: len(ex.trials))
-    table = once(ex.get_history)
-    connection = by_hand(ex.get_history(), f"{folder}/{trials}.sqlite")
-    assert len(selected(connection)) == len(ex.get_history()) == trials
-    select, warm = median(lambda: selected(connection)), median(ex.get_history)
+_SIZES = (10_000, 100_000)
+_HISTORY, _SELECT = "get_history()", "one SELECT into the same frame"
+_PAGE, _SELECTED_PAGE = "page of 50", "the same SELECT without an index"
 
-    def page() -> pd.DataFrame:
-        return ex.get_history(where="a > 100 and Success", order_by="-Result", limit=50)
 
-    assert len(page()) == min(50, trials)
+def filled(folder: str, trials: int) -> None:
+    """Fill a store, and the table made by hand beside it."""
+    ex = Experiment("bench", backend=f"{folder}/store")
+    fill(ex.backend, ex.id, trials)
+    history = ex.get_history()
+    _check(ex, history, trials)
+    by_hand(history, f"{folder}/hand.sqlite").close()
+
+
+def _check(ex: Experiment, history: pd.DataFrame, trials: int) -> None:
+    """A copied row is as the recorded one, and the frame holds what the trials say."""
+    for number in (1, 2, trials // 2, trials):
+        trial, row = ex[number], history.loc[number]
+        there = {
+            "parameters": trial.parameters == {"a": row["a"], "b": row["b"]},
+            "result": trial.result == row["Result"],
+            "state": trial.state == "COMPLETE" and bool(row["Success"]),
+            "code": "a + b" in trial.code,
+            "environment": "packages" in trial.environment,
+            "seed": trial.seed == 1,
+        }
+        if not all(there.values()):
+            raise RecordError(f"trial {number} of a filled store: {there}")
+    if len(history) != trials:
+        raise RecordError(f"the history has {len(history)} rows of {trials}")
+
+
+def cold(folder: str) -> Pairs:
+    """Seconds of the first history in a process, pandas imported; of the first SELECT."""
+    pd.Series([1.5]).sum()
+    pairs = {_SELECT: [timed(lambda: selected(_opened(folder)))]}
+    pairs[_HISTORY] = [timed(lambda: _experiment(folder).get_history())]
+    return pairs
+
+
+def warm(folder: str, times: int) -> Pairs:
+    """Seconds of each, in turns, when they were called before."""
+    ex, connection = _experiment(folder), _opened(folder)
+    functions = {
+        _HISTORY: ex.get_history,
+        _SELECT: lambda: selected(connection),
+        _PAGE: lambda: page(ex),
+        _SELECTED_PAGE: lambda: page_by_hand(connection),
+    }
+    in_turns(functions, 2)
+    pairs = in_turns(functions, times)
+    _check_equal(ex.get_history(), selected(connection))
+    _check_equal(page(ex), page_by_hand(connection))
+    return pairs
+
+
+def after_one(folder: str) -> Pairs:
+    """Seconds of a page, each time after one more trial."""
+    ex = _experiment(folder)
     a, b = ex.parameter("a", default=1), ex.parameter("b", default=0.5)
     s = ex.result(lambda a, b: a + b, name="score")(a, b)
-    after = []
-    for _ in range(5):
+    page(ex)
+    pairs: Pairs = {_PAGE: []}
+    for _ in range(9):
         s.compute(scheduler="synchronous")
-        after.append(once(page))
-    print(
-        f"{trials:,} trials: SELECT {select * 1e3:.1f} ms, get_history() {warm * 1e3:.1f} ms, "
-        f"ratio {warm / select:.2f}; filtered, sorted page of 50 {median(page) * 1e3:.1f} ms, "
-        f"after one more trial {statistics.median(after) * 1e3:.1f} ms; cold: newest 50 "
-        f"{first * 1e3:.1f} ms, all rows {cold:.2f} s, then the frame {table * 1e3:.0f} ms; "
-        f"len(ex.trials) {median(lambda: len(ex.trials)) * 1e3:.2f} ms",
-        flush=True,
-    )
+        pairs[_PAGE].append(timed(lambda: page(ex)))
+    return pairs
 
 
-def main() -> None:
-    """Print the figures."""
-    with tempfile.TemporaryDirectory() as folder:
-        for trials in map(int, sys.argv[1:] or ("10000", "100000")):
-            report(trials, folder)
+def _experiment(folder: str) -> Experiment:
+    return Experiment("bench", backend=f"{folder}/store")
 
 
-if __name__ == "__main__":
-    main()
+def _opened(folder: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{folder}/hand.sqlite")
+
+
+def _check_equal(ours: pd.DataFrame, by_hand: pd.DataFrame) -> None:
+    names = {"a": "a", "b": "b", "result": "Result", "success": "Success"}
+    for theirs, name in names.items():
+        if ours[name].tolist() != by_hand[theirs].tolist():
+            raise RecordError(f"column {name} is not that of the SELECT")
+    if ours.index.tolist() != by_hand.index.tolist():
+        raise RecordError("the trials are not those of the SELECT")
+
+
+def measure(folder: str) -> list[Row]:
+    rows = []
+    for trials in _SIZES:
+        place = Path(folder, f"history{trials}")
+        place.mkdir()
+        rows += _measured(str(place), trials)
+    return rows
+
+
+def _measured(place: str, trials: int) -> list[Row]:
+    fresh(filled, place, trials, folder=place)
+    first = joined([fresh(cold, place, folder=place) for _ in range(3)])
+    pairs = joined([fresh(warm, place, 9, folder=place) for _ in range(2)])
+    more = fresh(after_one, place, folder=place)
+    largest = trials == _SIZES[-1]
+    history, milliseconds = f"history of {trials:,} trials", [s * 1e3 for s in pairs[_PAGE]]
+    return [
+        compared(f"{history}, warm", pairs, _HISTORY, _SELECT, 1.5),
+        compared(
+            f"{history}, open and first in a process", first, _HISTORY, _SELECT, None,
+            "pandas is imported already",
+        ),
+        Row(
+            f"sorted, filtered page of 50 from {trials:,}, warm",
+            duration(statistics.median(pairs[_PAGE])),
+            f"{_SELECTED_PAGE}: {duration(statistics.median(pairs[_SELECTED_PAGE]))}",
+            milliseconds,
+            10 if largest else None,
+            "ms",
+        ),
+        Row(
+            f"the same page of {trials:,}, after one more trial",
+            duration(statistics.median(more[_PAGE])),
+            "",
+            [s * 1e3 for s in more[_PAGE]],
+            None,
+            "ms",
+        ),
+    ]  # fmt: skip
+
+
+def profiled(folder: str) -> None:
+    """The work that a profile shows."""
+    filled(folder, 10_000)
+    ex = _experiment(folder)
+    for _ in range(20):
+        ex.get_history()

@@ -147,7 +147,7 @@ def _seen(folder: str) -> list[Row]:
             [max(largest) * 1e3],
             250,
             unit="ms",
-            note=f"the worst of three runs of {_WATCHED} points, one every 10 ms; polled every 5 ms",
+            note=f"worst of three runs of {_WATCHED} points, one every 10 ms; polled every 5 ms",
         )
     ]
 

@@ -27,7 +27,10 @@ def worker(kind: str, folder: str, name: str) -> list[float]:
     dask.compute(plain, scheduler="synchronous")  # it imports NumPy for the first one
     function = _WORK[kind](folder)
     Path(folder, f"ready-{name}").touch()
+    late = time.monotonic() + 120
     while not Path(folder, "go").exists():
+        if time.monotonic() > late:  # whoever waits for us has been killed
+            raise TimeoutError("nobody opened the gate")
         time.sleep(0.001)
     start = time.monotonic()
     for _ in range(TRIALS):

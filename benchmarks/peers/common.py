@@ -96,7 +96,10 @@ def worker(peer, number, first_number, gate):
     """So many trials as soon as all workers are ready; how long, and what went wrong."""
     store, errors = peer.open(), []
     Path(gate, f"ready-{first_number}").touch()
+    late = time.monotonic() + 120
     while not Path(gate, "go").exists():
+        if time.monotonic() > late:  # whoever waits for us has been killed
+            raise TimeoutError("nobody opened the gate")
         time.sleep(0.001)
     start = time.monotonic()
     for n in range(number):

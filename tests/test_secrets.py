@@ -736,19 +736,24 @@ def traces(out: Path) -> Iterator[tuple[str, bytes]]:
             yield digest, backend.fetch(digest)
 
 
-@pytest.mark.parametrize("mode", ["threads", "processes"])
-def test_canaries_are_found_nowhere(mode: str, tmp_path: Path) -> None:
-    needs_program("git")
-    planted = canaries()
-    assert sum(map(len, planted.values())) == 201
-    run_script(mode, tmp_path, planted)
-    left = list(traces(tmp_path / "out"))
-    found = {
+def hits(planted: dict[str, list[str]], out: Path) -> set[tuple[str, str]]:
+    """Kind and place of each canary that is found."""
+    left = list(traces(out))
+    return {
         (kind, place)
         for kind, texts in planted.items()
         for text in texts
         for place, data in left
         if text.encode() in data or text.encode("utf-16-le") in data
     }
+
+
+@pytest.mark.parametrize("mode", ["threads", "processes"])
+def test_canaries_are_found_nowhere(mode: str, tmp_path: Path) -> None:
+    needs_program("git")
+    planted = canaries()
+    assert sum(map(len, planted.values())) == 201
+    run_script(mode, tmp_path, planted)
+    found = hits(planted, tmp_path / "out")
     assert any(kind == "ordinary" for kind, _ in found), "the search finds nothing at all"
     assert {hit for hit in found if hit[0] != "ordinary"} == set()

@@ -15,7 +15,7 @@ from weakref import finalize
 
 from blake3 import blake3
 
-from daskperiment.backends import diagnosis, shared, tables
+from daskperiment.backends import diagnosis, tables
 from daskperiment.backends.base import Backend, Discard, Finding, Hold, Order, Put, Write
 from daskperiment.backends.documents import (
     check_find,
@@ -110,6 +110,8 @@ class LocalBackend(Backend):
         On a network file system, pickle the address of a server thread in this process.
         """
         if self._store.network:
+            from daskperiment.backends import shared
+
             return shared.reach, (*shared.serve(self), self.store_id)
         return _reopen, (self._shown, *self._place, self.store_id)
 

@@ -112,9 +112,11 @@ class Rows:
     def begin(self) -> None:
         """Forget what other connections may have changed; to be called in each transaction."""
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()
-        if version != self._seen or len(self.written) > MOST_WRITTEN:
+        if version != self._seen:
             self.forget()
             self._seen = version
+        elif len(self.written) > MOST_WRITTEN:
+            self.written.clear()
         self._added = False
 
     def roll_back(self) -> None:
@@ -231,6 +233,6 @@ class Rows:
 
 
 DAMAGED = (
-    "a row of the store is damaged: `daskperiment doctor` tells what else is, and\n"
+    "a row of the store is damaged: `daskperiment doctor` tells what else is, and "
     "`daskperiment salvage` saves the rest"
 )

@@ -217,9 +217,8 @@ class Trials:
                     if left == 0:
                         return
             more = bool(size and seen == size)
-            size = size and max(
-                size, min(2 * size, _MOST)
-            )  # where many were removed, many rows at a time
+            # Where many were removed, many rows at a time.
+            size = size and max(size, min(2 * size, _MOST))
 
     def bury(self) -> None:
         """Mark trials whose process on this host is gone as CRASHED, if they can be changed."""

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from unittest import mock
 
-from tests.test_secrets import canaries, run_script, traces
+from tests.test_secrets import canaries, hits, run_script
 from tests.torture.harness import Outcome, scenario
 
 UNSCRUBBED = """
@@ -35,14 +35,7 @@ def planted_secrets(seed: int, folder: Path, plant: str | None, *, modes: list[s
         (place / "sitecustomize.py").write_text(UNSCRUBBED if plant else "")
         with mock.patch.dict(os.environ, {"PYTHONPATH": _before(place)}):
             run_script(mode, place, planted)
-        left = list(traces(place / "out"))
-        found = {
-            (kind, where)
-            for kind, texts in planted.items()
-            for text in texts
-            for where, data in left
-            if text.encode() in data or text.encode("utf-16-le") in data
-        }
+        found = hits(planted, place / "out")
         secret = sorted(hit for hit in found if hit[0] != "ordinary")
         told = [f"I10: a secret of kind {kind!r} is in {where}" for kind, where in secret]
         if secret == sorted(found):

@@ -41,6 +41,7 @@ def test_a_store_of_a_released_schema_is_read_whole(unpacked: Path) -> None:
         assert [f for f in examine(backend, deep=True) if f.level == "problem"] == []
 
 
+@pytest.mark.filterwarnings("ignore::daskperiment.errors.EnvironmentChangedWarning")
 def test_a_store_of_a_released_schema_takes_new_trials(unpacked: Path) -> None:
     with LocalBackend(unpacked / "store") as backend:
         ex = Experiment("fixture", backend=backend)

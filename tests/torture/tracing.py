@@ -53,10 +53,13 @@ def traced(
     command = ["strace", "-f", "-o", str(output), *options, "-p", str(pid)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
         assert strace.stderr
-        said = strace.stderr.readline()
-        os.kill(pid, signal.SIGUSR1)
-        ended = server.wait(pid)
-        strace.communicate(timeout=WATCHDOG)
+        try:
+            said = strace.stderr.readline()
+            os.kill(pid, signal.SIGUSR1)
+            ended = server.wait(pid)
+            strace.communicate(timeout=WATCHDOG)
+        finally:
+            strace.kill()  # leaving the block waits for it, without end
     if "attached" not in said:
         raise RefusedError(said.strip())
     return pid, ended

@@ -33,6 +33,7 @@ NOT_RECORDED = "not recorded"
 
 def first(a: int, label: str) -> int:
     """The first step: by now the trial must have its row."""
+    time.sleep(0)  # other threads run now, and another trial of theirs may become current
     # Looked up while it runs: what a step refers to by name would be part of its code.
     sys.modules["tests.torture.harness"].began(label, daskperiment.current())
     return a + 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import cProfile
-import os
 import pstats
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from benchmarks import crowd, history, metrics, peers, report, size, startup, trials
 from benchmarks.measure import Row, workplace
+from benchmarks.records import check_switches
 
 SUBJECTS: dict[str, Callable[[str], list[Row]]] = {
     "trials": trials.measure,
@@ -29,10 +29,15 @@ PROFILES = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Return 1 when something could not be measured; a missed aim is no error."""
+    """Return 1 when something could not be measured; a missed aim is no error.
+
+    Raises
+    ------
+    RecordError
+        An option is set; figures of a reduced run are none.
+    """
     options = _parser().parse_args(argv)
-    for name in [name for name in os.environ if name.startswith("DASKPERIMENT_")]:
-        del os.environ[name]
+    check_switches()
     if options.profile:
         _profile(options.profile)
         return 0

@@ -12,8 +12,6 @@ from benchmarks import work
 from daskperiment import Experiment, PurityWarning, Trial, TrialState, options
 
 _SWITCHES = ("mode", "code", "git", "git_limit")
-_SAMPLE = 60
-"""Trials whose step records are read one by one; of all trials the rows are read."""
 _CATEGORIES = {
     "cpu", "daskperiment", "memory", "packages", "platform", "python", "script",
     "variables", "working_directory",
@@ -37,7 +35,7 @@ def check(folder: str, name: str, trials: int, output: bool = True) -> None:
     RecordError
         A record is not there, or an option is set that turns recording off.
     """
-    _check_switches()
+    check_switches()
     ex = Experiment(name, backend=folder)
     rows = list(ex.trials)
     _require(len(rows) == trials, f"{len(rows)} trials of {trials} are stored")
@@ -46,14 +44,20 @@ def check(folder: str, name: str, trials: int, output: bool = True) -> None:
     _require(len({trial.seed for trial in rows}) > 0.9 * trials, "seeds were not drawn")
     for trial in rows:
         _check_row(trial)
-    for trial in rows[:: max(1, trials // _SAMPLE)]:
         _check_steps(trial)
     _check_snapshots(rows[-1])
     if output:
         _check_goes_on(folder, name, rows[-1])
 
 
-def _check_switches() -> None:
+def check_switches() -> None:
+    """Check that no option is set, in the environment or in a file, that could spare recording.
+
+    Raises
+    ------
+    RecordError
+        One is.
+    """
     for name in _SWITCHES:
         there = options.setting(name)
         ordinary = options.OPTIONS[name].default

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from pathlib import Path
 from typing import Any
@@ -14,22 +15,25 @@ from daskperiment import Experiment
 from daskperiment.backends.local import LocalBackend
 
 _BARE = "bare dask.compute"
+_VARIED = "s.compute(), new values each time"
 _LATE = 10_000
 
 
 def around(scheduler: str, folder: str, late: int) -> list[Pairs]:
     """Seconds of each way of computing from trial 100 on, and from trial ``late`` on."""
     # Each way has a store of its own, so that each is at the same trial.
-    stores = {name: f"{folder}/{name}" for name in ("compute", "dask", "power")}
+    stores = {name: f"{folder}/{name}" for name in ("compute", "varied", "dask", "power")}
     backends: dict[str, Any] = {
         name: LocalBackend(place, durability="power" if name == "power" else "process")
         for name, place in stores.items()
     }
     plain = work.bare()
-    s, d, p = (work.recorded(Experiment("bench", backend=b)) for b in backends.values())
+    values = itertools.count(1)
+    s, v, d, p = (work.recorded(Experiment("bench", backend=b)) for b in backends.values())
     functions = {
         _BARE: lambda: dask.compute(plain, scheduler=scheduler),
         "s.compute()": lambda: s.compute(scheduler=scheduler),
+        _VARIED: lambda: v.compute(scheduler=scheduler, parameters={"a": next(values)}),
         "dask.compute(s)": lambda: dask.compute(d, scheduler=scheduler),
         'durability="power"': lambda: p.compute(scheduler=scheduler),
         "WAL FULL insert": work.disk_insert(f"{folder}/insert", "full"),
@@ -82,6 +86,7 @@ def _rows(scheduler: str, early: Pairs, same: list[Pairs]) -> list[Row]:
             1.1,
             note="each late ratio to bare dask over the median of the early ones",
         ),
+        compared(f"{trial}, {_VARIED}, trial 100", early, _VARIED, _BARE, None),
         compared(f"{trial}, dask.compute(s), trial 100", early, "dask.compute(s)", _BARE, 2.0),
         compared(f'{trial}, durability="power"', early, 'durability="power"', _BARE, None),
         Row(

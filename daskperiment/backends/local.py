@@ -156,7 +156,9 @@ class LocalBackend(Backend):
     ) -> Iterator[tuple[Key, Document]]:
         """Iterate over documents, some hundred rows at a time."""
         check_find(path, order_by, after, limit)
-        found = self._matching(path, check_texts(where), order_by, after, limit)
+        accepted = check_texts(where)
+        content = accepted or fields is None or len(fields) > 0  # else the keys are enough
+        found = self._matching(path, accepted, order_by, after, limit, content=bool(content))
         return ((key, project(document, fields)) for key, document in found)
 
     def read(self, path: str, start: int = 0) -> list[JSON]:
@@ -286,12 +288,14 @@ class LocalBackend(Backend):
         order_by: Order,
         after: Key | None,
         limit: int | None,
+        *,
+        content: bool,
     ) -> Iterator[tuple[Key, Document]]:
         left = float("inf") if limit is None else limit
         while size := int(min(left, PAGE)):
             with self._session() as connection:
                 rows = (
-                    tables.page(connection, path, accepted, order_by, after, size)
+                    tables.page(connection, path, accepted, order_by, after, size, content=content)
                     if connection
                     else []
                 )

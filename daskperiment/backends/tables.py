@@ -129,9 +129,12 @@ def page(
     order_by: Order,
     after: Key | None,
     size: int,
+    *,
+    content: bool,
 ) -> list[tuple[Key, Document]]:
     """Return at most ``size`` documents, all of those that match among them.
 
+    Without ``content`` they are empty, and their rows are not read.
     A match holds ``"field":"text"`` in its JSON text; the few others that do too, in
     an object within, are left to the caller.
     """
@@ -146,12 +149,15 @@ def page(
             sieve = " OR ".join(["instr(text(document), ?)"] * len(texts)) or "0"
             clauses.append(f"({sieve})")
             values += [_raw(encode({field: text})[1:-1]) for text in texts]
+    column = "document" if content else "NULL"
     found = connection.execute(
-        f"SELECT key, document FROM documents WHERE {' AND '.join(clauses)} "
+        f"SELECT key, {column} FROM documents WHERE {' AND '.join(clauses)} "
         f"ORDER BY key {direction} LIMIT {size}",
         values,
     ).fetchall()
-    return [(_key(raw), _load(connection, place(at, raw), row)) for raw, row in found]
+    return [
+        (_key(raw), _load(connection, place(at, raw), row) if content else {}) for raw, row in found
+    ]
 
 
 @_again

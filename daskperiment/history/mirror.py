@@ -72,6 +72,11 @@ class Mirror:
                 raise
             yield self._columns
 
+    @property
+    def filled(self) -> bool:
+        """Whether rows were read before, so that the next question reads only what is new."""
+        return len(self._columns) > 0
+
     def after_fork(self) -> None:
         """Begin anew if another thread was in the middle of something when this was forked."""
         if self._lock.locked():

@@ -135,9 +135,15 @@ class Trials:
         return True
 
     def count(self) -> int:
-        """How many trials there are, running ones too."""
-        with self.mirror.columns() as columns:
-            return columns.count
+        """How many trials there are, running ones too; no row is read that was never edited."""
+        if self.mirror.filled:
+            with self.mirror.columns() as columns:
+                return columns.count
+        # In this order a trial that is removed meanwhile counts either as there or as gone.
+        edited = {number for number, _ in self.backend.read(paths.changes(self.name))}
+        rows = self.backend.get_many(self._path, sorted(edited))
+        removed = sum(row is not None and bool(row.get("removed")) for row in rows)
+        return sum(1 for _ in self.backend.find(self._path, fields=[])) - removed
 
     def newest(self) -> int | None:
         """Number of the last trial that was not removed, None where there is none."""

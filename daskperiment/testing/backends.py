@@ -274,6 +274,20 @@ class BackendContract:
         assert list(backend.find("x", fields=["a", "c", "z"])) == [(1, {"a": 1, "c": 3})]
         assert list(backend.find("x", {}, fields=[])) == [(1, {})]
 
+    def test_a_search_for_keys_alone_has_conditions_order_and_limit_too(
+        self, backend: Backend
+    ) -> None:
+        for n in range(1, 8):
+            backend.insert("x", {"parity": "odd" if n % 2 else "even"})
+        backend.apply(Remove("x", 4))
+
+        def keys(**how: Any) -> list[Key]:
+            return [key for key, _ in backend.find("x", fields=[], **how)]
+
+        assert keys() == [1, 2, 3, 5, 6, 7]
+        assert keys(order_by="-key", after=6, limit=3) == [5, 3, 2]
+        assert keys(where={"parity": "even"}) == [2, 6]
+
     def test_a_search_spans_many_pages(self, backend: Backend) -> None:
         backend.apply(*(Insert("x", {"parity": "even" if n % 2 else "odd"}) for n in range(1201)))
 

@@ -212,6 +212,24 @@ def test_newest_trials_are_a_page_whether_or_not_all_were_read(ex: Experiment) -
     assert (ex.latest.number, ex.trial_id, len(ex.trials)) == (5, 7, 4)
 
 
+def test_trials_are_counted_alike_before_and_after_the_history_was_read(ex: Experiment) -> None:
+    run(ex, *range(1, 7))
+    ex[2].remove()
+    ex[4].remove()
+    ex.gc()
+    ex[5].remove()
+    ex[6].remove()
+    ex.restore(6)
+    ex[1].tags = ["edited"]
+    begin_and_die(ex)
+    cold = Experiment("example", backend=ex.backend)
+
+    before = len(cold.trials)
+    shown(cold)
+
+    assert before == len(cold.trials) == 4
+
+
 def test_threads_may_ask_while_others_record_and_edit(ex: Experiment) -> None:
     run(ex, 1)
     wrong: list[object] = []

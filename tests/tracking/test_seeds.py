@@ -579,3 +579,42 @@ a.gauss(0, 1), b.normal()
 print(random.gauss(0, 1) == a.gauss(0, 1), np.random.normal() == b.normal())
 """
     assert in_a_new_process(code) == ["1", "True", "8", "True", "True"]
+
+
+FIRST_IMPORT = """
+import sys
+from importlib.util import find_spec
+from daskperiment import Experiment
+
+def plain():
+    return 1
+
+def draw():
+    import random
+    from numpy.random import rand
+    return float(rand()), random.random()
+
+ex = Experiment("example", backend="memory://")
+ex.result(plain)().compute(scheduler="synchronous")
+assert "numpy" not in sys.modules
+assert find_spec("numpy").loader.get_filename("numpy").endswith("__init__.py")
+drawn = ex.result(draw)()
+first, second = (drawn.compute(seed=1, scheduler="SCHEDULER") for _ in range(2))
+
+import numpy
+numpy.random.seed(1)
+assert first == second and first[0] == numpy.random.rand(), (first, second)
+assert bool(ex[2].steps["drew"][0]) and not ex[2].steps["entropy"][0]
+assert numpy.__loader__ is numpy.__spec__.loader and "daskperiment" not in str(numpy.__loader__)
+assert not [finder for finder in sys.meta_path if "daskperiment" in type(finder).__module__]
+"""
+
+
+@pytest.mark.parametrize("scheduler", ["synchronous", "threads"])
+def test_a_step_that_imports_numpy_first_draws_from_its_seed(scheduler: str) -> None:
+    # Only an interpreter in which nothing has imported NumPy shows it; distributed would.
+    hide = "import sys; sys.modules['distributed'] = None\n"
+    code = hide + FIRST_IMPORT.replace("SCHEDULER", scheduler)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr

@@ -76,7 +76,6 @@ def watch() -> None:
         if hasattr(module, name):
             setattr(module, name, _noting(getattr(module, name), module.__name__))
     random.Random.seed = _noting_none(random.Random.seed)  # type: ignore[method-assign]
-    _spare_seeded_random_states()
 
 
 def _noting(read: Callable[..., bytes], module: str) -> Callable[..., bytes]:
@@ -100,7 +99,7 @@ def _noting_none(seed: Callable[..., None]) -> Callable[..., None]:
     return noting
 
 
-def _spare_seeded_random_states() -> None:
+def spare_seeded_random_states() -> None:
     """Let ``RandomState(5)`` not count as unseeded.
 
     It first makes an unseeded bit generator and then seeds that, which takes away its

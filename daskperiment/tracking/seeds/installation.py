@@ -6,7 +6,7 @@ import threading
 from typing import SupportsIndex
 
 from daskperiment import platform
-from daskperiment.tracking.seeds import entropy, numpy_stream, python_stream
+from daskperiment.tracking.seeds import arrival, entropy, numpy_stream, python_stream
 from daskperiment.tracking.seeds.draws import Draws
 from daskperiment.tracking.seeds.number import check_seed
 
@@ -19,8 +19,8 @@ def install() -> None:
     """Make ``random`` and NumPy's legacy functions able to follow a step's seed.
 
     Takes effect once per process, whichever thread comes first; a forked child inherits it.
-    Imports NumPy.  Outside of :func:`seeded` all functions draw what they would have drawn
-    otherwise, from where they were; only a little slower.
+    NumPy's follow as soon as it is imported, by whomever.  Outside of :func:`seeded` all
+    functions draw what they would have drawn otherwise, from where they were; only a little slower.
 
     Examples
     --------
@@ -35,9 +35,9 @@ def install() -> None:
         return
     with _lock:
         if not _installed:
-            numpy_stream.isolate()
             python_stream.isolate()
             entropy.watch()
+            arrival.prepare_numpy(numpy_stream.isolate, entropy.spare_seeded_random_states)
             _installed = True
 
 

@@ -153,7 +153,7 @@ class _Pages:
                 rowid, at = _varint(page, at)
             record = self._payload(page, at, length, kind == _TABLE_LEAF)
             return Row(number, rowid, _record(record))
-        except (_DamagedError, IndexError, struct.error, UnicodeDecodeError):
+        except (_DamagedError, IndexError, struct.error):
             return Row(number, rowid, None)
 
     def _payload(self, page: bytes, at: int, length: int, of_table: bool) -> bytes:
@@ -255,4 +255,5 @@ def _value(data: bytes, at: int, kind: int) -> tuple[Value, int]:
         raise _DamagedError
     if kind < 12:
         return int.from_bytes(piece, signed=True), at + size
-    return (piece.decode() if kind % 2 else piece), at + size
+    # A text that is damaged must not take the rest of its row away: an index may know it.
+    return (piece.decode(errors="replace") if kind % 2 else piece), at + size

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from blake3 import blake3
 
 from daskperiment.backends import Append, Insert, Put, Remove
 from daskperiment.backends.local import LocalBackend
@@ -153,6 +154,21 @@ def test_a_changed_bit_loses_one_thing_at_most(store: Path, seed: int) -> None:
     damage(store, flip)
 
     lost(store, 1)
+
+
+@pytest.mark.parametrize("occurrence", [0, 1])
+def test_a_digest_that_is_no_text_any_more_loses_nothing(store: Path, occurrence: int) -> None:
+    digest = blake3(MIDDLE[3]).hexdigest().encode()
+
+    def flip(content: bytearray) -> None:
+        at = -1
+        for _ in range(occurrence + 1):  # in its row, and in the index
+            at = content.index(digest, at + 1)
+        content[at + 20] ^= 0x80
+
+    damage(store, flip)
+
+    assert lost(store, 0) == []
 
 
 def test_a_page_that_is_destroyed_loses_its_rows_and_they_are_named(store: Path) -> None:

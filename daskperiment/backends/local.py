@@ -157,8 +157,8 @@ class LocalBackend(Backend):
         """Iterate over documents, some hundred rows at a time."""
         check_find(path, order_by, after, limit)
         accepted = check_texts(where)
-        content = accepted or fields is None or len(fields) > 0  # else the keys are enough
-        found = self._matching(path, accepted, order_by, after, limit, content=bool(content))
+        keys_alone = fields is not None and not fields and not accepted
+        found = self._matching(path, accepted, order_by, after, limit, content=not keys_alone)
         return ((key, project(document, fields)) for key, document in found)
 
     def read(self, path: str, start: int = 0) -> list[JSON]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -23,16 +23,19 @@ def prepare_numpy(*functions: _Prepare) -> None:
     if "numpy" in sys.modules:
         import numpy  # noqa: F401  (waits where another thread is importing it)
 
-        _prepare(functions)
+        with _outside():
+            for function in functions:
+                function()
     else:
         sys.meta_path.insert(0, _Finder(functions))
 
 
-def _prepare(functions: Sequence[_Prepare]) -> None:
+@contextmanager
+def _outside() -> Iterator[None]:
+    """Let what is drawn in a block not be the step's that runs in this thread."""
     draws, here.draws = here.draws, OUTSIDE
     try:
-        for function in functions:
-            function()
+        yield
     finally:
         here.draws = draws
 
@@ -58,7 +61,8 @@ class _Finder(MetaPathFinder):
         """Call the functions; there is nothing more to wait for."""
         with suppress(ValueError):
             sys.meta_path.remove(self)
-        _prepare(self._functions)
+        for function in self._functions:
+            function()
 
 
 class _Loading(Loader):
@@ -79,9 +83,6 @@ class _Loading(Loader):
         """Run the module under its own loader; its first seeding is not a step's."""
         assert module.__spec__ is not None
         module.__spec__.loader = module.__loader__ = self._loader
-        draws, here.draws = here.draws, OUTSIDE
-        try:
+        with _outside():
             self._loader.exec_module(module)
-        finally:
-            here.draws = draws
-        self._finder.arrived()
+            self._finder.arrived()

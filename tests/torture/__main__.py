@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import random
 import sys
@@ -14,6 +15,8 @@ from tests.torture import registry
 from tests.torture.harness import Outcome, Scenario
 
 COLUMNS = "{:<5} {:>10} {:>6} {:>6} {:>10} {:>7}  {:<10} {}"
+HANGS = 3 * 3600
+"""Seconds after which a scenario counts as hanging: the stacks are printed, the run ends."""
 HEAD = ("name", "seed", "rounds", "faults", "violations", "seconds", "verdict", "figures")
 
 
@@ -34,10 +37,12 @@ def _tell(scenario: Scenario, given: argparse.Namespace) -> bool:
     seed = random.SystemRandom().randrange(10**9) if given.seed is None else given.seed
     form = scenario.short if given.short else scenario.long
     began = time.monotonic()
+    faulthandler.dump_traceback_later(HANGS, exit=True)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         outcome = scenario.run(seed, Path(folder), None, **form)
         os.chdir("/")
+    faulthandler.cancel_dump_traceback_later()
     verdict = _verdict(outcome)
     figures = ", ".join(f"{name} {value}" for name, value in outcome.figures.items())
     print(

@@ -8,7 +8,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from functools import partial
@@ -258,6 +257,34 @@ except BackendError as error:
     print("refused", len(ran), type(error).__name__)
 """
 
+LOCKING = """
+import os, sys, warnings
+from pathlib import Path
+from daskperiment import Experiment
+
+store = Path(sys.argv[1])
+ex = Experiment("damaged", backend=store)
+value = os.urandom(300_000)
+
+def lock():
+    change(0o555)
+    return value
+
+def change(mode):
+    for place in (store, *store.rglob("*")):
+        place.chmod(mode if place.is_dir() else mode & 0o666)
+
+node = ex.result(lock, name="s")()
+with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter("always")
+    print("returned", node.compute() is value)
+print("told", sum("Permission denied" in str(each.message) for each in told))
+change(0o755)
+ex.result(lambda: 1, name="other")().compute()
+print("then", ex.latest.number, ex.latest.result)
+"""
+LOCKED = "returned True told 1 then 5 1"
+
 
 @scenario(
     "F36",
@@ -275,23 +302,35 @@ def permissions(seed: int, folder: Path, plant: str | None, *, rounds: int) -> O
     record(folder / "sound", 3)
     _kill_last(folder / "sound")
     for n in range(rounds):
-        for name, umask, mode, writes in _PLACES:
+        for name, umask, mode, owner, writes in _PLACES:
+            if owner and os.getuid() != 0:
+                continue
             store = folder / f"{n}" / name
             shutil.copytree(folder / "sound", store)
             if name == "linked":
                 store.rename(store.with_name("target"))
                 store.symlink_to("target")
-            if mode is not None:
-                for file in store.rglob("*"):
-                    file.chmod(mode if file.is_dir() else mode & 0o444)
-                store.chmod(mode)
-            said = _as_user(store, umask, plant)
-            store.chmod(0o755)
+            for file in (*store.rglob("*"), store):
+                if mode is not None:
+                    file.chmod(mode if file.is_dir() else mode & 0o666)
+                if owner:
+                    os.chown(file, owner, owner)
+            said = _as_user(USER, store, umask, plant)
             expected = "rows 3 wrote 1" if writes else "rows 2 refused 0 StoreReadOnlyError"
             if said != expected:
                 outcome.add(name, [f"I6: {said!r} instead of {expected!r}"])
             outcome.faults += not writes
             outcome.rounds += 1
+        store = folder / f"{n}" / "locked"
+        shutil.copytree(folder / "sound", store)
+        if (said := _as_user(LOCKING, store)) != LOCKED:
+            outcome.add("locked while a step runs", [f"I6: {said!r} instead of {LOCKED!r}"])
+        with LocalBackend(store) as backend:
+            states = [str(trial.state) for trial in Experiment("damaged", backend=backend).trials]
+        if states[3:] != ["CRASHED", "COMPLETE"]:
+            outcome.add("locked while a step runs", [f"I3: the trials are {states}"])
+        outcome.faults += 1
+        outcome.rounds += 1
     return outcome
 
 
@@ -306,21 +345,24 @@ def _kill_last(store: Path) -> None:
         backend.insert("experiment/damaged/running", owner, row["uid"])
 
 
-_PLACES: list[tuple[str, str, int | None, bool]] = [
-    ("plain", "022", None, True),
-    ("with spaces and ünïcödé ☃ %41 ?a=1#b", "022", None, True),
-    ("linked", "022", None, True),
-    ("mine alone", "077", None, True),
-    ("open to all", "000", None, True),
-    ("read only", "022", 0o555, False),
+_NOBODY = 65534
+_PLACES: list[tuple[str, str, int | None, int, bool]] = [
+    ("plain", "022", None, 0, True),
+    ("with spaces and ünïcödé ☃ %41 ?a=1#b", "022", None, 0, True),
+    ("linked", "022", None, 0, True),
+    ("mine alone", "077", None, 0, True),
+    ("open to all", "000", None, 0, True),
+    ("read only", "022", 0o555, 0, False),
+    ("another's", "022", 0o755, _NOBODY, False),
+    ("another's, open to all", "022", 0o777, _NOBODY, True),
 ]
 
 
-def _as_user(store: Path, umask: str, plant: str | None) -> str:
-    lost = "-dac_override,-dac_read_search"
+def _as_user(program: str, store: Path, *arguments: object) -> str:
+    lost = "-dac_override,-dac_read_search,-fowner"
     bound = ["setpriv", "--bounding-set", lost, "--inh-caps", lost] if os.getuid() == 0 else []
     done = subprocess.run(
-        [*bound, sys.executable, "-c", textwrap.dedent(USER), str(store), umask, str(plant)],
+        [*bound, sys.executable, "-c", program, str(store), *map(str, arguments)],
         capture_output=True, text=True, check=False, cwd=ROOT,
         env={**os.environ, "HOME": "/nonexistent"},
     )  # fmt: skip

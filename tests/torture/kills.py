@@ -103,7 +103,7 @@ def fresh_kills(seed: int, folder: Path, plant: str | None, *, rounds: int) -> O
 @scenario(
     "F03",
     "kill -9 at every system call that writes",
-    plants=("running-row-at-end", "rename-before-write"),
+    plants=("running-row-at-end", "rename-before-write", "group-in-pieces"),
     short={"each": 1},
     long={"each": None},
     planted={"each": 10},

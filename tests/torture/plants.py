@@ -22,6 +22,7 @@ from daskperiment import platform
 from daskperiment.backends import files, local, migration, sqlite, tables
 from daskperiment.backends.base import Insert
 from daskperiment.backends.files import PayloadFiles
+from daskperiment.backends.local import LocalBackend
 from daskperiment.backends.sqlite import Store
 from daskperiment.execution import context, current, step, trial
 from daskperiment.execution.context import TrialContext
@@ -107,6 +108,17 @@ def _rename_before_write() -> None:
         return digest
 
     PayloadFiles.write = write  # type: ignore[method-assign]
+
+
+@plant("group-in-pieces")
+def _group_in_pieces() -> None:
+    """Each write of a group is committed by itself."""
+    apply = LocalBackend.apply
+
+    def one_by_one(self: LocalBackend, *writes: Any) -> list[Any]:
+        return [result for write in writes for result in apply(self, write)]
+
+    LocalBackend.apply = one_by_one  # type: ignore[method-assign]
 
 
 @plant("swallow-errors")

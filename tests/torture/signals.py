@@ -232,7 +232,7 @@ def _happen(does: str, numbers: list[signal.Signals]) -> None:
     "a process that is stopped while others look",
     plants=("stopped-is-dead", "late-result-is-dropped"),
     short={"rounds": 1},
-    long={"rounds": 20},
+    long={"rounds": 100},
 )
 def stopped(seed: int, folder: Path, plant: str | None, *, rounds: int) -> Outcome:
     """It is alive; and taken for dead by mistake, its result is accepted and marked as late."""

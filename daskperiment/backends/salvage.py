@@ -185,7 +185,10 @@ class _Salvage:
             self.batches.setdefault(place, []).append(packed)
 
     def _is_sound(self, place: tuple[int, bytes, int], packed: bytes) -> bool:
-        return self._unpacked(place[0], place[1:], [packed])[0] is not None
+        folder, _ = self._unpacked(place[0], place[1:], [packed])
+        # The checksum may fit another path: then this place is that of another row.
+        named = self.paths.get(place[0], ())
+        return folder is not None and folder.encode("utf-8", "surrogatepass") in named
 
     # -- what is written
 

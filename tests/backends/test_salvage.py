@@ -171,6 +171,30 @@ def test_a_digest_that_is_no_text_any_more_loses_nothing(store: Path, occurrence
     assert lost(store, 0) == []
 
 
+@pytest.mark.parametrize("occurrence", [0, 1])
+def test_a_row_that_seems_to_lie_in_the_place_of_another_is_not_lost(
+    tmp_path: Path, occurrence: int
+) -> None:
+    name, store = "ab" * 16, tmp_path / "store"
+    with LocalBackend(store) as backend:
+        for n in range(4):
+            backend.append(f"log{n}/{name}", [n])
+    with closing(sqlite3.connect(store / "store.sqlite")) as connection:
+        numbers = dict(connection.execute("SELECT trim(CAST(path AS TEXT), '/'), id FROM paths"))
+
+    def move(content: bytearray) -> None:
+        before, at = bytes([numbers["log2"]]) + bytes.fromhex(name), -1
+        for _ in range(occurrence + 1):  # in its row, and in the index
+            at = content.index(before, at + 1)
+        content[at] = numbers["log3"]
+
+    damage(store, move)
+    salvage(store, tmp_path / "new")
+
+    with LocalBackend(tmp_path / "new") as backend:
+        assert [backend.read(f"log{n}/{name}") for n in range(4)] == [[0], [1], [2], [3]]
+
+
 def test_a_page_that_is_destroyed_loses_its_rows_and_they_are_named(store: Path) -> None:
     def destroy(content: bytearray) -> None:
         leaf = [at for at in range(4096, len(content), 4096) if content[at] == 10][3]

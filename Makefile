@@ -28,10 +28,13 @@ demo: $(VENV)/demo
 	$(BIN)/python examples/breast_cancer.py
 
 # Packages of the system come by apt and only as root; without them their tests skip.
+# No service is started: tests start servers of their own.
+PROGRAMS = dot git strace redis-server
 packages:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
-	    && ! { command -v dot && command -v git && command -v strace; } >/dev/null; then \
-	    apt-get update -q && apt-get install -y -q --no-install-recommends graphviz git strace; fi
+	    && ! (for each in $(PROGRAMS); do command -v $$each || exit 1; done) >/dev/null; then \
+	    apt-get update -q && RUNLEVEL=1 apt-get install -y -q --no-install-recommends \
+	        graphviz git strace redis-server; fi
 
 lint: $(VENV)/test
 	$(BIN)/ruff check .

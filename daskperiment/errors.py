@@ -142,7 +142,11 @@ class DamagedRowError(StoreCorruptError):
 
 
 class BackendUnreachableError(BackendError):
-    """A worker process cannot reach the store of the process that started the trial."""
+    """The store cannot be reached from here: its server is away, or its process is gone."""
+
+
+class BackendAccessError(BackendError):
+    """The server refuses this user: a wrong password, or no right to do it."""
 
 
 class BackendURIError(DaskperimentError, ValueError):

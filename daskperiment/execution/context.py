@@ -337,16 +337,20 @@ class TrialContext:
     def _write(self) -> None:
         with HeldBack(), self._lock:
             writes, row = self._take()
-            update: list[Write] = [Update(paths.trials(self.name), self.number, row)] if row else []
-            if row and self.shared:  # elsewhere the trial may have ended already
-                update.append(changed(self.name, self.number))
-            if not writes and not update:
+            if not writes and not row:
                 return
             try:
-                self._apply([*writes, *update])
+                self._write_row(writes, row) if row else self._apply(writes)
             except BaseException:
                 self._put_back(writes, row)
                 raise
+
+    def _write_row(self, writes: list[Write], row: Document) -> None:
+        place, uid = (paths.trials(self.name), self.number), {"uid": self.uid}
+        try:
+            self._apply([*writes, Update(*place, row, uid | {"state": TrialState.RUNNING.value})])
+        except ConflictError:  # it has ended elsewhere, or was thought dead: mirrors must be told
+            self._apply([*writes, Update(*place, row, uid), changed(self.name, self.number)])
 
     def _apply(self, writes: list[Write]) -> None:
         """Commit records together with a check of the snapshots that only they refer to."""

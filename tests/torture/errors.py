@@ -59,7 +59,7 @@ def _fill(outcome: Outcome, folder: Path, plant: str | None, size: int) -> None:
     disk = folder / f"disk{size}"
     disk.mkdir()
     script = {
-        **_script(folder, f"filled{size}", plant), "store": str(disk / "store"), "size": 100 * 1024,
+        **_script(folder, f"filled{size}", plant), "store": str(disk / "store"), "size": size * 100,
         "before": {"3": "fill_disk", "6": "free_disk"}, "trials": 7,
         "copy": str(folder / f"copy{size}"),
     }  # fmt: skip

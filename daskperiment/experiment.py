@@ -16,6 +16,7 @@ from daskperiment.backends import open_backend
 from daskperiment.backends.base import Backend
 from daskperiment.backends.memory import MemoryBackend
 from daskperiment.errors import (
+    BackendUnreachableError,
     ComputeArgumentError,
     InvalidNameError,
     TrialIDNotFoundError,
@@ -29,10 +30,12 @@ from daskperiment.graph import Node, Step, layout_of, undefined
 from daskperiment.history import metrics, ranking, removal, table
 from daskperiment.history.ranking import Direction
 from daskperiment.history.removal import Collected
+from daskperiment.history.spooling import SpoolingBackend, spooling
 from daskperiment.history.trials import Trials
 from daskperiment.lineage.difference import Difference
 from daskperiment.namespace import namespaced
 from daskperiment.parameters import UNDEFINED, Declaration, Parameter, Parameters, summary
+from daskperiment.records import Number
 from daskperiment.serializers import preview
 from daskperiment.tracking import code, environment, seeds
 from daskperiment.trial import Trial, TrialList, check_number
@@ -114,9 +117,10 @@ class Experiment:
         seed: int | None = None,
         *,
         durability: str | None = None,
+        offline: bool = False,
     ) -> None:
         name, recording = _check_id(id), options.value("mode") == "enabled"
-        place = open_backend(backend, durability)
+        place = spooling(open_backend(backend, durability), offline)
         earlier = reloads.predecessor(self, name, sys._getframe(1))
         reloads.follow(Step)
         if earlier is None:
@@ -126,8 +130,15 @@ class Experiment:
         if not recording:
             return
         logs.follow()
-        kind = "Loaded existing" if self._trials.last() else "Initialized new"
+        kind = "Loaded existing" if self._last() else "Initialized new"
         logger.info("%s experiment: %s", kind, self)
+
+    def _last(self) -> int | None:
+        """Highest number of a trial, None while the backend is away."""
+        try:
+            return self._trials.last()
+        except BackendUnreachableError:
+            return None
 
     def _define(
         self, id: str, backend: Backend, seed: int | None, handle: str, recording: bool
@@ -163,7 +174,10 @@ class Experiment:
 
     def __repr__(self) -> str:
         where = self.backend.locate(self.id)
-        return f"Experiment(id: {self.id}, trial_id: {self._trials.last()}, backend: {where})"
+        last = self._last()
+        trial_id = "unknown, as the backend is away" if last is None else last
+        waiting = f", unsynced: {self.unsynced}" if self.unsynced else ""
+        return f"Experiment(id: {self.id}, trial_id: {trial_id}, backend: {where}{waiting})"
 
     def _repr_html_(self) -> str:
         about = {
@@ -505,7 +519,7 @@ class Experiment:
         return current_in(self.id, what)
 
     @property
-    def current_trial_id(self) -> int:
+    def current_trial_id(self) -> Number:
         """Number of the trial that runs here; TrialIDNotFoundError outside a step."""
         return self._current("current_trial_id").number
 
@@ -561,6 +575,11 @@ class Experiment:
         return self._current("artifact_path()").artifact_path(name)
 
     # -- reading back -----------------------------------------------------------------------
+
+    @property
+    def unsynced(self) -> int:
+        """How many groups of records of this process wait until the backend is back."""
+        return self.backend.unsynced if isinstance(self.backend, SpoolingBackend) else 0
 
     @property
     def trial_id(self) -> int:

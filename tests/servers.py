@@ -29,12 +29,12 @@ def free_port() -> int:
 class RedisServer:
     """A redis-server that can be killed and started again; it keeps an append-only file."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path, *options: str, port: int | None = None) -> None:
         if shutil.which("redis-server") is None:
             missing("the program redis-server")
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.port = free_port()
+        self.port = port or free_port()
         self.options = options
         self.process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -81,9 +81,9 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(folder: Path, *options: str) -> Iterator[RedisServer]:
+def redis_server(folder: Path, *options: str, port: int | None = None) -> Iterator[RedisServer]:
     """A running redis-server, stopped at the end."""
-    server = RedisServer(folder, *options)
+    server = RedisServer(folder, *options, port=port)
     try:
         yield server
     finally:

@@ -8,6 +8,7 @@ import threading
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Generic, TypeVar
@@ -52,6 +53,7 @@ class ServerBackend(Backend, Generic[C]):
         self._connected: tuple[int, C] | None = None
         self._store_id: str | None = None
         self._given_up: float | None = None
+        self._hurry = threading.local()
 
     def __repr__(self) -> str:
         """Return the call that makes it, without passwords."""
@@ -81,6 +83,20 @@ class ServerBackend(Backend, Generic[C]):
         self._client()
         assert self._store_id is not None
         return self._store_id
+
+    @property
+    def known_id(self) -> str | None:
+        """Id of the store, as far as it is known without asking the server."""
+        return self._store_id or self._expected
+
+    @contextmanager
+    def hurried(self, patience: float) -> Iterator[None]:
+        """A block in which this thread repeats calls for so many seconds only."""
+        self._hurry.patience = patience
+        try:
+            yield
+        finally:
+            del self._hurry.patience
 
     def locate(self, path: str) -> str:
         """Return the address, without its password, and the path."""
@@ -164,6 +180,7 @@ class ServerBackend(Backend, Generic[C]):
     def _patiently(self, attempt: Callable[[], T]) -> T:
         began, pause = time.monotonic(), _FIRST_PAUSE
         away = self._given_up is not None and began - self._given_up < _KNOWN_AWAY
+        deadline = began + getattr(self._hurry, "patience", PATIENCE)
         while True:
             try:
                 result = attempt()
@@ -171,7 +188,7 @@ class ServerBackend(Backend, Generic[C]):
                 raise
             except Exception as error:
                 failure = self._failure(error)
-                if failure is None and not away and time.monotonic() + pause < began + PATIENCE:
+                if failure is None and not away and time.monotonic() + pause < deadline:
                     time.sleep(pause)
                     pause = min(2 * pause, _LONGEST_PAUSE)
                     continue

@@ -20,6 +20,7 @@ from daskperiment import notebooks, platform
 from daskperiment.backends.base import Backend, Insert, Remove, Update, Write
 from daskperiment.errors import (
     BackendError,
+    BackendUnreachableError,
     ConflictError,
     DaskperimentWarning,
     TrialIDNotFoundError,
@@ -37,9 +38,10 @@ from daskperiment.history.mirror import changed
 from daskperiment.history.observations import Observations
 from daskperiment.history.output import Outputs
 from daskperiment.history.snapshots import KINDS, Snapshots
+from daskperiment.history.spooling import settled
 from daskperiment.history.steps import Steps
 from daskperiment.history.trials import Trials, facts
-from daskperiment.records import StepRecord, TrialState
+from daskperiment.records import Number, StepRecord, TrialState
 from daskperiment.secrets import Secret, scrub
 from daskperiment.tracebacks import formatted
 from daskperiment.tracking import environment
@@ -149,7 +151,7 @@ class Ticket:
             raise
         return unattended
 
-    def tell(self, number: int) -> None:
+    def tell(self, number: Number) -> None:
         """Tell what differs from the trial before the one that has begun with this number.
 
         Raises
@@ -193,7 +195,7 @@ class TrialContext:
         Whether it has copies in other processes.
     """
 
-    def __init__(self, ticket: Ticket, number: int, shared: bool = False) -> None:
+    def __init__(self, ticket: Ticket, number: Number, shared: bool = False) -> None:
         self.ticket = ticket
         self.number = number
         self.backend = ticket.backend
@@ -451,8 +453,10 @@ class TrialContext:
                 self._ended = False  # who insists on an interrupt ends the trial otherwise
                 raise
             self._log(state, error)
-            contradictions = purity.find(self, self._observed())
-            self._tell()
+            self.number = settled(self.backend, self.number)
+            with suppress(BackendUnreachableError):  # then it is indexed when it is synced
+                contradictions = purity.find(self, self._observed())
+                self._tell()
         # Where warnings are made errors, that of the user goes first.
         with suppress(*[DaskperimentWarning] if error is not None else []):
             purity.warn(self, contradictions)

@@ -64,23 +64,31 @@ class Experiment:
     id : str
         Name of the experiment: an identifier of at most 64 characters.
     backend : str, path, Backend or None
-        Where trials are recorded: ``"local"`` or a path for a folder, ``"memory://"``, or a
-        Backend.  None takes the environment variable ``DASKPERIMENT_BACKEND``, then
-        ``[tool.daskperiment]`` of ``pyproject.toml``, then ``"local"``: the folder
-        ``daskperiment_cache`` of the working directory.  Nothing is created before the
-        first trial.
+        Where trials are recorded: ``"local"`` or a path for a folder, ``"memory://"``, the URI
+        of a server such as ``redis://host/0``, a live client of one, or a Backend.  None takes
+        the environment variable ``DASKPERIMENT_BACKEND``, then ``[tool.daskperiment]`` of
+        ``pyproject.toml``, then ``"local"``: the folder ``daskperiment_cache`` of the working
+        directory.  Nothing is created before the first trial.
     seed : int, optional
         Seed of every trial that is not given its own; None draws one for each.
     durability : str, optional
         What the records in a local store survive: ``"process"``, the default, for the death of
         the process; ``"power"`` for that of the machine, where each write waits for the disk.
+    offline : bool
+        Whether to record in a spool on this machine and never ask the server; what was recorded
+        is brought to it by ``daskperiment sync``.
+    strict : bool
+        Whether to refuse a server that is set up to lose what it is given, instead of warning.
 
     Raises
     ------
     InvalidNameError
         The id is no identifier.
     BackendURIError
-        The backend argument names none, or ``durability`` is given for one that has none.
+        The backend argument names none, ``durability`` is given for one that has none, or
+        ``offline`` for one that is on this machine.
+    BackendUnsafeError
+        The server is set up to lose what it is given, and ``strict`` is true.
     SeedError
         The seed is no integer from 0 to 2**32 - 1.
 
@@ -118,9 +126,10 @@ class Experiment:
         *,
         durability: str | None = None,
         offline: bool = False,
+        strict: bool = False,
     ) -> None:
         name, recording = _check_id(id), options.value("mode") == "enabled"
-        place = spooling(open_backend(backend, durability), offline)
+        place = spooling(open_backend(backend, durability), offline, strict)
         earlier = reloads.predecessor(self, name, sys._getframe(1))
         reloads.follow(Step)
         if earlier is None:

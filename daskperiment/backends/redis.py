@@ -240,9 +240,12 @@ class RedisBackend(ServerBackend[Any]):  # its types say str where it gives byte
 
     def diagnose(self) -> Iterator[Finding]:
         """Iterate over what there is to say of the server and how it keeps what it has."""
-        return self._call(lambda client: iter(redis_errors.findings(client)))
+        return iter(self._call(lambda client: list(redis_errors.findings(client))))
 
     # -- what the base class asks for
+
+    def _risks(self) -> Sequence[Finding]:
+        return self._call(lambda client: list(redis_errors.risks(client)))
 
     def _connect(self, uri: str) -> Any:
         redis = client_library("redis", "redis")

@@ -6,16 +6,23 @@ import os
 import re
 import threading
 import time
+import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
-from daskperiment.backends.base import Backend
-from daskperiment.errors import BackendError, BackendUnreachableError, BackendURIError
+from daskperiment.backends.base import Backend, Finding
+from daskperiment.errors import (
+    BackendError,
+    BackendUnreachableError,
+    BackendUnsafeError,
+    BackendURIError,
+    DaskperimentWarning,
+)
 
 PATIENCE = 5.0
 """Seconds for which a call is repeated while the server cannot be reached."""
@@ -24,6 +31,9 @@ _KNOWN_AWAY = 30.0
 """Seconds after a call was given up during which others try once and do not wait."""
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z_0-9]*)\}")
+
+_checked: set[str] = set()
+"""Ids of the stores whose servers were checked in this process."""
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -109,7 +119,34 @@ class ServerBackend(Backend, Generic[C]):
         if connected is not None and self._given is None and connected[0] == os.getpid():
             self._disconnect(connected[1])
 
+    def check(self, strict: bool = False) -> None:
+        """Warn, once in this process, where the server is set up to lose what it is given.
+
+        Parameters
+        ----------
+        strict : bool
+            Whether that is an error.
+
+        Raises
+        ------
+        BackendUnsafeError
+            If it is, and the server is set up so.
+        BackendUnreachableError
+            If the server is away.
+        """
+        first = self.store_id not in _checked
+        _checked.add(self.store_id)
+        for risk in self._risks() if first or strict else ():
+            text = f"{self!r}: {risk.what}; {risk.advice}, or see `daskperiment doctor`"
+            if strict:
+                raise BackendUnsafeError(text)
+            warnings.warn(text, DaskperimentWarning, stacklevel=4)
+
     # -- what a subclass knows
+
+    def _risks(self) -> Sequence[Finding]:
+        """Return how the server is set up to lose what it is given."""
+        return ()
 
     @abstractmethod
     def _connect(self, uri: str) -> C:

@@ -330,15 +330,20 @@ class SpoolingBackend(Backend):
         self.inner.close()
 
 
-def spooling(backend: Backend, offline: bool = False) -> Backend:
-    """The backend, with a spool if it is one on a server.
+def spooling(backend: Backend, offline: bool = False, strict: bool = False) -> Backend:
+    """The backend, with a spool if it is one on a server, which is checked first.
 
     Raises
     ------
     BackendURIError
         If it is not, and ``offline`` is asked for.
+    BackendUnsafeError
+        If the server is set up to lose what it is given, and that is refused by ``strict``.
     """
     if isinstance(backend, ServerBackend):
+        if not offline:
+            with suppress(BackendUnreachableError):  # it is checked by who connects next
+                backend.check(strict)
         return SpoolingBackend(backend, offline)
     if offline and not isinstance(backend, SpoolingBackend):
         raise BackendURIError(

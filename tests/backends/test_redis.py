@@ -19,11 +19,14 @@ from daskperiment import Experiment
 from daskperiment.backends import Append, Backend, Insert, Put, Update, open_backend, server
 from daskperiment.backends import redis as redis_backend
 from daskperiment.backends.redis import RedisBackend
+from daskperiment.cli.main import run
 from daskperiment.errors import (
     BackendAccessError,
     BackendUnreachableError,
+    BackendUnsafeError,
     BackendURIError,
     DamagedRowError,
+    DaskperimentWarning,
     StoreCorruptError,
     StoreFullError,
     StoreReadOnlyError,
@@ -366,6 +369,28 @@ def test_what_loses_data_is_found(tmp_path: Path) -> None:
 
     assert ["no append-only file" in found[0].what, "evicts keys" in found[1].what] == [True, True]
     assert all("set `" in each.advice for each in found)
+
+
+def test_a_server_that_loses_data_is_warned_of_once_and_refused_where_that_is_strict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with redis_server(tmp_path, "--appendonly", "no") as running:
+        with pytest.warns(DaskperimentWarning, match="no append-only file.*appendonly yes"):
+            Experiment("risky", backend=running.uri)
+        Experiment("risky", backend=running.uri)
+        with pytest.raises(BackendUnsafeError, match="no append-only file"):
+            Experiment("risky", backend=running.uri, strict=True)
+        assert run(["doctor", running.uri]) == 1
+        assert "appendonly yes" in capsys.readouterr().out
+
+
+def test_a_server_that_is_set_up_well_is_not_warned_of(
+    running: RedisServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Experiment("safe", backend=running.uri, strict=True)
+
+    assert run(["doctor", running.uri]) == 0
+    assert "Redis 7" in capsys.readouterr().out
 
 
 def test_a_forked_child_has_connections_of_its_own(backend: RedisBackend) -> None:

@@ -145,6 +145,10 @@ class BackendUnreachableError(BackendError):
     """The store cannot be reached from here: its server is away, or its process is gone."""
 
 
+class BackendLostDataError(BackendUnreachableError):
+    """The server has come back without the store that it had."""
+
+
 class BackendUnsafeError(BackendError):
     """The server is set up to lose what it is given, and ``strict=True`` refuses that."""
 

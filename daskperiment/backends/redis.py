@@ -127,8 +127,10 @@ class RedisBackend(ServerBackend[Any]):  # its types say str where it gives byte
 
     def apply(self, *writes: Write) -> list[Any]:
         """Commit the writes by one script; large payloads are uploaded before it."""
-        arguments = [uuid4().hex, _REMEMBERED, *chain.from_iterable(map(self._words, writes))]
-        reply = self._run("apply", arguments)
+        words = chain.from_iterable(map(self._words, writes))
+        reply = self._run("apply", [uuid4().hex, _REMEMBERED, self.store_id, *words])
+        if reply == [b"lost"]:
+            raise self._lost()
         if reply[:1] == [b"conflict"]:
             raise _conflict(reply[1], writes[reply[2]])
         return [_result(write, each) for write, each in zip(writes, reply, strict=True)]
@@ -262,9 +264,11 @@ class RedisBackend(ServerBackend[Any]):  # its types say str where it gives byte
             raise redis_errors.bad_uri(uri, error) from None
         return _of_bytes(client)
 
-    def _identify(self, client: Any) -> str:
+    def _identify(self, client: Any, make: bool) -> str | None:
         at = self._key("store")
         found, schema = client.hmget(at, ["id", "schema"])
+        if found is None and not make:
+            return None
         if found is None:
             client.hsetnx(at, "schema", str(SCHEMA))
             client.hsetnx(at, "id", uuid4().hex)

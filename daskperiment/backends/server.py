@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote, urlsplit
 from daskperiment.backends.base import Backend, Finding
 from daskperiment.errors import (
     BackendError,
+    BackendLostDataError,
     BackendUnreachableError,
     BackendUnsafeError,
     BackendURIError,
@@ -153,8 +154,8 @@ class ServerBackend(Backend, Generic[C]):
         """Make a client for a URI whose variables are filled in; need not reach the server."""
 
     @abstractmethod
-    def _identify(self, client: C) -> str:
-        """Return the id of the store, which is made if it is absent."""
+    def _identify(self, client: C, make: bool) -> str | None:
+        """Return the id of the store; an absent one is made, or None is returned."""
 
     @abstractmethod
     def _disconnect(self, client: C) -> None:
@@ -205,8 +206,10 @@ class ServerBackend(Backend, Generic[C]):
         return connected[1]
 
     def _identified(self, client: C) -> str:
-        found = self._identify(client)
-        wanted = self._store_id or self._expected
+        wanted = self.known_id
+        found = self._identify(client, make=wanted is None)
+        if found is None:
+            raise self._lost()
         if wanted not in (None, found):
             raise BackendUnreachableError(
                 f"{self!r} leads to another store than in the process that sent it here: use an "
@@ -235,6 +238,12 @@ class ServerBackend(Backend, Generic[C]):
                 raise failure from error
             self._given_up = None
             return result
+
+    def _lost(self) -> BackendLostDataError:
+        return BackendLostDataError(
+            f"{self!r} has lost its store: the server was started without its data. Restore them, "
+            "or begin a new store there, with a new Experiment in a new process"
+        )
 
     def _unreachable(self, error: Exception) -> BackendUnreachableError:
         return BackendUnreachableError(

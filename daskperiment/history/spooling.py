@@ -31,10 +31,14 @@ from daskperiment.backends.base import (
 from daskperiment.backends.server import ServerBackend, masked
 from daskperiment.backends.spool import Spool
 from daskperiment.errors import (
+    BackendAccessError,
     BackendError,
     BackendUnreachableError,
     BackendURIError,
     DaskperimentWarning,
+    StoreFullError,
+    StoreIOError,
+    StoreReadOnlyError,
 )
 from daskperiment.history import syncing
 from daskperiment.records import Number, Provisional
@@ -42,6 +46,14 @@ from daskperiment.typing import JSON, Document, Key, Where
 
 logger = logging.getLogger(__name__)
 
+_AWAY = (
+    BackendUnreachableError,
+    BackendAccessError,
+    StoreFullError,
+    StoreIOError,
+    StoreReadOnlyError,
+)
+"""For a trial that runs it is the same whether its server is away or takes nothing."""
 HURRY = 0.2
 """Seconds for which a write is repeated before it goes to the spool."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
@@ -126,13 +138,13 @@ class SpoolingBackend(Backend):
         try:
             with self.inner.hurried(HURRY):
                 return self.inner.apply(*settled)
-        except BackendUnreachableError as error:
+        except _AWAY as error:
             if not _may_wait(writes):
                 raise
             with self._lock:
                 if self._spool is None:
                     self._leave(error)
-                return self._keep(writes, unsure=True)
+                return self._keep(writes, unsure=isinstance(error, BackendUnreachableError))
 
     def _keep(self, writes: Sequence[Write], unsure: bool = False) -> list[Any]:
         if not _may_wait(writes):

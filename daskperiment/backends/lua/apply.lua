@@ -1,10 +1,11 @@
 -- Commit a group of writes, or refuse it before anything is written.
 --
 -- KEYS: the prefix of all keys.
--- ARGV: id of the group, seconds for which it is remembered, then the writes, each as its letter
--- and its arguments.  Replies with one result for each write; {"conflict", message} where the
--- group is refused; and what it replied before where the same group comes again, because the
--- first reply was lost.
+-- ARGV: id of the group, seconds for which it is remembered, id of the store, then the writes,
+-- each as its name and its arguments.  Replies with one result for each write; {"conflict",
+-- message} where the group is refused; {"lost"} where the store is gone, as after a restart of a
+-- server that keeps nothing; and what it replied before where the same group comes again, because
+-- the first reply was lost.
 --
 -- First all writes are tried on copies in this script's memory, so that a later one sees the
 -- earlier ones, and only then is anything written: Redis undoes nothing.
@@ -14,11 +15,12 @@
 -- which would turn integers into floats and forget NaN.
 
 local prefix = KEYS[1]
+if redis.call('HGET', prefix .. ':store', 'id') ~= ARGV[3] then return {'lost'} end
 local group = prefix .. ':done:' .. ARGV[1]
 local before = redis.call('LRANGE', group, 0, -1)
 if #before > 0 then return before end
 
-local at = 2
+local at = 3
 local function take()
   at = at + 1
   return ARGV[at]

@@ -121,6 +121,10 @@ SHAPES: dict[str, tuple[list[str], Any]] = {
     "tag": (["tag", "1", "--add", "good"], [{"trial": "int", "tags": ["str"]}]),
     "note": (["note", "1", "text"], {"trial": "int", "note": "str"}),
     "rm": (["rm", "1:2"], {"removed": ["int"]}),
+    "rm --experiment-data": (
+        ["rm", "-e", "example", "--experiment-data", "--yes"],
+        {"experiment": "str", "trials": "int", "payloads": "int", "bytes": "int"},
+    ),
     "restore": (["restore", "1"], {"restored": ["int"]}),
     "gc": (
         ["gc", "--dry-run"],

@@ -6,7 +6,9 @@ import os
 import pickle
 import signal
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -29,6 +31,7 @@ from daskperiment.errors import (
     DaskperimentWarning,
     StoreCorruptError,
     StoreFullError,
+    StoreIOError,
     StoreReadOnlyError,
     StoreTooNewError,
 )
@@ -251,6 +254,52 @@ def test_a_full_memory_is_an_error_and_nothing_is_half_written(tmp_path: Path) -
         kept = [document["n"] for _, document in backend.find("x")]
         assert backend.read("y") == kept
         assert len(list(backend.blobs())) == len(kept)
+
+
+def test_a_password_that_changes_meanwhile_is_an_error_that_says_so(tmp_path: Path) -> None:
+    with redis_server(tmp_path) as running, redis.Redis.from_url(running.uri) as client:
+        backend = RedisBackend(running.uri)
+        backend.insert("x", {})
+        client.config_set("requirepass", "new")
+        backend._client().connection_pool.disconnect()
+        with pytest.raises(BackendAccessError, match="another password"):
+            backend.insert("x", {})
+
+
+def test_a_server_that_cannot_save_is_an_error_that_says_so(tmp_path: Path) -> None:
+    with redis_server(tmp_path, "--save", "1 1") as running:
+        backend = RedisBackend(running.uri)
+        with redis.Redis.from_url(running.uri) as client:
+            backend.insert("x", {})
+            (tmp_path / "dump.rdb").mkdir()
+            with suppress(redis.ResponseError):
+                client.bgsave()
+            deadline = time.monotonic() + 10
+            while client.info("persistence")["rdb_last_bgsave_status"] == "ok":
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        with pytest.raises(StoreIOError, match="cannot save to its disk"):
+            backend.insert("x", {})
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_server_that_is_busy_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "PATIENCE", 5)
+    with redis_server(tmp_path, "--busy-reply-threshold", "1") as running:
+        backend = RedisBackend(running.uri)
+        backend.insert("x", {})
+        busy = threading.Thread(
+            target=lambda: redis.Redis.from_url(running.uri).eval(
+                "local now = redis.call('TIME')[1]; "
+                "while redis.call('TIME')[1] - now < 2 do end return 1", 0
+            )
+        )  # fmt: skip
+        busy.start()
+        time.sleep(0.3)
+        assert backend.insert("x", {}) == 2
+        busy.join()
 
 
 def test_a_store_of_a_newer_release_is_not_touched(running: RedisServer, client: Any) -> None:

@@ -61,6 +61,18 @@ def team_key_file() -> Path | None:
     return Path(named).expanduser().absolute() if named else None
 
 
+def present() -> dict[str, tuple[Path, bytes | None]]:
+    """File and key by owner, ``team`` and ``user``; the one to sign with is the first.
+
+    The key is None where the user's is not there yet.  Errors as for `signing_key`.
+    """
+    team, own = team_key_file(), own_key_file()
+    found: dict[str, tuple[Path, bytes | None]] = {}
+    if team is not None:
+        found["team"] = team, read_key(team)
+    return found | {"user": (own, own_key() if own.exists() else None)}
+
+
 def own_key() -> bytes:
     """The key of this user, which is made if it is absent; errors as for `keyed_digest`."""
     return _own_key(own_key_file())
@@ -85,12 +97,8 @@ def known_key(name: str) -> bytes | None:
 
     The user's is not made for it.
     """
-    team, own = team_key_file(), own_key_file()
-    if team is not None and name_of(key := read_key(team)) == name:
-        return key
-    if own.exists() and name_of(key := own_key()) == name:
-        return key
-    return None
+    keys = (key for _, key in present().values() if key is not None)
+    return next((key for key in keys if name_of(key) == name), None)
 
 
 @lru_cache(maxsize=16)
@@ -122,12 +130,15 @@ def new_key(file: Path) -> None:
 
     Raises
     ------
-    FileExistsError
-        There is such a file; it stays as it is.
+    KeyFileError
+        There is such a file, which stays as it is.
     OSError
         It cannot be made.
     """
-    _write(file, f"{os.urandom(_KEY_BYTES).hex()}\n".encode())
+    try:
+        _write(file, f"{os.urandom(_KEY_BYTES).hex()}\n".encode())
+    except FileExistsError as error:
+        raise KeyFileError(f"There is a file {file} already: choose another name") from error
 
 
 def _keyed(key: bytes, data: bytes) -> bytes:

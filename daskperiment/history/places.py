@@ -155,7 +155,7 @@ class Place:
             self._refuse(slot, "it is not signed")
         scheme, name = _parts(signature)
         if scheme != SCHEME:
-            self._refuse(slot, f"it is signed by the scheme {preview(scheme, 20)}, not {SCHEME}")
+            self._refuse(slot, f"its signature is none of the scheme {SCHEME}")
         key = self.key
         if key is None or key.name != name:
             key = known_trial_key(name, self.uid)
@@ -180,12 +180,11 @@ class Place:
 
 
 def _parts(signature: object) -> tuple[str, str]:
-    """Scheme of a signature, and name of the key; empty where it is none."""
+    """Scheme of a signature, and name of the key; empty where it is no signature."""
     parts = signature.split(":") if isinstance(signature, str) else []
-    if len(parts) != 3:
+    if len(parts) != 3 or len(parts[1]) != 8 or not _HEXADECIMAL.issuperset(parts[1]):
         return "", ""
-    scheme, name, _ = parts
-    return scheme, name if len(name) == 8 and _HEXADECIMAL.issuperset(name) else "unknown"
+    return parts[0], parts[1]
 
 
 @functools.lru_cache(maxsize=16)

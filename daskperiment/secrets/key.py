@@ -45,7 +45,7 @@ def name_of(key: bytes) -> str:
     Examples
     --------
     >>> name_of(bytes(32))
-    'ac3f0e50'
+    'b962e211'
     """
     return _keyed(key, b"name of the key")[:4].hex()
 

@@ -34,7 +34,8 @@ from daskperiment.execution.context import Ticket
 from daskperiment.history import paths, payloads
 from daskperiment.history.doctor import examine
 from daskperiment.history.places import Place
-from daskperiment.secrets import TrialKey, key, trial_key
+from daskperiment.secrets import key
+from daskperiment.secrets.signing import TrialKey, trial_key
 from tests.cli.conftest import Command, command  # noqa: F401 - a fixture
 from tests.stores import cells
 

@@ -41,7 +41,8 @@ from daskperiment.history.snapshots import KINDS, Snapshots
 from daskperiment.history.steps import Steps
 from daskperiment.history.trials import Trials, facts
 from daskperiment.records import StepRecord, TrialState
-from daskperiment.secrets import Secret, TrialKey, scrub
+from daskperiment.secrets import Secret, scrub
+from daskperiment.secrets.signing import TrialKey
 from daskperiment.tracebacks import formatted
 from daskperiment.tracking import environment
 from daskperiment.tracking.output import Capture
@@ -112,7 +113,7 @@ class Ticket:
         parts = (self.backend, self.name, self.row, self.fingerprints, self.observations)
         return _arrived, (environment.sent(), self.place.travelling_key(), *parts)
 
-    @property
+    @functools.cached_property
     def place(self) -> Place:
         """Where values of the trial are kept."""
         return Place(self.backend, self.name, self.row["uid"], key=self.key)

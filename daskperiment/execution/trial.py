@@ -27,7 +27,7 @@ from daskperiment.fingerprint.values import try_digest
 from daskperiment.graph import Layout, RunningTrial, Step
 from daskperiment.history.experiments import enlist
 from daskperiment.history.observations import Observations
-from daskperiment.history.places import Place
+from daskperiment.history.places import Place, check_key
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.parameters import check_may_travel, summary
 from daskperiment.records import TrialState
@@ -119,6 +119,7 @@ class Recorder:
     def _enlist(self) -> None:
         if not self._enlisted:
             enlist(self.backend, self.name)
+            check_key(self.backend)
             self._enlisted = True
 
     def _keep_snapshots(
@@ -146,7 +147,6 @@ class Recorder:
 
     def _row(self, uid: str, values: Mapping[str, Any]) -> tuple[Document, list[Write]]:
         place = Place(self.backend, self.name, uid)
-        place.check_key()
         kept = [(name, *place.keep(("parameters", name), value)) for name, value in values.items()]
         row = {
             "schema": _SCHEMA,

@@ -26,9 +26,9 @@ from daskperiment.errors import (
 )
 from daskperiment.history import payloads
 from daskperiment.namespace import namespaced
-from daskperiment.secrets import TrialKey, known_trial_key, scrub, trial_key
+from daskperiment.secrets import scrub
 from daskperiment.secrets.key import VARIABLE, signing_key
-from daskperiment.secrets.signing import SCHEME
+from daskperiment.secrets.signing import SCHEME, TrialKey, known_trial_key, trial_key
 from daskperiment.serializers import preview
 from daskperiment.typing import Document
 
@@ -122,22 +122,6 @@ class Place:
             return None
         return self.load(slot, kept) if "json" in kept else Kept(self, slot, kept)
 
-    def check_key(self) -> None:
-        """Refuse to begin a trial whose pickles could not be signed for an avoidable reason.
-
-        Raises
-        ------
-        KeyFileError
-            A key that is there cannot be used.
-        """
-        if not self.backend.owned:
-            try:
-                signing_key()
-            except KeyFileError:
-                raise
-            except OSError as error:  # no home, or one that cannot be written
-                logger.debug("No key can be made: %s", error)
-
     def travelling_key(self) -> TrialKey | None:
         """What goes with the trial to other processes: a key that signs for this trial alone."""
         if self.backend.owned:
@@ -177,6 +161,23 @@ class Place:
             f"{reason}. {instead or 'Record it again'}, or where you trust everybody who can write "
             'to the store, open it by Experiment(..., trust="all")'
         )
+
+
+def check_key(backend: Backend) -> None:
+    """Refuse to record where pickles could not be signed for a reason that can be removed.
+
+    Raises
+    ------
+    KeyFileError
+        Others may write to the store, and a key that is there cannot be used.
+    """
+    if not backend.owned:
+        try:
+            signing_key()
+        except KeyFileError:
+            raise
+        except OSError as error:  # no home, or one that cannot be written
+            logger.debug("No key can be made: %s", error)
 
 
 def _parts(signature: object) -> tuple[str, str]:

@@ -19,14 +19,12 @@ from daskperiment.secrets.key import key_name, keyed_digest
 from daskperiment.secrets.masking import Masking
 from daskperiment.secrets.names import marks_secret
 from daskperiment.secrets.scrubbing import masked_text, scrub, scrub_arguments, scrub_url
-from daskperiment.secrets.signing import TrialKey, known_trial_key, trial_key
 from daskperiment.secrets.value import MASK, Secret, is_secret
 
 __all__ = [
     "MASK",
     "Hidden",
     "Secret",
-    "TrialKey",
     "hide",
     "holds_living",
     "holds_secret",
@@ -34,7 +32,6 @@ __all__ = [
     "key_name",
     "keyed_digest",
     "kind",
-    "known_trial_key",
     "marks_secret",
     "Masking",
     "masked_text",
@@ -43,5 +40,4 @@ __all__ = [
     "scrub",
     "scrub_arguments",
     "scrub_url",
-    "trial_key",
 ]

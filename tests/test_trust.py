@@ -370,6 +370,29 @@ def test_a_trial_copied_to_another_experiment_or_store_is_not_genuine() -> None:
             _ = Experiment("copy", backend=backend)[1].result
 
 
+def test_a_uid_of_a_wrong_type_is_refused_as_any_other(decoded: list[str]) -> None:
+    ex = record(SharedMemory())
+    ex.backend.update(paths.trials("trusted"), 1, {"uid": 7})
+    decoded.clear()
+
+    for load in (lambda: ex[1].result, ex.get_history()["Result"][1].load):
+        with pytest.raises(UntrustedPayloadError):
+            load()
+    assert decoded == []
+
+
+def test_a_description_may_be_signed_anew_for_another_store(tmp_path: Path) -> None:
+    trial, other = record(SharedMemory())[1], SharedMemory()
+    document, slot = described(trial, "result"), ("result",)
+    assert trial._place.check(slot, document)
+    other.put(trial._backend.fetch(document["digest"]))
+    there = Place(other, "moved", trial.uid)
+
+    assert there.load(slot, there.sign(slot, document)) == Thing("result 1")
+    with pytest.raises(UntrustedPayloadError):
+        there.load(slot, document)
+
+
 @pytest.mark.parametrize("signed", [True, False])
 def test_json_and_arrays_cannot_be_passed_off_as_pickles(
     signed: bool, decoded: list[str], tmp_path: Path
@@ -388,7 +411,9 @@ def test_json_and_arrays_cannot_be_passed_off_as_pickles(
     assert decoded == []
 
 
-@pytest.mark.parametrize("codec", ["json", "npy", "Pickle", "", None, 7, "cloudpickle"])
+@pytest.mark.parametrize(
+    "codec", ["json", "npy", "Pickle", "", None, 7, "cloudpickle", ["pickle"], {}]
+)
 def test_a_pickle_under_another_name_runs_nothing(codec: Any, tmp_path: Path) -> None:
     ex = record(SharedMemory())
     plant(ex[1], "result", bomb(ex.backend, tmp_path / "marker") | {"codec": codec})

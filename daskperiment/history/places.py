@@ -82,19 +82,24 @@ class Place:
     key: TrialKey | None = field(default=None, repr=False, compare=False)
 
     def keep(self, slot: Slot, value: Any, *, inline: bool = True) -> tuple[Document, list[Write]]:
-        """Describe a value and sign the description; see :func:`payloads.keep`.
-
-        Where no key can be had the value is kept unsigned, and a warning says so once.
-        """
+        """Describe a value and :meth:`sign` the description; see :func:`payloads.keep`."""
         document, writes = payloads.keep(value, inline=inline)
+        return self.sign(slot, document), writes
+
+    def sign(self, slot: Slot, document: Document) -> Document:
+        """A description as it is kept here, with a signature if one is needed.
+
+        Whoever takes a description from another place calls :meth:`check` there first.  Where no
+        key can be had it stays unsigned, and a warning says so once.
+        """
         if document.get("codec") != "pickle" or self.backend.owned:
-            return document, writes
+            return document
         try:
             signature = self._signer().sign(self._message(slot, document))
         except OSError as error:
             _warn_unsigned(scrub(str(error)))
-            return document, writes
-        return document | {"signed": signature}, writes
+            return {name: value for name, value in document.items() if name != "signed"}
+        return document | {"signed": signature}
 
     def load(self, slot: Slot, kept: Document) -> Any:
         """Read a value back.
@@ -108,10 +113,20 @@ class Place:
         PayloadError
             The stored bytes are not those of the record.
         """
-        pickled = kept.get("codec") == "pickle"
+        return payloads.load(self.backend, kept, pickles=self.check(slot, kept))
+
+    def check(self, slot: Slot, kept: Document) -> bool:
+        """Whether a description is that of a pickle, which may then be loaded.
+
+        Raises
+        ------
+        UntrustedPayloadError
+            It is a pickle of a store that others may write to, without a valid signature.
+        """
+        pickled = bool(kept.get("codec") == "pickle")
         if pickled and self.trust != "all" and not self.backend.owned:
             self._verify(slot, kept)
-        return payloads.load(self.backend, kept, pickles=pickled)
+        return pickled
 
     def shown(self, slot: Slot, kept: Document) -> Any:
         """The value itself when it is inline plain data, else a :class:`Kept` handle.
@@ -155,7 +170,7 @@ class Place:
         return json.dumps(parts).encode()
 
     def _refuse(self, slot: Slot, reason: str, instead: str = "") -> NoReturn:
-        what = f"{preview('/'.join(slot), 80)} of trial {preview(self.uid[:8], 20)}"
+        what = f"{preview('/'.join(slot), 80)} of trial {preview(str(self.uid)[:8], 20)}"
         raise UntrustedPayloadError(
             f"{what} is a pickle, which may run code, in a store that others may write to, and "
             f"{reason}. {instead or 'Record it again'}, or where you trust everybody who can write "

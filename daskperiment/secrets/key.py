@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from base64 import b64decode
 from contextlib import suppress
 from functools import lru_cache
@@ -70,7 +69,14 @@ def present() -> dict[str, tuple[Path, bytes | None]]:
     found: dict[str, tuple[Path, bytes | None]] = {}
     if team is not None:
         found["team"] = team, read_key(team)
-    return found | {"user": (own, own_key() if own.exists() else None)}
+    return found | {"user": (own, own_key() if _exists(own) else None)}
+
+
+def _exists(file: Path) -> bool:
+    try:
+        return file.exists()
+    except OSError:  # in a folder that may not be entered
+        return False
 
 
 def own_key() -> bytes:
@@ -180,6 +186,8 @@ def _own_key(file: Path) -> bytes:
 
 
 def _write(file: Path, content: bytes) -> None:
+    import tempfile
+
     # Exclusive, readable by the user only, and never half a key.
     descriptor, draft = tempfile.mkstemp(dir=file.parent)
     try:

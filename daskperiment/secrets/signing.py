@@ -77,6 +77,6 @@ def _derived(key: bytes, uid: str) -> TrialKey:
     from blake3 import blake3
 
     # In a mode of its own: no digest that is stored elsewhere can equal the derived key.
-    material = key + uid.encode("utf-8", "surrogatepass")
+    material = key + str(uid).encode("utf-8", "surrogatepass")
     secret = blake3(material, derive_key_context="daskperiment v1 key of a trial").digest()
     return TrialKey(name_of(key), secret)

@@ -153,6 +153,10 @@ class BackendUnreachableError(BackendError):
     """The store cannot be reached from here: its server is away, or its process is gone."""
 
 
+class BackendUnsafeError(BackendError):
+    """The server is set up to lose what it is given, and ``strict=True`` refuses that."""
+
+
 class BackendAccessError(BackendError):
     """The server refuses this user: a wrong password, or no right to do it."""
 

@@ -16,6 +16,7 @@ from daskperiment.backends import open_backend
 from daskperiment.backends.base import Backend
 from daskperiment.backends.memory import MemoryBackend
 from daskperiment.errors import (
+    BackendUnreachableError,
     ComputeArgumentError,
     InvalidNameError,
     TrialIDNotFoundError,
@@ -30,10 +31,12 @@ from daskperiment.history import metrics, ranking, removal, table
 from daskperiment.history.places import Trust, check_trust
 from daskperiment.history.ranking import Direction
 from daskperiment.history.removal import Collected
+from daskperiment.history.spooling import SpoolingBackend, spooling
 from daskperiment.history.trials import Trials
 from daskperiment.lineage.difference import Difference
 from daskperiment.namespace import namespaced
 from daskperiment.parameters import UNDEFINED, Declaration, Parameter, Parameters, summary
+from daskperiment.records import Number
 from daskperiment.serializers import preview
 from daskperiment.tracking import code, environment, seeds
 from daskperiment.trial import Trial, TrialList, check_number
@@ -62,11 +65,11 @@ class Experiment:
     id : str
         Name of the experiment: an identifier of at most 64 characters.
     backend : str, path, Backend or None
-        Where trials are recorded: ``"local"`` or a path for a folder, ``"memory://"``, or a
-        Backend.  None takes the environment variable ``DASKPERIMENT_BACKEND``, then
-        ``[tool.daskperiment]`` of ``pyproject.toml``, then ``"local"``: the folder
-        ``daskperiment_cache`` of the working directory.  Nothing is created before the
-        first trial.
+        Where trials are recorded: ``"local"`` or a path for a folder, ``"memory://"``, the URI
+        of a server such as ``redis://host/0``, a live client of one, or a Backend.  None takes
+        the environment variable ``DASKPERIMENT_BACKEND``, then ``[tool.daskperiment]`` of
+        ``pyproject.toml``, then ``"local"``: the folder ``daskperiment_cache`` of the working
+        directory.  Nothing is created before the first trial.
     seed : int, optional
         Seed of every trial that is not given its own; None draws one for each.
     durability : str, optional
@@ -76,13 +79,21 @@ class Experiment:
         Which pickles are loaded from a store that others may write to: ``"signed"``, the
         default, those that are signed with your own key or the team's; ``"all"`` any, which
         lets everybody who can write to the store run code here.
+    offline : bool
+        Whether to record in a spool on this machine and never ask the server; what was recorded
+        is brought to it by ``daskperiment sync``.
+    strict : bool
+        Whether to refuse a server that is set up to lose what it is given, instead of warning.
 
     Raises
     ------
     InvalidNameError
         The id is no identifier.
     BackendURIError
-        The backend argument names none, or ``durability`` is given for one that has none.
+        The backend argument names none, ``durability`` is given for one that has none, or
+        ``offline`` for one that is on this machine.
+    BackendUnsafeError
+        The server is set up to lose what it is given, and ``strict`` is true.
     SeedError
         The seed is no integer from 0 to 2**32 - 1.
     OptionError
@@ -122,10 +133,12 @@ class Experiment:
         *,
         durability: str | None = None,
         trust: Trust = "signed",
+        offline: bool = False,
+        strict: bool = False,
     ) -> None:
         name, recording = _check_id(id), options.value("mode") == "enabled"
         check_trust(trust)
-        place = open_backend(backend, durability)
+        place = spooling(open_backend(backend, durability), offline, strict)
         earlier = reloads.predecessor(self, name, sys._getframe(1))
         reloads.follow(Step)
         if earlier is None:
@@ -135,8 +148,15 @@ class Experiment:
         if not recording:
             return
         logs.follow()
-        kind = "Loaded existing" if self._trials.last() else "Initialized new"
+        kind = "Loaded existing" if self._last() else "Initialized new"
         logger.info("%s experiment: %s", kind, self)
+
+    def _last(self) -> int | None:
+        """Highest number of a trial, None while the backend is away."""
+        try:
+            return self._trials.last()
+        except BackendUnreachableError:
+            return None
 
     def _define(
         self,
@@ -184,7 +204,10 @@ class Experiment:
 
     def __repr__(self) -> str:
         where = self.backend.locate(self.id)
-        return f"Experiment(id: {self.id}, trial_id: {self._trials.last()}, backend: {where})"
+        last = self._last()
+        trial_id = "unknown, as the backend is away" if last is None else last
+        waiting = f", unsynced: {self.unsynced}" if self.unsynced else ""
+        return f"Experiment(id: {self.id}, trial_id: {trial_id}, backend: {where}{waiting})"
 
     def _repr_html_(self) -> str:
         about = {
@@ -526,7 +549,7 @@ class Experiment:
         return current_in(self.id, what)
 
     @property
-    def current_trial_id(self) -> int:
+    def current_trial_id(self) -> Number:
         """Number of the trial that runs here; TrialIDNotFoundError outside a step."""
         return self._current("current_trial_id").number
 
@@ -582,6 +605,11 @@ class Experiment:
         return self._current("artifact_path()").artifact_path(name)
 
     # -- reading back -----------------------------------------------------------------------
+
+    @property
+    def unsynced(self) -> int:
+        """How many groups of records of this process wait until the backend is back."""
+        return self.backend.unsynced if isinstance(self.backend, SpoolingBackend) else 0
 
     @property
     def trial_id(self) -> int:

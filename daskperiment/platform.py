@@ -7,9 +7,10 @@ import platform
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 _XDG = ("XDG_CONFIG_HOME", ".config")
+_XDG_STATE = ("XDG_STATE_HOME", ".local/state")
 
 
 def config_directory() -> Path:
@@ -65,6 +66,45 @@ def is_owned(file: Path) -> bool:
         return False
     closed = not folder.st_mode & 0o011  # whatever the file allows, nobody else gets there
     return closed or not found.st_mode & 0o022
+
+
+def state_directory() -> Path:
+    """Where programs keep what they have to remember for this user; it need not exist.
+
+    Examples
+    --------
+    >>> state_directory().is_absolute()
+    True
+    """
+    variable, folder = ("LOCALAPPDATA", "AppData/Local") if os.name == "nt" else _XDG_STATE
+    return Path(os.environ.get(variable) or Path.home() / folder).absolute()
+
+
+def lock(file: BinaryIO) -> None:
+    """Lock a file for this process alone, until it is closed or the process ends.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process holds it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryFile() as file:
+    ...     lock(file)
+    """
+    if os.name == "nt":
+        import msvcrt
+
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError as error:
+            raise BlockingIOError(*error.args) from error
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def sync_directory(directory: Path) -> None:

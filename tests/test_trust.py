@@ -18,6 +18,7 @@ import pytest
 
 import daskperiment
 from daskperiment import (
+    BackendUnreachableError,
     DaskperimentWarning,
     Experiment,
     KeyFileError,
@@ -257,7 +258,10 @@ def by_another_key(document: dict[str, Any], trial: Trial) -> dict[str, Any]:
     name = document["signed"].split(":")[1]
     theirs = TrialKey(name, os.urandom(32))
     place = Place(trial._backend, trial.experiment, trial.uid, key=theirs)
-    return {**document, "signed": theirs.sign(place._message(("result",), document))}
+    return {
+        **document,
+        "signed": theirs.sign(place._message(("result",), document, place._store())),
+    }
 
 
 def other_bytes(document: dict[str, Any], trial: Trial) -> dict[str, Any]:
@@ -379,6 +383,26 @@ def test_a_uid_of_a_wrong_type_is_refused_as_any_other(decoded: list[str]) -> No
         with pytest.raises(UntrustedPayloadError):
             load()
     assert decoded == []
+
+
+def test_what_was_recorded_before_the_store_was_ever_seen_is_loaded_from_it() -> None:
+    class Away(SharedMemory):
+        away = True
+
+        @property
+        def store_id(self) -> str:
+            if self.away:
+                raise BackendUnreachableError("it is away")
+            return super().store_id
+
+    backend = Away()
+    ex = record(backend)
+    backend.away = False
+
+    assert [READ[part](ex[1]) for part in READ] == [Thing(VALUES[part]) for part in READ]
+    plant(ex[1], "result", described(ex[1], "output"))
+    with pytest.raises(UntrustedPayloadError):
+        _ = ex[1].result
 
 
 def test_a_description_may_be_signed_anew_for_another_store(tmp_path: Path) -> None:

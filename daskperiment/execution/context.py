@@ -20,6 +20,7 @@ from daskperiment import notebooks, platform
 from daskperiment.backends.base import Backend, Insert, Remove, Update, Write
 from daskperiment.errors import (
     BackendError,
+    BackendUnreachableError,
     ConflictError,
     DaskperimentWarning,
     TrialIDNotFoundError,
@@ -38,9 +39,10 @@ from daskperiment.history.observations import Observations
 from daskperiment.history.output import Outputs
 from daskperiment.history.places import Place, Slot, Values
 from daskperiment.history.snapshots import KINDS, Snapshots
+from daskperiment.history.spooling import settled
 from daskperiment.history.steps import Steps
 from daskperiment.history.trials import Trials, facts
-from daskperiment.records import StepRecord, TrialState
+from daskperiment.records import Number, StepRecord, TrialState
 from daskperiment.secrets import Secret, scrub
 from daskperiment.secrets.signing import TrialKey
 from daskperiment.tracebacks import formatted
@@ -162,7 +164,7 @@ class Ticket:
             raise
         return unattended
 
-    def tell(self, number: int) -> None:
+    def tell(self, number: Number) -> None:
         """Tell what differs from the trial before the one that has begun with this number.
 
         Raises
@@ -206,7 +208,7 @@ class TrialContext:
         Whether it has copies in other processes.
     """
 
-    def __init__(self, ticket: Ticket, number: int, shared: bool = False) -> None:
+    def __init__(self, ticket: Ticket, number: Number, shared: bool = False) -> None:
         self.ticket = ticket
         self.number = number
         self.backend = ticket.backend
@@ -352,16 +354,20 @@ class TrialContext:
     def _write(self) -> None:
         with HeldBack(), self._lock:
             writes, row = self._take()
-            update: list[Write] = [Update(paths.trials(self.name), self.number, row)] if row else []
-            if row and self.shared:  # elsewhere the trial may have ended already
-                update.append(changed(self.name, self.number))
-            if not writes and not update:
+            if not writes and not row:
                 return
             try:
-                self._apply([*writes, *update])
+                self._write_row(writes, row) if row else self._apply(writes)
             except BaseException:
                 self._put_back(writes, row)
                 raise
+
+    def _write_row(self, writes: list[Write], row: Document) -> None:
+        place, uid = (paths.trials(self.name), self.number), {"uid": self.uid}
+        try:
+            self._apply([*writes, Update(*place, row, uid | {"state": TrialState.RUNNING.value})])
+        except ConflictError:  # it has ended elsewhere, or was thought dead: mirrors must be told
+            self._apply([*writes, Update(*place, row, uid), changed(self.name, self.number)])
 
     def _apply(self, writes: list[Write]) -> None:
         """Commit records together with a check of the snapshots that only they refer to."""
@@ -462,8 +468,10 @@ class TrialContext:
                 self._ended = False  # who insists on an interrupt ends the trial otherwise
                 raise
             self._log(state, error)
-            contradictions = purity.find(self, self._observed())
-            self._tell()
+            self.number = settled(self.backend, self.number)
+            with suppress(BackendUnreachableError):  # then it is indexed when it is synced
+                contradictions = purity.find(self, self._observed())
+                self._tell()
         # Where warnings are made errors, that of the user goes first.
         with suppress(*[DaskperimentWarning] if error is not None else []):
             purity.warn(self, contradictions)

@@ -17,7 +17,7 @@ from daskperiment.fingerprint.values import try_digest
 from daskperiment.graph import StepCall
 from daskperiment.history import artifacts
 from daskperiment.history.steps import output_slot
-from daskperiment.records import Argument, Origin, StepRecord
+from daskperiment.records import Argument, Number, Origin, StepRecord
 from daskperiment.secrets import Hidden, hide, holds_living, is_secret
 from daskperiment.serializers import preview
 from daskperiment.tracking import environment, seeds
@@ -34,7 +34,7 @@ _PREVIEW = 80
 class Host(Protocol):
     """A trial, recorded or not, as one of its running step calls sees it."""
 
-    number: int
+    number: Number
     uid: str
     name: str
     seed: int

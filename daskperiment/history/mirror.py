@@ -23,13 +23,14 @@ from daskperiment.backends.base import Append, Backend
 from daskperiment.history import paths
 from daskperiment.history.columns import ENDED, Columns
 from daskperiment.history.places import Place, Trust
+from daskperiment.records import Number
 from daskperiment.typing import Document
 
 _BATCH = 1000
 _mirrors: WeakSet[Mirror] = WeakSet()
 
 
-def changed(name: str, number: int) -> Append:
+def changed(name: str, number: Number) -> Append:
     """The write that tells mirrors of an edit of a row, behind the edit in its group.
 
     The end of a RUNNING trial needs none: rows that have not ended are looked at again.

@@ -19,6 +19,7 @@ from typing import Any, Literal, NoReturn, TypeAlias
 
 from daskperiment.backends.base import Backend, Write
 from daskperiment.errors import (
+    BackendUnreachableError,
     DaskperimentWarning,
     KeyFileError,
     OptionError,
@@ -90,12 +91,13 @@ class Place:
         """A description as it is kept here, with a signature if one is needed.
 
         Whoever takes a description from another place calls :meth:`check` there first.  Where no
-        key can be had it stays unsigned, and a warning says so once.
+        key can be had it stays unsigned, and a warning says so once.  Where the store is away and
+        was never seen, so that its id is not known, the signature holds for this trial anywhere.
         """
         if document.get("codec") != "pickle" or self.backend.owned:
             return document
         try:
-            signature = self._signer().sign(self._message(slot, document))
+            signature = self._signer().sign(self._message(slot, document, self._store()))
         except OSError as error:
             _warn_unsigned(scrub(str(error)))
             return {name: value for name, value in document.items() if name != "signed"}
@@ -161,12 +163,19 @@ class Place:
         if key is None:
             where = f"Set {VARIABLE} to the file of the key {name}"
             self._refuse(slot, f"it is signed with the key {name}, which is not at hand", where)
-        if not key.verifies(signature, self._message(slot, kept)):
+        messages = (self._message(slot, kept, store) for store in (self.backend.store_id, None))
+        if not any(key.verifies(signature, message) for message in messages):
             self._refuse(slot, "it was changed, or copied from another place")
 
-    def _message(self, slot: Slot, kept: Document) -> bytes:
+    def _store(self) -> str | None:
+        try:
+            return self.backend.store_id
+        except BackendUnreachableError:
+            return None
+
+    def _message(self, slot: Slot, kept: Document, store: str | None) -> bytes:
         bound = (kept.get(name) for name in ("codec", "digest", "size"))
-        parts = [SCHEME, self.backend.store_id, self.experiment, self.uid, list(slot), *bound]
+        parts = [SCHEME, store, self.experiment, self.uid, list(slot), *bound]
         return json.dumps(parts).encode()
 
     def _refuse(self, slot: Slot, reason: str, instead: str = "") -> NoReturn:

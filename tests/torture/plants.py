@@ -322,7 +322,7 @@ def _stopped_is_dead() -> None:
 @plant("late-result-is-dropped")
 def _late_result_is_dropped() -> None:
     """A trial that was taken for dead stays so."""
-    trials._PRESUMED_DEAD = {"state": "nowhere"}
+    trials.PRESUMED_DEAD = {"state": "nowhere"}
 
 
 @plant("lost-workers-are-nobodys")

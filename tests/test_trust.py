@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import cloudpickle
 import dask
@@ -30,14 +31,17 @@ from daskperiment import (
 from daskperiment.backends import Append, Backend, Clear, open_backend
 from daskperiment.backends.local import LocalBackend
 from daskperiment.backends.memory import MemoryBackend
+from daskperiment.backends.redis import RedisBackend
 from daskperiment.backends.shared import MemoryProxy, serve
 from daskperiment.execution.context import Ticket
 from daskperiment.history import paths, payloads
 from daskperiment.history.doctor import examine
 from daskperiment.history.places import Place
+from daskperiment.history.spooling import SpoolingBackend
 from daskperiment.secrets import key
 from daskperiment.secrets.signing import TrialKey, trial_key
 from tests.cli.conftest import Command, command  # noqa: F401 - a fixture
+from tests.servers import RedisServer
 from tests.stores import cells
 
 needs_modes = pytest.mark.skipif(os.name == "nt", reason="Windows has no modes of files")
@@ -104,9 +108,13 @@ def shared_folder(folder: Path) -> LocalBackend:
     return LocalBackend(folder)
 
 
-@pytest.fixture(params=["memory", pytest.param("local", marks=needs_modes)])
+@pytest.fixture(params=["memory", pytest.param("local", marks=needs_modes), "redis"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     """Each kind of store that others may write to."""
+    if request.param == "redis":
+        with RedisBackend(request.getfixturevalue("redis_running").uri, prefix=uuid4().hex) as kept:
+            yield kept
+        return
     with (
         SharedMemory() if request.param == "memory" else shared_folder(tmp_path / "shared")
     ) as backend:
@@ -777,12 +785,14 @@ def test_the_command_makes_and_shows_keys(
 # -- worker processes ---------------------------------------------------------------------------
 
 
-@needs_modes
+@pytest.mark.parametrize(
+    "store", [pytest.param("local", marks=needs_modes), "redis"], indirect=True
+)
 @pytest.mark.parametrize("route", ["compute", "dask.compute"])
 def test_a_worker_without_the_teams_key_keeps_what_the_driver_loads(
-    client: Any, team: Path, tmp_path: Path, route: str
+    client: Any, team: Path, store: Backend, route: str
 ) -> None:
-    ex = Experiment("trusted", backend=shared_folder(tmp_path / "shared"))
+    ex = Experiment("trusted", backend=store)
 
     @ex.persist
     def build(a: Thing) -> Thing:
@@ -808,9 +818,11 @@ def test_a_worker_without_the_teams_key_keeps_what_the_driver_loads(
     assert names == {key.name_of(key.read_key(team))}
 
 
-@needs_modes
-def test_on_processes_pickles_are_signed_too(tmp_path: Path) -> None:
-    ex = record(shared_folder(tmp_path / "shared"), scheduler="processes")
+@pytest.mark.parametrize(
+    "store", [pytest.param("local", marks=needs_modes), "redis"], indirect=True
+)
+def test_on_processes_pickles_are_signed_too(store: Backend) -> None:
+    ex = record(store, scheduler="processes")
 
     assert [READ[part](ex[1]) for part in READ] == [Thing(VALUES[part]) for part in READ]
 
@@ -840,6 +852,20 @@ def test_no_key_but_that_of_the_trial_travels_in_the_graph(store: Backend, team:
     shown = f"{arrived!r} {arrived.key!r} {arrived.place!r}"
     assert not any(spelling.decode("latin-1") in shown for spelling in spellings(mine._secret))
     assert repr(mine._secret)[2:-1] not in shown
+
+
+def test_what_was_recorded_offline_is_loaded_once_it_is_synced(
+    redis_running: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    backend = RedisBackend(redis_running.uri, prefix=uuid4().hex)
+    with SpoolingBackend(backend, offline=True) as offline:
+        record(offline)
+        assert offline.sync(10)
+
+    ex = Experiment("trusted", backend=backend)
+    assert [READ[part](ex[1]) for part in READ] == [Thing(VALUES[part]) for part in READ]
+    assert all("signed" in described(ex[1], part) for part in READ)
 
 
 def test_the_key_of_a_trial_signs_for_no_other() -> None:

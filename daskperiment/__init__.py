@@ -34,6 +34,7 @@ from daskperiment.errors import (
     ExperimentNotFoundError,
     FieldNotFoundError,
     InvalidNameError,
+    KeyFileError,
     LockedTrialError,
     MetricNotFoundError,
     MissingMainGuardError,
@@ -58,6 +59,7 @@ from daskperiment.errors import (
     TrialIDNotFoundError,
     TrialReferenceError,
     TrialRunningError,
+    UntrustedPayloadError,
     ValueNotKeptError,
 )
 from daskperiment.namespace import Namespace
@@ -124,6 +126,7 @@ __all__ = [
     "ExperimentNotFoundError",
     "FieldNotFoundError",
     "InvalidNameError",
+    "KeyFileError",
     "LockedTrialError",
     "MetricNotFoundError",
     "MissingMainGuardError",
@@ -148,6 +151,7 @@ __all__ = [
     "TrialIDNotFoundError",
     "TrialReferenceError",
     "TrialRunningError",
+    "UntrustedPayloadError",
     "ValueNotKeptError",
     # warnings
     "CodeChangedWarning",

@@ -101,6 +101,14 @@ class PayloadError(DaskperimentError, ValueError):
     """Stored bytes are not what their record says: wrong digest or unreadable encoding."""
 
 
+class UntrustedPayloadError(PayloadError):
+    """A pickle of a shared store was not loaded: nobody whose key is at hand has signed it."""
+
+
+class KeyFileError(DaskperimentError, OSError):
+    """The file of a key cannot be used: it is missing, no key, or others can read it."""
+
+
 class PayloadNotFoundError(PayloadError, LookupError):
     """The backend holds no payload of this digest."""
 
@@ -162,7 +170,7 @@ class BackendURIError(DaskperimentError, ValueError):
 
 
 class OptionError(DaskperimentError, ValueError):
-    """An environment variable or ``pyproject.toml`` sets an option to what it cannot be."""
+    """A variable, ``pyproject.toml`` or an argument sets an option to what it cannot be."""
 
 
 class TrialReferenceError(TrialIDNotFoundError):

@@ -28,6 +28,7 @@ from daskperiment.execution.trial import Recorder, compute
 from daskperiment.execution.unrecorded import Bypass, UnrecordedTrial
 from daskperiment.graph import Node, Step, layout_of, undefined
 from daskperiment.history import metrics, ranking, removal, table
+from daskperiment.history.places import Trust, check_trust
 from daskperiment.history.ranking import Direction
 from daskperiment.history.removal import Collected
 from daskperiment.history.spooling import SpoolingBackend, spooling
@@ -74,6 +75,10 @@ class Experiment:
     durability : str, optional
         What the records in a local store survive: ``"process"``, the default, for the death of
         the process; ``"power"`` for that of the machine, where each write waits for the disk.
+    trust : str
+        Which pickles are loaded from a store that others may write to: ``"signed"``, the
+        default, those that are signed with your own key or the team's; ``"all"`` any, which
+        lets everybody who can write to the store run code here.
     offline : bool
         Whether to record in a spool on this machine and never ask the server; what was recorded
         is brought to it by ``daskperiment sync``.
@@ -91,6 +96,8 @@ class Experiment:
         The server is set up to lose what it is given, and ``strict`` is true.
     SeedError
         The seed is no integer from 0 to 2**32 - 1.
+    OptionError
+        ``trust`` or an option from outside is none.
 
     Notes
     -----
@@ -125,17 +132,19 @@ class Experiment:
         seed: int | None = None,
         *,
         durability: str | None = None,
+        trust: Trust = "signed",
         offline: bool = False,
         strict: bool = False,
     ) -> None:
         name, recording = _check_id(id), options.value("mode") == "enabled"
+        check_trust(trust)
         place = spooling(open_backend(backend, durability), offline, strict)
         earlier = reloads.predecessor(self, name, sys._getframe(1))
         reloads.follow(Step)
         if earlier is None:
-            self._define(name, place, seed, uuid.uuid4().hex, recording)
+            self._define(name, place, seed, uuid.uuid4().hex, recording, trust)
         else:
-            self._succeed(earlier, place, seed, recording)
+            self._succeed(earlier, place, seed, recording, trust)
         if not recording:
             return
         logs.follow()
@@ -150,7 +159,13 @@ class Experiment:
             return None
 
     def _define(
-        self, id: str, backend: Backend, seed: int | None, handle: str, recording: bool
+        self,
+        id: str,
+        backend: Backend,
+        seed: int | None,
+        handle: str,
+        recording: bool,
+        trust: Trust,
     ) -> None:
         self.id = id
         self.handle = handle
@@ -159,11 +174,16 @@ class Experiment:
         self._parameters = Parameters()
         self._steps: dict[str, Step[..., Any]] = {}
         self._recorder = Recorder(backend, id) if recording else Bypass(id)
-        self._trials = Trials(backend, id)
+        self._trials = Trials(backend, id, trust)
         self._script = caller.script()
 
     def _succeed(
-        self, earlier: Experiment, backend: Backend, seed: int | None, recording: bool
+        self,
+        earlier: Experiment,
+        backend: Backend,
+        seed: int | None,
+        recording: bool,
+        trust: Trust,
     ) -> None:
         """Become one with the handle that the module made before it was reloaded.
 
@@ -173,12 +193,13 @@ class Experiment:
         in_memory = type(backend) is type(earlier.backend) is MemoryBackend
         self.__dict__ = earlier.__dict__
         place = earlier.backend if in_memory else backend
-        self._define(earlier.id, place, seed, earlier.handle, recording)
+        self._define(earlier.id, place, seed, earlier.handle, recording, trust)
         self._parameters, self._steps = parameters, steps
 
     def __reduce__(self) -> tuple[Any, ...]:
         recording = isinstance(self._recorder, Recorder)
-        parts = (self.id, self.backend, self.seed, self.handle, recording)
+        trust = self._trials.trust
+        parts = (self.id, self.backend, self.seed, self.handle, recording, trust)
         return _rebuilt, (parts, self._parameters)
 
     def __repr__(self) -> str:

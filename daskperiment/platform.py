@@ -25,6 +25,49 @@ def config_directory() -> Path:
     return Path(os.environ.get(variable) or Path.home() / folder).absolute()
 
 
+def is_exposed(file: Path) -> bool:
+    """Whether anybody but this user, or the group of another owner, can read or change a file.
+
+    Never on Windows, where the folders of a user are closed to other users.
+
+    Examples
+    --------
+    >>> is_exposed(Path("/"))
+    True
+    """
+    if os.name == "nt":
+        return False
+    found = file.stat()
+    return bool(found.st_mode & (0o077 if found.st_uid == os.geteuid() else 0o027))
+
+
+def is_changeable(folder: Path) -> bool:
+    """Whether other users can put files in a folder; never on Windows, as for `is_exposed`."""
+    return os.name != "nt" and bool(folder.stat().st_mode & 0o022)
+
+
+def is_owned(file: Path) -> bool:
+    """Whether a file is this user's and nobody else can change it or put another in its place.
+
+    On Windows, whether it is below the user's home.  False where there is none.
+
+    Examples
+    --------
+    >>> is_owned(Path("/no such folder/file"))
+    False
+    """
+    try:
+        folder, found = file.parent.stat(), file.stat()
+    except OSError:
+        return False
+    if os.name == "nt":
+        return Path.home() in file.resolve().parents
+    if {folder.st_uid, found.st_uid} != {os.geteuid()} or folder.st_mode & 0o022:
+        return False
+    closed = not folder.st_mode & 0o011  # whatever the file allows, nobody else gets there
+    return closed or not found.st_mode & 0o022
+
+
 def state_directory() -> Path:
     """Where programs keep what they have to remember for this user; it need not exist.
 

@@ -46,6 +46,7 @@ def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     _undo_what_a_cluster_has_set()
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DASKPERIMENT_BACKEND", raising=False)
+    monkeypatch.delenv("DASKPERIMENT_KEY_FILE", raising=False)
 
 
 @pytest.fixture(params=["memory", "local"])

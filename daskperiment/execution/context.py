@@ -13,7 +13,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from daskperiment import notebooks, platform
@@ -30,19 +30,21 @@ from daskperiment.execution.changes import Changes
 from daskperiment.execution.interrupts import HeldBack
 from daskperiment.execution.step import run_step
 from daskperiment.graph import StepCall
-from daskperiment.history import paths, payloads
+from daskperiment.history import paths
 from daskperiment.history.artifacts import Artifacts
 from daskperiment.history.collection import demanding
 from daskperiment.history.metrics import Entry, Metrics
 from daskperiment.history.mirror import changed
 from daskperiment.history.observations import Observations
 from daskperiment.history.output import Outputs
+from daskperiment.history.places import Place, Slot, Values
 from daskperiment.history.snapshots import KINDS, Snapshots
 from daskperiment.history.spooling import settled
 from daskperiment.history.steps import Steps
 from daskperiment.history.trials import Trials, facts
 from daskperiment.records import Number, StepRecord, TrialState
 from daskperiment.secrets import Secret, scrub
+from daskperiment.secrets.signing import TrialKey
 from daskperiment.tracebacks import formatted
 from daskperiment.tracking import environment
 from daskperiment.tracking.output import Capture
@@ -89,6 +91,10 @@ class Ticket:
     clock : float, optional
         What `time.monotonic` said when it was prepared; None in another process, as it may be
         of another host.
+    sent : bool
+        Whether it has come from another process.
+    key : TrialKey, optional
+        What signs the trial's pickles in another process; see `TrialKey`.  It is not in the row.
     """
 
     backend: Backend
@@ -102,10 +108,17 @@ class Ticket:
     keep_again: Callable[[], Mapping[str, str]] | None = None
     clock: float | None = None
     sent: bool = False
+    key: TrialKey | None = field(default=None, repr=False, compare=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        # A worker may hold no key, and none may travel but the one that is good for this trial.
         parts = (self.backend, self.name, self.row, self.fingerprints, self.observations)
-        return _arrived, (environment.sent(), *parts)
+        return _arrived, (environment.sent(), self.place.travelling_key(), *parts)
+
+    @functools.cached_property
+    def place(self) -> Place:
+        """Where values of the trial are kept."""
+        return Place(self.backend, self.name, self.row["uid"], key=self.key)
 
     def begin(self) -> TrialContext:
         """Insert the RUNNING row, which gives the number, and return the running trial."""
@@ -174,9 +187,9 @@ class Ticket:
             self.changes.tell_ahead(self.row)
 
 
-def _arrived(collectors: Any, *parts: Any) -> Ticket:
+def _arrived(collectors: Any, key: TrialKey | None, *parts: Any) -> Ticket:
     environment.receive(collectors)
-    return replace(Ticket(*parts), sent=True)
+    return replace(Ticket(*parts), sent=True, key=key)
 
 
 class TrialContext:
@@ -243,7 +256,9 @@ class TrialContext:
 
     def parameters(self) -> dict[str, Any]:
         """Values of the trial's parameters, as they were recorded."""
-        return payloads.Values(self.backend, self.ticket.row["parameters"])
+        # This row comes from this process or with the task, not from the store.
+        place = replace(self.ticket.place, trust="all")
+        return Values(place, self.ticket.row["parameters"])
 
     def environment_here(self) -> str:
         """Digest of this process's environment snapshot, kept when it is another one."""
@@ -255,16 +270,16 @@ class TrialContext:
                 self._surroundings.add(digest)
         return digest
 
-    def keep(self, value: Any) -> Document:
+    def keep(self, slot: Slot, value: Any) -> Document:
         """Keep a value with the next flush and return its description."""
-        document, writes = payloads.keep(value)
+        document, writes = self.ticket.place.keep(slot, value)
         with self._lock:
             self._writes += writes
         return document
 
     def keep_result(self, value: Any) -> None:
         """Keep the trial's result."""
-        document = self.keep(value)
+        document = self.keep(("result",), value)
         with self._lock:
             self._row["result"] = document
 
@@ -284,7 +299,7 @@ class TrialContext:
     def save_artifact(self, name: str, content: Any) -> None:
         """Keep an artifact; files at once, as the step may change or remove them."""
         try:
-            writes = Artifacts(self.backend, self.name).saving(self.uid, name, content)
+            writes = Artifacts(self.ticket.place).saving(name, content)
         except BackendError as error:
             self._trouble(error)
             return

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import Any
 from weakref import WeakSet
@@ -21,6 +22,7 @@ from daskperiment import platform
 from daskperiment.backends.base import Append, Backend
 from daskperiment.history import paths
 from daskperiment.history.columns import ENDED, Columns
+from daskperiment.history.places import Place, Trust
 from daskperiment.records import Number
 from daskperiment.typing import Document
 
@@ -48,18 +50,21 @@ class Mirror:
         Where the trials are; nothing is written to it.
     name : str
         Id of the experiment.
+    trust : str
+        Which pickles of a shared store its handles load.
     """
 
-    def __init__(self, backend: Backend, name: str) -> None:
+    def __init__(self, backend: Backend, name: str, trust: Trust = "signed") -> None:
         self._backend = backend
         self._name = name
+        self._trust: Trust = trust
         self._trials = paths.trials(name)
         self._lock = threading.Lock()
         self._forget()
         _mirrors.add(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Mirror, (self._backend, self._name)
+        return Mirror, (self._backend, self._name, self._trust)
 
     @contextmanager
     def columns(self) -> Iterator[Columns]:
@@ -85,7 +90,7 @@ class Mirror:
             self._forget()
 
     def _forget(self) -> None:
-        self._columns = Columns(self._backend)
+        self._columns = Columns(partial(Place, self._backend, self._name, trust=self._trust))
         self._entries = 0
         self._entry: Any = None
         self._unfinished: set[int] = set()

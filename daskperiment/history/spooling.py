@@ -266,8 +266,18 @@ class SpoolingBackend(Backend):
 
     @property
     def store_id(self) -> str:
-        """Random text made with the store."""
-        return self._asked().store_id
+        """Random text made with the store; it is not asked again where this process knows it."""
+        known = self.inner.known_id
+        if known is None and self.away:
+            raise BackendUnreachableError(
+                f"{self!r} is away, and this process has not seen its id: wait until it is back"
+            )
+        return known or self.inner.store_id
+
+    @property
+    def owned(self) -> bool:
+        """Whether only this user can write to the store."""
+        return self.inner.owned
 
     def _asked(self) -> ServerBackend[Any]:
         if self.offline:

@@ -142,7 +142,7 @@ def _page(trials: Trials, question: Question, newest: bool, most: int) -> _Answe
 
     states = None if question.running else {"state": sorted(ENDED)}
     rows = sorted(trials.find(where=states, newest=newest, limit=most))
-    columns = Columns(trials.backend)
+    columns = Columns(trials.place)
     columns.extend(rows)
     positions = np.arange(len(rows))[:: -1 if newest else 1]
     answer = _Answer(columns, positions, [*question.parameters, *columns.names(positions)])

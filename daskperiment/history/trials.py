@@ -13,6 +13,7 @@ from daskperiment.backends.base import Backend, Insert, Order, Remove, Update, W
 from daskperiment.errors import ConflictError, StoreReadOnlyError, TrialIDNotFoundError
 from daskperiment.history import paths
 from daskperiment.history.mirror import Mirror, changed
+from daskperiment.history.places import Place, Trust
 from daskperiment.platform import is_alive
 from daskperiment.records import Number, Provisional, TrialState
 from daskperiment.typing import Document, Where
@@ -35,18 +36,25 @@ class Trials:
         Where they are.
     name : str
         Id of the experiment.
+    trust : str
+        Which pickles of a shared store are loaded, ``"signed"`` or ``"all"``.
     """
 
-    def __init__(self, backend: Backend, name: str) -> None:
+    def __init__(self, backend: Backend, name: str, trust: Trust = "signed") -> None:
         self.backend = backend
         self.name = name
+        self.trust: Trust = trust
         self._path = paths.trials(name)
         self._running = paths.running(name)
 
     @functools.cached_property
     def mirror(self) -> Mirror:
         """The rows in memory, for questions that are asked of many."""
-        return Mirror(self.backend, self.name)
+        return Mirror(self.backend, self.name, self.trust)
+
+    def place(self, uid: str) -> Place:
+        """Where values of one trial are kept and read back."""
+        return Place(self.backend, self.name, uid, self.trust)
 
     def begin(self, document: Document, once: bool = False, writes: Sequence[Write] = ()) -> Number:
         """Insert the RUNNING row; the row is the number, provisional while its backend is away.

@@ -141,6 +141,7 @@ SHAPES: dict[str, tuple[list[str], Any]] = {
         },
     ),
     "doctor": (["doctor"], [{"level": "str", "what": "str", "advice": "str"}]),
+    "key": (["key", "new", "team.key"], {"key": "str", "file": "str"}),
     "completion": (["completion", "fish"], {"shell": "str", "script": "str"}),
 }
 

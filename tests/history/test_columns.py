@@ -68,7 +68,7 @@ def written(values: list[Any]) -> tuple[Trials, list[dict[str, Any]]]:
             "started": 1e9 + number / 7, "owner": {"host": "h"}, "ended_by": "driver", **ended,
         }  # fmt: skip
         trials.begin(row)
-    rows = Columns(trials.backend)
+    rows = Columns(trials.place)
     rows.extend(list(trials.find()))
     return trials, [rows.record(at, {"a": "a"}) for at in range(len(values))]
 

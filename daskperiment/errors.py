@@ -146,7 +146,15 @@ class StoreCorruptError(BackendError):
 
 
 class DamagedRowError(StoreCorruptError):
-    """One row of the store is damaged; others may be sound."""
+    """One row of the store is damaged; others may be sound.
+
+    Attributes
+    ----------
+    key : int, str or None
+        Its key, behind which the others can be read; None where that is not known.
+    """
+
+    key: int | str | None = None
 
 
 class BackendUnreachableError(BackendError):

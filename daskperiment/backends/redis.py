@@ -473,10 +473,11 @@ def _lines(document: Document) -> bytes:
 
 
 def _document(path: str, key: Key, text: bytes) -> Document:
-    found = _decoded(f"document {key!r} at {path!r}", b"{" + text + b"}")
-    if not isinstance(found, dict):
-        raise _damaged(f"document {key!r} at {path!r}")
-    return found
+    try:
+        return _decoded(f"document {key!r} at {path!r}", b"{" + text + b"}")  # type: ignore[no-any-return]
+    except DamagedRowError as error:
+        error.key = key
+        raise
 
 
 def _decoded(what: str, text: bytes) -> Any:

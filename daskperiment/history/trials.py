@@ -10,10 +10,16 @@ from datetime import datetime
 from typing import Any
 
 from daskperiment.backends.base import Backend, Insert, Order, Remove, Update, Write
-from daskperiment.errors import ConflictError, StoreReadOnlyError, TrialIDNotFoundError
+from daskperiment.errors import (
+    ConflictError,
+    DamagedRowError,
+    StoreReadOnlyError,
+    TrialIDNotFoundError,
+)
 from daskperiment.history import paths
 from daskperiment.history.mirror import Mirror, changed
 from daskperiment.history.places import Place, Trust
+from daskperiment.history.shape import problem
 from daskperiment.platform import is_alive
 from daskperiment.records import Number, Provisional, TrialState
 from daskperiment.typing import Document, Where
@@ -169,16 +175,22 @@ class Trials:
         return next((int(number) for number, _ in newest), 0)
 
     def get(self, number: Number) -> Document:
-        """One row; TrialIDNotFoundError when there is none, or when it was removed."""
+        """One row; TrialIDNotFoundError when there is none, or when it was removed.
+
+        DamagedRowError when others have written something else to a shared store.
+        """
         document = self.backend.get(self._path, number)
-        if document is not None and document.get("removed"):
-            raise self._removed(number, document)
         if document is None:
             last = self.last()
             known = f"its trials are 1 to {last}" if last else "it has no trial yet"
             raise TrialIDNotFoundError(
                 f"There is no trial {number} in experiment {self.name!r}: {known}"
             )
+        wrong = None if self.backend.owned else problem(number, document)
+        if wrong is not None:
+            raise DamagedRowError(f"Trial {number} of {self.name!r} cannot be read: {wrong}")
+        if document.get("removed"):
+            raise self._removed(number, document)
         return document
 
     def _removed(self, number: Number, row: Document) -> TrialIDNotFoundError:

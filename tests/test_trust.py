@@ -450,7 +450,7 @@ def test_a_pickle_under_another_name_runs_nothing(codec: Any, tmp_path: Path) ->
     ex = record(SharedMemory())
     plant(ex[1], "result", bomb(ex.backend, tmp_path / "marker") | {"codec": codec})
 
-    with pytest.raises(daskperiment.PayloadError):
+    with pytest.raises((daskperiment.PayloadError, daskperiment.DamagedRowError)):
         _ = ex[1].result
     assert not (tmp_path / "marker").exists()
 
@@ -672,7 +672,7 @@ def test_a_key_is_32_bytes_or_their_text(write: Callable[[bytes], bytes], tmp_pa
     assert key.read_key(file) == raw
 
 
-@pytest.mark.parametrize("content", [b"", b"short", b"x" * 33, os.urandom(31).hex().encode()])
+@pytest.mark.parametrize("content", [b"", b"short", b"x" * 33, b"ab" * 31])
 def test_what_is_no_key_is_refused_before_a_trial_begins(
     content: bytes, store: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -208,13 +208,14 @@ class ServerBackend(Backend, Generic[C]):
     def _identified(self, client: C) -> str:
         wanted = self.known_id
         found = self._identify(client, make=wanted is None)
-        if found is None:
+        if found is None and self._store_id is not None:
             raise self._lost()
         if wanted not in (None, found):
             raise BackendUnreachableError(
                 f"{self!r} leads to another store than in the process that sent it here: use an "
                 "address that means the same on every machine"
             )
+        assert found is not None
         return found
 
     def _patiently(self, attempt: Callable[[], T]) -> T:

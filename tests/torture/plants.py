@@ -20,7 +20,7 @@ from blake3 import blake3
 
 from daskperiment import platform
 from daskperiment.backends import files, local, migration, redis, sqlite, tables
-from daskperiment.backends.base import Insert
+from daskperiment.backends.base import Insert, Update
 from daskperiment.backends.files import PayloadFiles
 from daskperiment.backends.local import LocalBackend
 from daskperiment.backends.spool import Spool
@@ -114,11 +114,13 @@ def _rename_before_write() -> None:
 
 @plant("group-in-pieces")
 def _group_in_pieces() -> None:
-    """Each write of a group is committed by itself."""
+    """Each write of a group is committed by itself, and what decides comes first."""
     apply = LocalBackend.apply
 
     def one_by_one(self: LocalBackend, *writes: Any) -> list[Any]:
-        return [result for write in writes for result in apply(self, write)]
+        first = sorted(writes, key=lambda write: not isinstance(write, Update))
+        results = {id(write): apply(self, write)[0] for write in first}
+        return [results[id(write)] for write in writes]
 
     LocalBackend.apply = one_by_one  # type: ignore[method-assign]
 

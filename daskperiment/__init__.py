@@ -67,6 +67,7 @@ from daskperiment.secrets import Secret
 if TYPE_CHECKING:
     from daskperiment.execution.current import CurrentTrial, current
     from daskperiment.experiment import Experiment
+    from daskperiment.history.copying import copy_trials
     from daskperiment.history.experiments import experiments
     from daskperiment.tracking.environment import collector
     from daskperiment.trial import Trial
@@ -77,6 +78,7 @@ _HOMES = {
     "Experiment": "daskperiment.experiment",
     "Trial": "daskperiment.trial",
     "collector": "daskperiment.tracking.environment",
+    "copy_trials": "daskperiment.history.copying",
     "current": "daskperiment.execution.current",
     "experiments": "daskperiment.history.experiments",
 }
@@ -106,6 +108,7 @@ __all__ = [
     "Trial",
     "TrialState",
     "experiments",
+    "copy_trials",
     "collector",
     # inside a step
     "current",

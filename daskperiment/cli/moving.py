@@ -1,8 +1,9 @@
-"""Verbs that move histories from one place to another: copy."""
+"""Verbs that move histories from one place to another: copy, import, import-legacy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,9 @@ from daskperiment.cli.session import Session, chosen_trials, verb
 
 if TYPE_CHECKING:
     from daskperiment.history.copying import Copied
+    from daskperiment.importers import Imported, Reading
+
+_PATH = click.Path(path_type=Path, exists=True)
 
 
 @verb("copy")
@@ -87,4 +91,76 @@ def _runs(numbers: Iterable[tuple[int, int]]) -> Iterator[str]:
         run.append(pair)
 
 
-VERBS: list[click.Command] = [copy]
+@verb("import-legacy")
+@click.argument("folder", metavar="DIR", type=_PATH)
+def import_legacy(session: Session, folder: Path) -> int:
+    """Import a local store of daskperiment 0.5, or all that are in a folder.
+
+    DIR is the old folder, such as daskperiment_cache; it is only read, and of its pickles nothing
+    is run.  -e chooses one of its experiments.  The exit code is 1 when something was left out.
+    """
+    from daskperiment.errors import ExperimentNotFoundError
+    from daskperiment.importers.legacy import find_legacy, read_legacy
+
+    found = find_legacy(folder)
+    if not found or session.chosen not in (None, *found):
+        raise ExperimentNotFoundError(
+            f"There is no store of daskperiment 0.5 of this name in {folder}; there are: "
+            f"{', '.join(found) or 'none'}"
+        )
+    chosen = found.values() if session.chosen is None else [found[session.chosen]]
+    return _record(session, map(read_legacy, chosen), None)
+
+
+@verb("import")
+@click.argument("kind", type=click.Choice(["exp", "smallab", "labs"]))
+@click.argument("path", metavar="PATH", type=_PATH)
+def import_(session: Session, kind: str, path: Path) -> int:
+    """Import what another tool has left of past runs.
+
+    PATH is for exp the file <name>_configurations.csv, for smallab the folder of a batch,
+    experiment_runs/<batch>, for labs the file <name>_report.json or its folder.  The experiment
+    has the name of that, unless -e gives another.  The exit code is 1 when something was left
+    out.
+    """
+    from daskperiment.importers import READERS
+
+    return _record(session, [READERS[kind](path)], session.chosen)
+
+
+def _record(session: Session, readings: Iterable[Reading], experiment: str | None) -> int:
+    from daskperiment.importers import record
+
+    done = [record(reading, session.backend, experiment) for reading in readings]
+    session.answer([_imported(each) for each in done], _import_lines)
+    return int(any(each.left_out for each in done))
+
+
+def _imported(done: Imported) -> dict[str, Any]:
+    return {
+        "experiment": done.experiment,
+        "imported": [{"from": place, "trial": number} for place, number in done.imported],
+        "present": done.present,
+        "left_out": [
+            {"from": left.place, "field": left.field, "reason": left.reason}
+            for left in done.left_out
+        ],
+    }
+
+
+def _import_lines(shown: list[dict[str, Any]]) -> Iterator[str]:
+    for done in shown:
+        for left in done["left_out"]:
+            what = " of ".join(filter(None, [left["field"], left["from"]]))
+            line = f"{what}: {left['reason']}" if what else left["reason"]
+            yield click.style(f"{'left out':<10}", fg="red") + text.escaped(line, keep="")
+        for new in done["imported"]:
+            line = f"{'imported':<10}{new['from']} as trial {new['trial']} of {done['experiment']}"
+            yield text.escaped(line, keep="")
+        if done["present"]:
+            yield f"{'present':<10}{text.count(done['present'], 'trial')} of an earlier import"
+        if not done["imported"]:
+            yield "Nothing was imported."
+
+
+VERBS: list[click.Command] = [copy, import_legacy, import_]

@@ -91,7 +91,8 @@ class Transfer:
 
     def _for(self, digest: str) -> list[Write]:
         # What was recorded since this began is in neither set.
-        if digest in self.sizes or not (document := Snapshots(self.source).find(digest)):
+        document = None if digest in self.sizes else Snapshots(self.source).find(digest)
+        if document is None:
             return self._payload(digest)
         if digest not in self._kept:
             self._keep(digest, document)

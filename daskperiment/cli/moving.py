@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from daskperiment.history.copying import Copied
     from daskperiment.importers import Imported, Reading
 
+_MOST_LINES = 20
+"""Imported trials of which each has its line."""
 _PATH = click.Path(path_type=Path, exists=True)
 
 
@@ -154,9 +156,12 @@ def _import_lines(shown: list[dict[str, Any]]) -> Iterator[str]:
             what = " of ".join(filter(None, [left["field"], left["from"]]))
             line = f"{what}: {left['reason']}" if what else left["reason"]
             yield click.style(f"{'left out':<10}", fg="red") + text.escaped(line, keep="")
-        for new in done["imported"]:
+        for new in done["imported"] if len(done["imported"]) <= _MOST_LINES else ():
             line = f"{'imported':<10}{new['from']} as trial {new['trial']} of {done['experiment']}"
             yield text.escaped(line, keep="")
+        if len(done["imported"]) > _MOST_LINES:
+            line = f"{text.count(len(done['imported']), 'trial')} of {done['experiment']}"
+            yield text.escaped(f"{'imported':<10}{line}; their notes tell from where", keep="")
         if done["present"]:
             yield f"{'present':<10}{text.count(done['present'], 'trial')} of an earlier import"
         if not done["imported"]:

@@ -154,7 +154,7 @@ def test_a_shape_stays_as_it_is(command: Command, example: Experiment, name: str
 def test_every_verb_has_a_shape_that_is_tested() -> None:
     from daskperiment.cli import cli
 
-    elsewhere = {"run", "diff", "config", "salvage"}
+    elsewhere = {"run", "diff", "config", "salvage", "copy", "import", "import-legacy"}
 
     assert {name.split()[0] for name in SHAPES} | elsewhere == set(cli.commands)
 

@@ -100,11 +100,12 @@ def test_a_value_that_was_left_out_says_so(ex: Experiment) -> None:
 
 def test_every_verb_shows_imported_trials(command: Command, ex: Experiment) -> None:
     for words in (["ls"], ["ls", "-e", "past"], ["show", "8"], ["show", "2"], ["diff", "1", "2"],
-                  ["history"], ["code", "1"], ["metrics", "1"], ["output", "1"]):  # fmt: skip
+                  ["history"], ["code", "1"], ["metrics", "1"], ["logs", "1"]):  # fmt: skip
         for json in ([], ["--json"]):
             answer = command(*words, *json)
             assert answer.code in (0, 1) and not answer.err, words
-    assert [found.level for found in examine(ex.backend)] == ["ok"]
+    findings = [found for found in examine(ex.backend, deep=True) if "SQLite" not in found.what]
+    assert {found.level for found in findings} == {"ok"}
 
 
 def test_a_new_trial_after_an_import_is_not_compared_with_the_old_environment(

@@ -102,7 +102,7 @@ def import_legacy(session: Session, folder: Path) -> int:
     is run.  -e chooses one of its experiments.  The exit code is 1 when something was left out.
     """
     from daskperiment.errors import ExperimentNotFoundError
-    from daskperiment.importers.legacy import find_legacy, read_legacy
+    from daskperiment.importers.legacy import find_legacy
 
     found = find_legacy(folder)
     if not found or session.chosen not in (None, *found):
@@ -111,7 +111,18 @@ def import_legacy(session: Session, folder: Path) -> int:
             f"{', '.join(found) or 'none'}"
         )
     chosen = found.values() if session.chosen is None else [found[session.chosen]]
-    return _record(session, map(read_legacy, chosen), None)
+    return _record(session, map(_read, chosen), None)
+
+
+def _read(pickle: Path) -> Reading:
+    """One store of several, which does not keep the others from being imported."""
+    from daskperiment.errors import ImportFormatError
+    from daskperiment.importers import LeftOut, Reading, read_legacy
+
+    try:
+        return read_legacy(pickle)
+    except ImportFormatError as error:
+        return Reading(pickle.stem, [], [LeftOut("", "", str(error))])
 
 
 @verb("import")

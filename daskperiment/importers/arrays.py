@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from daskperiment.errors import ImportFormatError
+from daskperiment.importers.inert import inert
 
-_KINDS = frozenset("biufcSUmM?")
+_TEXT = re.compile(r"([?bBhHiIlLqQefd]|[biufcSU][0-9]+|[mM]8)")
 
 
 class _Type:
@@ -16,7 +18,7 @@ class _Type:
     def __init__(self, text: Any, *_: Any) -> None:
         self.text = str(text)
         self.order = "|"
-        self.simple = self.text[:1] in _KINDS
+        self.simple = _TEXT.fullmatch(self.text) is not None
         self.unit = ""
 
     def __setstate__(self, state: Any) -> None:
@@ -37,9 +39,9 @@ class _Type:
 
 
 def _scalar(kind: _Type, data: bytes = b"") -> Any:
-    import numpy as np
-
-    return np.frombuffer(data, kind.make())[0]
+    if not kind.simple:  # it costs only the value that it is a part of
+        return inert(f"a number of the NumPy type {kind.text!r}")
+    return _from_bytes(data, kind, (-1,))[0]
 
 
 class Rebuilt:
@@ -73,6 +75,8 @@ def _from_bytes(data: Any, kind: _Type, shape: Any, order: str = "C") -> Any:
 
 
 def _at_once(data: Any, kind: _Type, shape: Any, order: str = "C") -> Any:
+    if not kind.simple:
+        return inert(f"an array of the NumPy type {kind.text!r}")
     return _from_bytes(data, kind, shape, order)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from daskperiment.errors import ImportFormatError
 from daskperiment.importers import arrays
+from daskperiment.importers.inert import Inert, inert
 
 _DEEPEST = 64
 
@@ -30,32 +31,6 @@ class Record:
     """Stands in for an object of another tool: its fields and nothing else."""
 
 
-class _Nothing(type):
-    """The type of inert classes: whatever is done to them leaves them as they are."""
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        return cls
-
-    def __setstate__(cls, state: Any) -> None:
-        pass
-
-    def __setitem__(cls, key: Any, value: Any) -> None:
-        pass
-
-    def append(cls, item: Any) -> None:
-        pass
-
-    def extend(cls, items: Any) -> None:
-        pass
-
-    def add(cls, item: Any) -> None:
-        pass
-
-
-def _inert(name: str) -> type:
-    return _Nothing("Inert", (), {"__new__": lambda cls, *a, **k: cls, "named": name})
-
-
 def _path(kind: type[Any]) -> Callable[..., Any]:
     return lambda *parts: kind(*(str(part) for part in parts))
 
@@ -66,11 +41,17 @@ def _encoded(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+def _bytearray(content: Any = b"", encoding: str = "latin-1") -> bytearray:
+    if isinstance(content, int):  # of so many bytes
+        raise NotAdmittedError("the size of an array of bytes")
+    return bytearray(content.encode(encoding) if isinstance(content, str) else content)
+
+
 def _timestamp(value: int, freq: Any = None, tz: Any = None, resolution: int = 10) -> Any:
     import pandas as pd
 
     if resolution != 10 or (tz is not None and type(tz) is not datetime.timezone):
-        return _inert("a pandas.Timestamp with a time zone or resolution of its own")
+        return inert("a pandas.Timestamp with a time zone or resolution of its own")
     return pd.Timestamp(int(value), unit="ns", tz=tz)
 
 
@@ -78,13 +59,15 @@ def _timedelta(value: int, resolution: int = 10) -> Any:
     import pandas as pd
 
     if resolution != 10:
-        return _inert("a pandas.Timedelta with a resolution of its own")
+        return inert("a pandas.Timedelta with a resolution of its own")
     return pd.Timedelta(int(value), unit="ns")
 
 
 _TIMES = "pandas._libs.tslibs"
 _ADMITTED: Mapping[str, Callable[..., Any]] = {
-    **{f"builtins.{kind.__name__}": kind for kind in (set, frozenset, complex, bytearray)},
+    **{f"builtins.{kind.__name__}": kind for kind in (set, frozenset, complex)},
+    "builtins.bytes": lambda: b"",
+    "builtins.bytearray": _bytearray,
     "collections.OrderedDict": OrderedDict,
     **{
         f"datetime.{kind.__name__}": kind
@@ -115,11 +98,11 @@ class _Unpickler(pickle.Unpickler):
         self._records = records
 
     def find_class(self, module: str, name: str) -> Any:
-        dotted = f"{module}.{name}"
-        return self._records.get(dotted) or _ADMITTED.get(dotted) or _inert(dotted)
+        dotted = f"{'builtins' if module == '__builtin__' else module}.{name}"
+        return self._records.get(dotted) or _ADMITTED.get(dotted) or inert(dotted)
 
     def persistent_load(self, pid: Any) -> Any:
-        return _inert("a persistent id")
+        return inert("a persistent id")
 
 
 def loads(data: bytes, records: Mapping[str, type[Record]] | None = None) -> Any:
@@ -166,9 +149,8 @@ class _Plain:
         self._done: dict[int, tuple[Any, Any]] = {}
 
     def of(self, value: Any, level: int) -> Any:
-        if isinstance(value, _Nothing):
-            name = value.named  # type: ignore[attr-defined]
-            raise NotAdmittedError(f"it is or holds an object that is no plain data: {name}")
+        if isinstance(value, Inert):
+            raise NotAdmittedError(f"it is or holds what is no plain data: {value.named}")
         if isinstance(value, Record):
             raise NotAdmittedError(f"it is or holds an object of the tool: {type(value).__name__}")
         if level > _DEEPEST:

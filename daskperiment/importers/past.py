@@ -98,8 +98,8 @@ class Past:
         """What a function reads; where it fails, the part is left out and its default given."""
         try:
             return read(*given)
-        except (ValueError, TypeError, OSError) as error:
-            self.left_out[part] = str(error)
+        except Exception as error:  # whatever a value of strangers makes it raise
+            self.left_out[part] = str(error) or type(error).__name__
             return default
 
     def add_points(self, name: str, points: list[tuple[Any, Any, float]]) -> None:

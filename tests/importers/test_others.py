@@ -82,7 +82,7 @@ def test_evaluations_of_exp_become_trials(command: Command, tmp_path: Path) -> N
     ex = Experiment("opt")
     assert [trial.result for trial in ex.trials] == [0.0625, 1.0000000000000002e-10, 2.25]
     assert ex[2].parameters == {"x": -1e-05, "kind": "tanh", "layers": 3}
-    assert ex.best is None or (ex[1].finished is not None and ex[1].finished.timestamp() == TIME)
+    assert ex[1].finished is not None and ex[1].finished.timestamp() == TIME
     assert ex[1].note == ("Imported from EXP, configuration 0 of opt; the time is that of the file")
 
 

@@ -20,6 +20,10 @@ $(VENV)/demo: $(VENV)/installed
 	$(PIP) install --group demo
 	touch $@
 
+$(VENV)/bench: $(VENV)/demo
+	$(PIP) install -e ".[redis,mongodb]"
+	touch $@
+
 $(VENV)/test: $(VENV)/installed
 	$(PIP) install -e ".[all]" --group test
 	touch $@
@@ -49,7 +53,7 @@ test: packages $(VENV)/test lint types
 
 # Without its peers by `make bench PEERS=`.
 PEERS ?= yes
-bench: $(VENV)/demo
+bench: packages $(VENV)/bench
 	$(BIN)/python -m benchmarks --write $(if $(PEERS),--peers,--no-peers)
 
 torture: packages $(VENV)/test

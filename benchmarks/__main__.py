@@ -10,7 +10,17 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks import crowd, history, metrics, peers, report, size, startup, trials
+from benchmarks import (
+    crowd,
+    history,
+    metrics,
+    peers,
+    redis_server,
+    report,
+    size,
+    startup,
+    trials,
+)
 from benchmarks.measure import Row, workplace
 from benchmarks.records import check_switches
 
@@ -21,10 +31,11 @@ SUBJECTS: dict[str, Callable[[str], list[Row]]] = {
     "history": history.measure,
     "crowd": crowd.measure,
     "size": size.measure,
+    "redis": redis_server.measure,
 }
 PROFILES = {
     module.__name__.rpartition(".")[2]: module.profiled
-    for module in (trials, startup, metrics, history, crowd, size)
+    for module in (trials, startup, metrics, history, crowd, size, redis_server)
 }
 
 

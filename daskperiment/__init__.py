@@ -35,6 +35,7 @@ from daskperiment.errors import (
     FieldNotFoundError,
     ImportFormatError,
     InvalidNameError,
+    KeyFileError,
     LockedTrialError,
     MetricNotFoundError,
     MissingMainGuardError,
@@ -59,6 +60,7 @@ from daskperiment.errors import (
     TrialIDNotFoundError,
     TrialReferenceError,
     TrialRunningError,
+    UntrustedPayloadError,
     ValueNotKeptError,
 )
 from daskperiment.namespace import Namespace
@@ -129,6 +131,7 @@ __all__ = [
     "FieldNotFoundError",
     "ImportFormatError",
     "InvalidNameError",
+    "KeyFileError",
     "LockedTrialError",
     "MetricNotFoundError",
     "MissingMainGuardError",
@@ -153,6 +156,7 @@ __all__ = [
     "TrialIDNotFoundError",
     "TrialReferenceError",
     "TrialRunningError",
+    "UntrustedPayloadError",
     "ValueNotKeptError",
     # warnings
     "CodeChangedWarning",

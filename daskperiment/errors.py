@@ -101,6 +101,14 @@ class PayloadError(DaskperimentError, ValueError):
     """Stored bytes are not what their record says: wrong digest or unreadable encoding."""
 
 
+class UntrustedPayloadError(PayloadError):
+    """A pickle of a shared store was not loaded: nobody whose key is at hand has signed it."""
+
+
+class KeyFileError(DaskperimentError, OSError):
+    """The file of a key cannot be used: it is missing, no key, or others can read it."""
+
+
 class PayloadNotFoundError(PayloadError, LookupError):
     """The backend holds no payload of this digest."""
 
@@ -138,11 +146,27 @@ class StoreCorruptError(BackendError):
 
 
 class DamagedRowError(StoreCorruptError):
-    """One row of the store is damaged; others may be sound."""
+    """One row of the store is damaged; others may be sound.
+
+    Attributes
+    ----------
+    key : int, str or None
+        Its key, behind which the others can be read; None where that is not known.
+    """
+
+    key: int | str | None = None
 
 
 class BackendUnreachableError(BackendError):
     """The store cannot be reached from here: its server is away, or its process is gone."""
+
+
+class BackendLostDataError(BackendUnreachableError):
+    """The server has come back without the store that it had."""
+
+
+class BackendUnsafeError(BackendError):
+    """The server is set up to lose what it is given, and ``strict=True`` refuses that."""
 
 
 class BackendAccessError(BackendError):
@@ -158,7 +182,7 @@ class ImportFormatError(DaskperimentError, ValueError):
 
 
 class OptionError(DaskperimentError, ValueError):
-    """An environment variable or ``pyproject.toml`` sets an option to what it cannot be."""
+    """A variable, ``pyproject.toml`` or an argument sets an option to what it cannot be."""
 
 
 class TrialReferenceError(TrialIDNotFoundError):

@@ -16,6 +16,7 @@ from daskperiment.backends import open_backend
 from daskperiment.backends.base import Backend
 from daskperiment.backends.memory import MemoryBackend
 from daskperiment.errors import (
+    BackendUnreachableError,
     ComputeArgumentError,
     InvalidNameError,
     TrialIDNotFoundError,
@@ -27,12 +28,15 @@ from daskperiment.execution.trial import Recorder, compute
 from daskperiment.execution.unrecorded import Bypass, UnrecordedTrial
 from daskperiment.graph import Node, Step, layout_of, undefined
 from daskperiment.history import metrics, ranking, removal, table
+from daskperiment.history.places import Trust, check_trust
 from daskperiment.history.ranking import Direction
 from daskperiment.history.removal import Collected
+from daskperiment.history.spooling import SpoolingBackend, spooling
 from daskperiment.history.trials import Trials
 from daskperiment.lineage.difference import Difference
 from daskperiment.namespace import namespaced
 from daskperiment.parameters import UNDEFINED, Declaration, Parameter, Parameters, summary
+from daskperiment.records import Number
 from daskperiment.serializers import preview
 from daskperiment.tracking import code, environment, seeds
 from daskperiment.trial import Trial, TrialList, check_number
@@ -61,25 +65,39 @@ class Experiment:
     id : str
         Name of the experiment: an identifier of at most 64 characters.
     backend : str, path, Backend or None
-        Where trials are recorded: ``"local"`` or a path for a folder, ``"memory://"``, or a
-        Backend.  None takes the environment variable ``DASKPERIMENT_BACKEND``, then
-        ``[tool.daskperiment]`` of ``pyproject.toml``, then ``"local"``: the folder
-        ``daskperiment_cache`` of the working directory.  Nothing is created before the
-        first trial.
+        Where trials are recorded: ``"local"`` or a path for a folder, ``"memory://"``, the URI
+        of a server such as ``redis://host/0``, a live client of one, or a Backend.  None takes
+        the environment variable ``DASKPERIMENT_BACKEND``, then ``[tool.daskperiment]`` of
+        ``pyproject.toml``, then ``"local"``: the folder ``daskperiment_cache`` of the working
+        directory.  Nothing is created before the first trial.
     seed : int, optional
         Seed of every trial that is not given its own; None draws one for each.
     durability : str, optional
         What the records in a local store survive: ``"process"``, the default, for the death of
         the process; ``"power"`` for that of the machine, where each write waits for the disk.
+    trust : str
+        Which pickles are loaded from a store that others may write to: ``"signed"``, the
+        default, those that are signed with your own key or the team's; ``"all"`` any, which
+        lets everybody who can write to the store run code here.
+    offline : bool
+        Whether to record in a spool on this machine and never ask the server; what was recorded
+        is brought to it by ``daskperiment sync``.
+    strict : bool
+        Whether to refuse a server that is set up to lose what it is given, instead of warning.
 
     Raises
     ------
     InvalidNameError
         The id is no identifier.
     BackendURIError
-        The backend argument names none, or ``durability`` is given for one that has none.
+        The backend argument names none, ``durability`` is given for one that has none, or
+        ``offline`` for one that is on this machine.
+    BackendUnsafeError
+        The server is set up to lose what it is given, and ``strict`` is true.
     SeedError
         The seed is no integer from 0 to 2**32 - 1.
+    OptionError
+        ``trust`` or an option from outside is none.
 
     Notes
     -----
@@ -114,23 +132,40 @@ class Experiment:
         seed: int | None = None,
         *,
         durability: str | None = None,
+        trust: Trust = "signed",
+        offline: bool = False,
+        strict: bool = False,
     ) -> None:
         name, recording = _check_id(id), options.value("mode") == "enabled"
-        place = open_backend(backend, durability)
+        check_trust(trust)
+        place = spooling(open_backend(backend, durability), offline, strict)
         earlier = reloads.predecessor(self, name, sys._getframe(1))
         reloads.follow(Step)
         if earlier is None:
-            self._define(name, place, seed, uuid.uuid4().hex, recording)
+            self._define(name, place, seed, uuid.uuid4().hex, recording, trust)
         else:
-            self._succeed(earlier, place, seed, recording)
+            self._succeed(earlier, place, seed, recording, trust)
         if not recording:
             return
         logs.follow()
-        kind = "Loaded existing" if self._trials.last() else "Initialized new"
+        kind = "Loaded existing" if self._last() else "Initialized new"
         logger.info("%s experiment: %s", kind, self)
 
+    def _last(self) -> int | None:
+        """Highest number of a trial, None while the backend is away."""
+        try:
+            return self._trials.last()
+        except BackendUnreachableError:
+            return None
+
     def _define(
-        self, id: str, backend: Backend, seed: int | None, handle: str, recording: bool
+        self,
+        id: str,
+        backend: Backend,
+        seed: int | None,
+        handle: str,
+        recording: bool,
+        trust: Trust,
     ) -> None:
         self.id = id
         self.handle = handle
@@ -139,11 +174,16 @@ class Experiment:
         self._parameters = Parameters()
         self._steps: dict[str, Step[..., Any]] = {}
         self._recorder = Recorder(backend, id) if recording else Bypass(id)
-        self._trials = Trials(backend, id)
+        self._trials = Trials(backend, id, trust)
         self._script = caller.script()
 
     def _succeed(
-        self, earlier: Experiment, backend: Backend, seed: int | None, recording: bool
+        self,
+        earlier: Experiment,
+        backend: Backend,
+        seed: int | None,
+        recording: bool,
+        trust: Trust,
     ) -> None:
         """Become one with the handle that the module made before it was reloaded.
 
@@ -153,17 +193,21 @@ class Experiment:
         in_memory = type(backend) is type(earlier.backend) is MemoryBackend
         self.__dict__ = earlier.__dict__
         place = earlier.backend if in_memory else backend
-        self._define(earlier.id, place, seed, earlier.handle, recording)
+        self._define(earlier.id, place, seed, earlier.handle, recording, trust)
         self._parameters, self._steps = parameters, steps
 
     def __reduce__(self) -> tuple[Any, ...]:
         recording = isinstance(self._recorder, Recorder)
-        parts = (self.id, self.backend, self.seed, self.handle, recording)
+        trust = self._trials.trust
+        parts = (self.id, self.backend, self.seed, self.handle, recording, trust)
         return _rebuilt, (parts, self._parameters)
 
     def __repr__(self) -> str:
         where = self.backend.locate(self.id)
-        return f"Experiment(id: {self.id}, trial_id: {self._trials.last()}, backend: {where})"
+        last = self._last()
+        trial_id = "unknown, as the backend is away" if last is None else last
+        waiting = f", unsynced: {self.unsynced}" if self.unsynced else ""
+        return f"Experiment(id: {self.id}, trial_id: {trial_id}, backend: {where}{waiting})"
 
     def _repr_html_(self) -> str:
         about = {
@@ -505,7 +549,7 @@ class Experiment:
         return current_in(self.id, what)
 
     @property
-    def current_trial_id(self) -> int:
+    def current_trial_id(self) -> Number:
         """Number of the trial that runs here; TrialIDNotFoundError outside a step."""
         return self._current("current_trial_id").number
 
@@ -561,6 +605,11 @@ class Experiment:
         return self._current("artifact_path()").artifact_path(name)
 
     # -- reading back -----------------------------------------------------------------------
+
+    @property
+    def unsynced(self) -> int:
+        """How many groups of records of this process wait until the backend is back."""
+        return self.backend.unsynced if isinstance(self.backend, SpoolingBackend) else 0
 
     @property
     def trial_id(self) -> int:

@@ -7,9 +7,10 @@ import platform
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 _XDG = ("XDG_CONFIG_HOME", ".config")
+_XDG_STATE = ("XDG_STATE_HOME", ".local/state")
 
 
 def config_directory() -> Path:
@@ -22,6 +23,88 @@ def config_directory() -> Path:
     """
     variable, folder = ("APPDATA", "AppData/Roaming") if os.name == "nt" else _XDG
     return Path(os.environ.get(variable) or Path.home() / folder).absolute()
+
+
+def is_exposed(file: Path) -> bool:
+    """Whether anybody but this user, or the group of another owner, can read or change a file.
+
+    Never on Windows, where the folders of a user are closed to other users.
+
+    Examples
+    --------
+    >>> is_exposed(Path("/"))
+    True
+    """
+    if os.name == "nt":
+        return False
+    found = file.stat()
+    return bool(found.st_mode & (0o077 if found.st_uid == os.geteuid() else 0o027))
+
+
+def is_changeable(folder: Path) -> bool:
+    """Whether other users can put files in a folder; never on Windows, as for `is_exposed`."""
+    return os.name != "nt" and bool(folder.stat().st_mode & 0o022)
+
+
+def is_owned(file: Path) -> bool:
+    """Whether a file is this user's and nobody else can change it or put another in its place.
+
+    On Windows, whether it is below the user's home.  False where there is none.
+
+    Examples
+    --------
+    >>> is_owned(Path("/no such folder/file"))
+    False
+    """
+    try:
+        folder, found = file.parent.stat(), file.stat()
+    except OSError:
+        return False
+    if os.name == "nt":
+        return Path.home() in file.resolve().parents
+    if {folder.st_uid, found.st_uid} != {os.geteuid()} or folder.st_mode & 0o022:
+        return False
+    closed = not folder.st_mode & 0o011  # whatever the file allows, nobody else gets there
+    return closed or not found.st_mode & 0o022
+
+
+def state_directory() -> Path:
+    """Where programs keep what they have to remember for this user; it need not exist.
+
+    Examples
+    --------
+    >>> state_directory().is_absolute()
+    True
+    """
+    variable, folder = ("LOCALAPPDATA", "AppData/Local") if os.name == "nt" else _XDG_STATE
+    return Path(os.environ.get(variable) or Path.home() / folder).absolute()
+
+
+def lock(file: BinaryIO) -> None:
+    """Lock a file for this process alone, until it is closed or the process ends.
+
+    Raises
+    ------
+    BlockingIOError
+        If another process holds it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryFile() as file:
+    ...     lock(file)
+    """
+    if os.name == "nt":
+        import msvcrt
+
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError as error:
+            raise BlockingIOError(*error.args) from error
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def sync_directory(directory: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from typing import Any, NamedTuple, TypeAlias
 
 from daskperiment.typing import Document
@@ -32,6 +33,60 @@ class TrialState(enum.StrEnum):
     def ended(self) -> bool:
         """Whether the trial will not go on."""
         return self not in (TrialState.WAITING, TrialState.RUNNING)
+
+
+class Provisional(str):
+    """The number of a trial that began while its backend was away, shown as ``~1``.
+
+    Its text, which is what is stored, holds the uid too: no other trial has the same one.
+
+    Parameters
+    ----------
+    count : int
+        How many such trials this process has begun, this one included.
+    uid : str
+        Uid of the trial.
+
+    Examples
+    --------
+    >>> number = Provisional(3, "0f" * 16)
+    >>> f"trial {number} is {number.uid[:4]}...", Provisional.read(str.__str__(number)) == number
+    ('trial ~3 is 0f0f...', True)
+    """
+
+    __slots__ = ()
+    _FORM = re.compile("~([0-9]+):([0-9a-f]{32})")
+
+    def __new__(cls, count: int, uid: str) -> Provisional:
+        """Make the text of both."""
+        return super().__new__(cls, f"~{count}:{uid}")
+
+    def __getnewargs__(self) -> tuple[Any, ...]:
+        count, _, uid = str.__str__(self)[1:].partition(":")
+        return int(count), uid
+
+    @property
+    def uid(self) -> str:
+        """Uid of the trial."""
+        return str.__str__(self).partition(":")[2]
+
+    @classmethod
+    def read(cls, value: object) -> Provisional | None:
+        """The provisional number that a stored text is; None for all else."""
+        found = cls._FORM.fullmatch(str.__str__(value)) if isinstance(value, str) else None
+        return None if found is None else cls(int(found[1]), found[2])
+
+    def __str__(self) -> str:
+        return super().__str__().partition(":")[0]
+
+    def __format__(self, form: str) -> str:
+        return format(str(self), form)
+
+    __repr__ = __str__
+
+
+Number: TypeAlias = int | Provisional
+"""Number of a trial."""
 
 
 class Argument(NamedTuple):

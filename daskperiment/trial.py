@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from daskperiment import notebooks
 from daskperiment.backends.base import Backend
 from daskperiment.errors import TrialIDNotFoundError, ValueNotKeptError
-from daskperiment.history import forgetting, payloads, removal
+from daskperiment.history import forgetting, removal
 from daskperiment.history.artifacts import ArtifactList, Artifacts
 from daskperiment.history.columns import utc_time
 from daskperiment.history.forgetting import Forgotten, check_kept
 from daskperiment.history.metrics import Metrics, Point
 from daskperiment.history.output import Output, Outputs
+from daskperiment.history.places import Place, Trust, Values
 from daskperiment.history.snapshots import Snapshots, with_texts
 from daskperiment.history.steps import Steps, frame
 from daskperiment.history.trials import Trials, facts
@@ -50,6 +51,8 @@ class Trial:
         Its number.
     row : dict, optional
         Its row, when it is at hand.
+    trust : str
+        Which pickles of a store that others may write to are loaded: ``"signed"`` or ``"all"``.
 
     Attributes
     ----------
@@ -78,11 +81,17 @@ class Trial:
     """
 
     def __init__(
-        self, backend: Backend, experiment: str, number: int, row: Document | None = None
+        self,
+        backend: Backend,
+        experiment: str,
+        number: int,
+        row: Document | None = None,
+        *,
+        trust: Trust = "signed",
     ) -> None:
         self._backend = backend
         self.experiment = experiment
-        self._trials = Trials(backend, experiment)
+        self._trials = Trials(backend, experiment, trust)
         self.number = number
         self._known: Document = self._trials.get(number) if row is None else row
 
@@ -92,6 +101,10 @@ class Trial:
         if self._known.get("ended_by") != "driver":
             self._known = self._trials.get(self.number)
         return self._known
+
+    @property
+    def _place(self) -> Place:
+        return self._trials.place(self.uid)
 
     @property
     def uid(self) -> str:
@@ -110,7 +123,7 @@ class Trial:
         A value that could not be encoded is absent, and ``parameters[name]`` raises
         ValueNotKeptError, which says why.
         """
-        return payloads.Values(self._backend, self._row["parameters"])
+        return Values(self._place, self._row["parameters"])
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -134,13 +147,15 @@ class Trial:
         ------
         ValueNotKeptError
             It could not be encoded; the message says why.
+        UntrustedPayloadError
+            It is a pickle without a valid signature, in a store that others may write to.
         """
         row = self._row
         if row["state"] != TrialState.COMPLETE:
             return None
         if "result" not in row:
             raise ValueNotKeptError("The result was not recorded: the backend was in trouble")
-        return payloads.load(self._backend, row["result"])
+        return self._place.load(("result",), row["result"])
 
     @property
     def seed(self) -> int:
@@ -222,7 +237,7 @@ class Trial:
     @property
     def artifacts(self) -> ArtifactList:
         """Artifacts by name: list, open, load, or save to a folder."""
-        return Artifacts(self._backend, self.experiment).read(self.uid)
+        return Artifacts(self._place).read()
 
     @property
     def code(self) -> str:
@@ -337,11 +352,11 @@ class Trial:
 
     @property
     def _side(self) -> Side:
-        return Side(self._backend, self.experiment, self.number, self._row)
+        return Side(self._backend, self.experiment, self.number, self._row, self._trials.trust)
 
     def persisted(self, step: str, call: int | None = None) -> Any:
         """Kept output of a step; see :meth:`Experiment.get_persisted`."""
-        return Steps(self._backend, self.experiment).persisted(self.uid, step, call)
+        return Steps(self._backend, self.experiment).persisted(self._place, step, call)
 
     @property
     def tags(self) -> list[str]:
@@ -396,7 +411,7 @@ class TrialList:
     def __iter__(self) -> Iterator[Trial]:
         self._trials.bury()
         for number, row in self._trials.find():
-            yield Trial(self._backend, self._experiment, number, row)
+            yield Trial(self._backend, self._experiment, number, row, trust=self._trials.trust)
 
     def __len__(self) -> int:
         return self._trials.count()
@@ -404,7 +419,7 @@ class TrialList:
     def __getitem__(self, trial_id: int) -> Trial:
         number = check_number(trial_id)
         self._trials.bury()
-        return Trial(self._backend, self._experiment, number)
+        return Trial(self._backend, self._experiment, number, trust=self._trials.trust)
 
     def __repr__(self) -> str:
         return f"<{len(self)} trials of {self._experiment!r}>"

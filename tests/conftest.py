@@ -7,13 +7,16 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from daskperiment import Experiment
 from daskperiment.backends import Backend, open_backend
+from daskperiment.backends.redis import RedisBackend
 from daskperiment.tracking.environment import VARIABLES
+from tests.servers import RedisServer, redis_server
 
 # How fast examples are made depends on what else the machine does.
 settings.register_profile("default", suppress_health_check=[HealthCheck.too_slow], deadline=None)
@@ -43,6 +46,7 @@ def _in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     _undo_what_a_cluster_has_set()
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DASKPERIMENT_BACKEND", raising=False)
+    monkeypatch.delenv("DASKPERIMENT_KEY_FILE", raising=False)
 
 
 @pytest.fixture(params=["memory", "local"])
@@ -51,6 +55,31 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]
     place = "memory://" if request.param == "memory" else tmp_path / "store"
     with open_backend(place) as backend:
         yield backend
+
+
+@pytest.fixture(scope="session")
+def redis_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A real Redis server for tests that do not stop it."""
+    with redis_server(tmp_path_factory.mktemp("redis")) as running:
+        yield running
+
+
+@pytest.fixture(params=["memory", "local", "redis", "fakeredis"])
+def every_backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
+    """Each backend, empty; those on servers have a name of their own there."""
+    with _opened(request, request.param, tmp_path) as backend:
+        yield backend
+
+
+def _opened(request: pytest.FixtureRequest, kind: str, folder: Path) -> Backend:
+    if kind == "redis":
+        running = request.getfixturevalue("redis_running")
+        return RedisBackend(running.uri, prefix=uuid4().hex)
+    if kind == "fakeredis":
+        if request.node.callspec.params.get("scheduler") in ("processes", "cluster"):
+            pytest.skip("a fake cannot be reached from another process")
+        return RedisBackend(pytest.importorskip("fakeredis").FakeRedis())
+    return open_backend("memory://" if kind == "memory" else folder / "store")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What broke in the original system cannot happen here: X1-X12 and X15 of its defects."""
+"""What broke in the original system cannot happen here: X1-X12, X14 and X15 of its defects."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from typing import Any
 import dask
 import numpy as np
 import pytest
+import redis
 
 from daskperiment import (
     CodeChangedWarning,
@@ -30,7 +31,9 @@ from daskperiment import (
     ValueNotKeptError,
 )
 from daskperiment.backends import Backend
+from daskperiment.cli.main import run as command
 from tests.conftest import needs_program
+from tests.servers import RedisServer, redis_server
 
 
 def run(script: str, *arguments: str, wait: bool = True) -> Any:
@@ -565,6 +568,41 @@ def test_x12_a_killed_trial_keeps_its_number_and_is_crashed() -> None:
     assert list(ex.get_history(columns=["State"])["State"]) == ["CRASHED", "COMPLETE"]
     assert ex[1].parameters == {"a": 1}
     assert ex[1].metrics["loss"][0].value == 1.0
+
+
+# -- X14: remote backends are risky and out of date --
+
+
+def test_x14_cleaning_up_leaves_what_belongs_to_others(redis_running: RedisServer) -> None:
+    with redis.Redis.from_url(f"{redis_running.uri[:-1]}7") as client:
+        client.set("theirs", "stays")
+        ex = Experiment("cleaned", backend=f"{redis_running.uri[:-1]}7")
+        ex.result(lambda: 1, name="one")().compute()
+
+        assert command(["rm", "-e", "cleaned", "--experiment-data", "--yes", "--backend",
+                    f"{redis_running.uri[:-1]}7"]) == 0  # fmt: skip
+
+        assert client.get("theirs") == b"stays"
+        assert Experiment("cleaned", backend=client).trial_id == 0
+
+
+def test_x14_options_and_credentials_of_a_live_pool_are_used(tmp_path: Path) -> None:
+    with redis_server(tmp_path / "redis", "--requirepass", "pool") as running:
+        pool = redis.ConnectionPool(port=running.port, password="pool", db=3)
+        ex = Experiment("pooled", backend=pool)
+        assert ex.result(lambda: 1, name="one")().compute() == 1
+
+        with redis.Redis(connection_pool=pool) as client:
+            assert client.hexists("{daskperiment}:store", "id")
+        assert ex.latest.result == 1
+        pool.disconnect()
+
+
+def test_x14_options_of_a_uri_are_no_part_of_the_name(redis_running: RedisServer) -> None:
+    plain, optioned = f"{redis_running.uri[:-1]}8", f"{redis_running.uri[:-1]}8?socket_timeout=9"
+    Experiment("optioned", backend=optioned).result(lambda: 1, name="one")().compute()
+
+    assert Experiment("optioned", backend=plain).trial_id == 1
 
 
 # -- X15: bypassed tracking, names that spoil --

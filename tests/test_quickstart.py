@@ -1,4 +1,4 @@
-"""The quickstart, row by row, on every embedded backend and every scheduler."""
+"""The quickstart, row by row, on every backend and every scheduler."""
 
 from __future__ import annotations
 
@@ -62,9 +62,11 @@ def test_q2_and_q3_defining_a_graph_runs_nothing(ex: Experiment) -> None:
     assert ex.trial_id == 0
 
 
-def test_the_quickstart(backend: Backend, scheduler: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_quickstart(
+    every_backend: Backend, scheduler: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "daskperiment")
-    ex = Experiment("quickstart_pj", backend=backend)
+    ex = Experiment("quickstart_pj", backend=every_backend)
     a, b = ex.parameter("a"), ex.parameter("b")
 
     @ex

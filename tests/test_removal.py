@@ -28,7 +28,9 @@ from daskperiment.backends.local import LocalBackend
 from daskperiment.backends.memory import MemoryBackend
 from daskperiment.graph import layout_of
 from daskperiment.history.doctor import examine
-from daskperiment.history.removal import Collected, collect_removed
+from daskperiment.history.experiments import experiments
+from daskperiment.history.removal import Collected, collect_removed, drop_experiment
+from daskperiment.history.trials import Trials
 from daskperiment.trial import Trial
 
 numbers = itertools.count(1000)
@@ -755,3 +757,30 @@ def test_a_process_records_while_another_removes_forgets_and_collects(tmp_path: 
         assert trial.artifacts["text"].read().decode() == a * 9000
         assert "def clean" in trial.code
     assert busy[40].result == busy[40].persisted("clean") + busy[40].parameters["a"]
+
+
+def test_an_experiment_is_deleted_whole_and_nothing_beside_it(every_backend: Backend) -> None:
+    for name in ("one", "one_more"):
+        ex = Experiment(name, backend=every_backend)
+        ex.persist(lambda: bytes(100_000), name="large")
+        ex.result(lambda: name * 3000, name="r")().compute()
+    kept = dict(Experiment("one_more", backend=every_backend).latest._row)
+
+    assert drop_experiment(Trials(every_backend, "one")).trials == 1
+
+    assert experiments(every_backend) == ["one_more"]
+    assert Experiment("one", backend=every_backend).trial_id == 0
+    rest = Experiment("one_more", backend=every_backend)
+    assert (dict(rest.latest._row), rest.latest.result) == (kept, "one_more" * 3000)
+    assert [each for each in examine(every_backend, deep=True) if each.level == "problem"] == []
+
+
+def test_an_experiment_that_runs_is_not_deleted(ex: Experiment) -> None:
+    @ex.result
+    def deleting() -> str:
+        with pytest.raises(TrialRunningError, match="stop that process"):
+            drop_experiment(Trials(ex.backend, ex.id))
+        return "done"
+
+    assert deleting().compute() == "done"
+    assert ex.latest.result == "done"

@@ -41,13 +41,9 @@ TOKEN = "ghp_" + "a1B2c3D4e5F6" * 3
 @pytest.fixture(autouse=True)
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A configuration directory of this test's own, on every system."""
-    from daskperiment.secrets import key
-
     place = tmp_path / "configuration"
     monkeypatch.setenv("APPDATA" if os.name == "nt" else "XDG_CONFIG_HOME", str(place))
-    key._key.cache_clear()
     yield place
-    key._key.cache_clear()
 
 
 # -- the value --------------------------------------------------------------------------
@@ -492,7 +488,8 @@ def test_the_digest_of_a_secret_needs_the_users_key(config: Path) -> None:
     if os.name != "nt":
         assert file.stat().st_mode & 0o777 == 0o600
     file.unlink()
-    key._key.cache_clear()
+    for cached in (key._own_key, key.read_key):
+        cached.cache_clear()
     after = digest([Secret("hunter2!")])
     assert after.partition(":")[0] != before.partition(":")[0] != "v1"
 

@@ -131,7 +131,7 @@ def measure(folder: str, only: Sequence[str] | None = None) -> tuple[list[Row], 
     return [row for figure in zip(*found, strict=True) for row in figure], lines
 
 
-def _interpreter(peer: Peer) -> str:
+def interpreter(peer: Peer) -> str:
     """Python of the peer's environment, which is made where it is not there or is another."""
     if not peer.environment:
         return sys.executable
@@ -171,7 +171,7 @@ class _Measured:
 
     def __init__(self, name: str, peer: Peer, folder: Path) -> None:
         self.name, self.peer = name, peer
-        self.python = _interpreter(peer)
+        self.python = interpreter(peer)
         self.folder = folder / peer.script.removesuffix(".py") / (peer.variant or "only")
 
     def rows(self) -> list[Row]:

@@ -1,4 +1,4 @@
-"""daskperiment 0.5.0, the original: its default folder, one pickle of the whole history."""
+"""daskperiment 0.5.0, the original: a folder with one pickle of the whole history, or Redis."""
 
 import sys
 
@@ -10,7 +10,7 @@ from daskperiment import Experiment  # noqa: E402
 
 
 def open_store():
-    ex = Experiment("bench")
+    ex = Experiment("bench", backend=sys.argv[2] or "local")
     a, b = ex.parameter("a"), ex.parameter("b")
     return ex, ex.result(common.score)(ex(common.train)(ex(common.prepare)(a, b)))
 

@@ -230,6 +230,14 @@ class Backend(ABC):
     def store_id(self) -> str:
         """Random text made with the store; asking for it makes a store that is absent."""
 
+    @property
+    def owned(self) -> bool:
+        """Whether only this user can write to the store, so that what is in it can be trusted.
+
+        False where a store does not know.
+        """
+        return False
+
     @abstractmethod
     def apply(self, *writes: Write) -> list[Any]:
         """Commit the writes in order, as one group; return the result of each.

@@ -92,9 +92,21 @@ def translate(error: BaseException, name: str, directory: Path) -> BackendError 
     elif isinstance(error, UnicodeDecodeError):  # also of SQLite's message about a damaged name
         kind, advice = StoreCorruptError, _CORRUPT
     elif isinstance(error, OSError) and not isinstance(error, BackendError):
-        kind, advice = _SYSTEM.get(error.errno or 0, (StoreIOError, _DISK))
+        return of_system(error, name)
     else:
         return None
+    return kind(f"{name}: {error}; {advice}")
+
+
+def of_system(error: OSError, name: str) -> BackendError:
+    """Return the error of ours that tells what an error of the operating system means.
+
+    Examples
+    --------
+    >>> of_system(OSError(errno.EMFILE, "Too many open files"), "a file")
+    StoreIOError('a file: [Errno 24] Too many open files; raise the limit of open files')
+    """
+    kind, advice = _SYSTEM.get(error.errno or 0, (StoreIOError, _DISK))
     return kind(f"{name}: {error}; {advice}")
 
 

@@ -29,6 +29,7 @@ from daskperiment.backends.files import PayloadFiles, is_digest
 from daskperiment.backends.session import Session
 from daskperiment.backends.sqlite import Durability, Store, compact, store_id_of
 from daskperiment.errors import BackendURIError, ConflictError, PayloadNotFoundError
+from daskperiment.platform import is_owned
 from daskperiment.typing import JSON, Document, Key, Where
 
 DEFAULT_DIRECTORY = "daskperiment_cache"
@@ -112,7 +113,7 @@ class LocalBackend(Backend):
         if self._store.network:
             from daskperiment.backends import shared
 
-            return shared.reach, (*shared.serve(self), self.store_id)
+            return shared.reach, (*shared.serve(self), self.store_id, self.owned)
         return _reopen, (self._shown, *self._place, self.store_id)
 
     @property
@@ -125,6 +126,11 @@ class LocalBackend(Backend):
         session = self._session()
         with session as connection:
             return store_id_of(connection or session.create())
+
+    @property
+    def owned(self) -> bool:
+        """Whether folder and database are this user's and others cannot write to them."""
+        return is_owned(self._store.file)
 
     def apply(self, *writes: Write) -> list[Any]:
         """Commit the writes in one transaction; large payloads are files before it begins."""

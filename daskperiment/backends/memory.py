@@ -92,12 +92,17 @@ class MemoryBackend(Backend):
     def __reduce__(self) -> tuple[Callable[..., Backend], tuple[object, ...]]:
         """Pickle the address of a server thread in this process."""
         with self._held():
-            return shared.reach, (*shared.serve(self), self._store_id)
+            return shared.reach, (*shared.serve(self), self._store_id, self.owned)
 
     @property
     def store_id(self) -> str:
         """Random text made with the store."""
         return self._store_id
+
+    @property
+    def owned(self) -> bool:
+        """True: others reach it by a key alone."""
+        return True
 
     def apply(self, *writes: Write) -> list[Any]:
         """Commit the writes under the lock; undo them if one is refused."""

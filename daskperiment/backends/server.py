@@ -6,15 +6,24 @@ import os
 import re
 import threading
 import time
+import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
-from daskperiment.backends.base import Backend
-from daskperiment.errors import BackendError, BackendUnreachableError, BackendURIError
+from daskperiment.backends.base import Backend, Finding
+from daskperiment.errors import (
+    BackendError,
+    BackendLostDataError,
+    BackendUnreachableError,
+    BackendUnsafeError,
+    BackendURIError,
+    DaskperimentWarning,
+)
 
 PATIENCE = 5.0
 """Seconds for which a call is repeated while the server cannot be reached."""
@@ -23,6 +32,9 @@ _KNOWN_AWAY = 30.0
 """Seconds after a call was given up during which others try once and do not wait."""
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z_0-9]*)\}")
+
+_checked: set[str] = set()
+"""Ids of the stores whose servers were checked in this process."""
 
 C = TypeVar("C")
 T = TypeVar("T")
@@ -52,6 +64,7 @@ class ServerBackend(Backend, Generic[C]):
         self._connected: tuple[int, C] | None = None
         self._store_id: str | None = None
         self._given_up: float | None = None
+        self._hurry = threading.local()
 
     def __repr__(self) -> str:
         """Return the call that makes it, without passwords."""
@@ -82,6 +95,20 @@ class ServerBackend(Backend, Generic[C]):
         assert self._store_id is not None
         return self._store_id
 
+    @property
+    def known_id(self) -> str | None:
+        """Id of the store, as far as it is known without asking the server."""
+        return self._store_id or self._expected
+
+    @contextmanager
+    def hurried(self, patience: float) -> Iterator[None]:
+        """A block in which this thread repeats calls for so many seconds only."""
+        self._hurry.patience = patience
+        try:
+            yield
+        finally:
+            del self._hurry.patience
+
     def locate(self, path: str) -> str:
         """Return the address, without its password, and the path."""
         return f"{repr(self)[:-1]}, {path!r})"
@@ -93,15 +120,42 @@ class ServerBackend(Backend, Generic[C]):
         if connected is not None and self._given is None and connected[0] == os.getpid():
             self._disconnect(connected[1])
 
+    def check(self, strict: bool = False) -> None:
+        """Warn, once in this process, where the server is set up to lose what it is given.
+
+        Parameters
+        ----------
+        strict : bool
+            Whether that is an error.
+
+        Raises
+        ------
+        BackendUnsafeError
+            If it is, and the server is set up so.
+        BackendUnreachableError
+            If the server is away.
+        """
+        first = self.store_id not in _checked
+        _checked.add(self.store_id)
+        for risk in self._risks() if first or strict else ():
+            text = f"{self!r}: {risk.what}; {risk.advice}, or see `daskperiment doctor`"
+            if strict:
+                raise BackendUnsafeError(text)
+            warnings.warn(text, DaskperimentWarning, stacklevel=4)
+
     # -- what a subclass knows
+
+    def _risks(self) -> Sequence[Finding]:
+        """Return how the server is set up to lose what it is given."""
+        return ()
 
     @abstractmethod
     def _connect(self, uri: str) -> C:
         """Make a client for a URI whose variables are filled in; need not reach the server."""
 
     @abstractmethod
-    def _identify(self, client: C) -> str:
-        """Return the id of the store, which is made if it is absent."""
+    def _identify(self, client: C, make: bool) -> str | None:
+        """Return the id of the store; an absent one is made, or None is returned."""
 
     @abstractmethod
     def _disconnect(self, client: C) -> None:
@@ -152,18 +206,22 @@ class ServerBackend(Backend, Generic[C]):
         return connected[1]
 
     def _identified(self, client: C) -> str:
-        found = self._identify(client)
-        wanted = self._store_id or self._expected
+        wanted = self.known_id
+        found = self._identify(client, make=wanted is None)
+        if found is None and self._store_id is not None:
+            raise self._lost()
         if wanted not in (None, found):
             raise BackendUnreachableError(
                 f"{self!r} leads to another store than in the process that sent it here: use an "
                 "address that means the same on every machine"
             )
+        assert found is not None
         return found
 
     def _patiently(self, attempt: Callable[[], T]) -> T:
         began, pause = time.monotonic(), _FIRST_PAUSE
         away = self._given_up is not None and began - self._given_up < _KNOWN_AWAY
+        deadline = began + getattr(self._hurry, "patience", PATIENCE)
         while True:
             try:
                 result = attempt()
@@ -171,7 +229,7 @@ class ServerBackend(Backend, Generic[C]):
                 raise
             except Exception as error:
                 failure = self._failure(error)
-                if failure is None and not away and time.monotonic() + pause < began + PATIENCE:
+                if failure is None and not away and time.monotonic() + pause < deadline:
                     time.sleep(pause)
                     pause = min(2 * pause, _LONGEST_PAUSE)
                     continue
@@ -181,6 +239,12 @@ class ServerBackend(Backend, Generic[C]):
                 raise failure from error
             self._given_up = None
             return result
+
+    def _lost(self) -> BackendLostDataError:
+        return BackendLostDataError(
+            f"{self!r} has lost its store: the server was started without its data. Restore them, "
+            "or begin a new store there, with a new Experiment in a new process"
+        )
 
     def _unreachable(self, error: Exception) -> BackendUnreachableError:
         return BackendUnreachableError(

@@ -64,9 +64,9 @@ def serve(backend: Backend) -> tuple[Address, bytes]:
         return _servers[0].address, _servers[0].key
 
 
-def reach(address: Address, key: bytes, store_id: str) -> Backend:
+def reach(address: Address, key: bytes, store_id: str, owned: bool) -> Backend:
     """Return the backend itself where it lives in this process, and a proxy elsewhere."""
-    return _served.get(store_id) or _proxy(address, key, store_id)
+    return _served.get(store_id) or _proxy(address, key, store_id, owned)
 
 
 class MemoryProxy(Backend):
@@ -76,10 +76,11 @@ class MemoryProxy(Backend):
     gone they are :class:`~daskperiment.errors.BackendUnreachableError`.
     """
 
-    def __init__(self, address: Address, key: bytes, store_id: str) -> None:
+    def __init__(self, address: Address, key: bytes, store_id: str, owned: bool = True) -> None:
         self._address = address
         self._key = key
         self._store_id = store_id
+        self._owned = owned
         self._connections: dict[tuple[int, int], Connection] = {}
 
     def __repr__(self) -> str:
@@ -88,12 +89,17 @@ class MemoryProxy(Backend):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the owner's address."""
-        return reach, (self._address, self._key, self._store_id)
+        return reach, (self._address, self._key, self._store_id, self._owned)
 
     @property
     def store_id(self) -> str:
         """Random text made with the owner's store."""
         return self._store_id
+
+    @property
+    def owned(self) -> bool:
+        """What the owner's store said when it was pickled."""
+        return self._owned
 
     def apply(self, *writes: Write) -> list[Any]:
         """Let the owner commit the writes; files are read here."""
@@ -268,8 +274,8 @@ def _with_content(write: Write) -> Write:
 
 
 @lru_cache(maxsize=16)
-def _proxy(address: Address, key: bytes, store_id: str) -> MemoryProxy:
-    return MemoryProxy(address, key, store_id)
+def _proxy(address: Address, key: bytes, store_id: str, owned: bool) -> MemoryProxy:
+    return MemoryProxy(address, key, store_id, owned)
 
 
 def _forget_parent() -> None:

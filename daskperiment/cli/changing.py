@@ -58,18 +58,39 @@ def note(session: Session, reference: str, words: Sequence[str]) -> None:
 
 
 @verb("rm")
-@some_trials
-def rm(session: Session, reference: Sequence[str]) -> None:
+@references("reference", nargs=-1, required=False, metavar="REF...")
+@click.option(
+    "--experiment-data", is_flag=True, help="Delete the experiment of -e whole and for ever."
+)
+@_YES
+def rm(session: Session, reference: Sequence[str], experiment_data: bool, yes: bool) -> None:
     """Remove trials; their numbers stay reserved.
 
-    Until gc deletes them, restore brings them back.
+    Until gc deletes them, restore brings them back.  With --experiment-data and -e, and without
+    a REF, all of an experiment is deleted for ever, and nothing beside it.
     """
     from daskperiment.history.removal import remove
 
+    if experiment_data:
+        _remove_experiment(session, reference, yes)
+        return
+    if not reference:
+        raise click.UsageError("Missing argument 'REF...'.")
     numbers = session.numbers(reference)
     for number in numbers:
         remove(session.trials, number)
     session.answer({"removed": numbers}, lambda _: [f"Removed {_shown(numbers)}."])
+
+
+def _remove_experiment(session: Session, reference: Sequence[str], yes: bool) -> None:
+    from daskperiment.history.removal import drop_experiment
+
+    if reference or not session.chosen:
+        raise click.UsageError("--experiment-data takes -e and no REF.")
+    trials = session.trials
+    _ask_for(lambda: f"all {trials.last()} trials of {trials.name}", yes)
+    shown = {"experiment": trials.name, **drop_experiment(trials)._asdict()}
+    session.answer(shown, lambda _: [f"Deleted {trials.name}: {_amount(shown)}."])
 
 
 def _shown(numbers: Sequence[int]) -> str:

@@ -19,6 +19,7 @@ from daskperiment.history.artifacts import Artifacts
 from daskperiment.history.forgetting import check_kept
 from daskperiment.history.metrics import Metrics, Point
 from daskperiment.history.output import Outputs
+from daskperiment.history.places import Kept
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.history.steps import Steps
 from daskperiment.history.trials import Trials
@@ -44,7 +45,7 @@ def plain(value: Any) -> JSON:
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, datetime):
         return (value if value.tzinfo is None else value.astimezone(UTC)).isoformat()
-    return repr(value) if isinstance(value, payloads.Kept) else preview(value)
+    return repr(value) if isinstance(value, Kept) else preview(value)
 
 
 def kept(backend: Backend, document: Document | None) -> JSON:
@@ -128,7 +129,7 @@ def _series(points: Sequence[Point]) -> Document:
 
 def artifacts(trials: Trials, uid: str) -> list[Document]:
     """The artifacts of a trial; one that could not be encoded has no digest."""
-    found = Artifacts(trials.backend, trials.name).read(uid)
+    found = Artifacts(trials.place(uid)).read()
     return [{"name": a.name, "size": a.size, "digest": a.digest} for a in found.values()]
 
 

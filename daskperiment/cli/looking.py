@@ -314,7 +314,7 @@ def artifacts(session: Session, reference: str, folder: str | None) -> None:
 
     row = session.trials.get(session.number(reference))
     if folder is not None:
-        Artifacts(session.backend, session.experiment).read(row["uid"]).save(folder)
+        Artifacts(session.trials.place(row["uid"])).read().save(folder)
     found = documents.artifacts(session.trials, row["uid"])
     session.answer(found, lambda _: _listed_artifacts(found, folder))
 

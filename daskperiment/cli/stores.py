@@ -65,6 +65,36 @@ def _salvaged(done: dict[str, Any]) -> Iterator[str]:
     yield f"{'copied':<9}{counts}"
 
 
+@verb("sync")
+def sync(session: Session) -> int:
+    """Bring records that were made while a server was away to their server.
+
+    They lie in spools of this user on this machine; with --backend only those that belong to
+    that store are brought.  May be repeated: nothing is brought twice.  The exit code is 1 when
+    something has to wait on.
+    """
+    from daskperiment.backends.server import masked
+    from daskperiment.history import syncing
+    from daskperiment.history.spooling import spool_folder
+
+    backend = session.backend if session.named is not None else None
+    address = None if session.named is None else masked(session.named)
+    done = [asdict(each) for each in syncing.sync(spool_folder(), backend, address=address)]
+    session.answer(done, _synced)
+    return int(any(each["problem"] for each in done))
+
+
+def _synced(done: list[dict[str, Any]]) -> Iterator[str]:
+    if not done:
+        yield "nothing waits"
+    for each in done:
+        trials = f", trials {', '.join(map(str, each['numbers']))}" if each["numbers"] else ""
+        if each["groups"] or not each["problem"]:
+            yield text.escaped(f"{each['address']}: {each['groups']} groups{trials}")
+        if each["problem"]:
+            yield click.style(f"{'waits on':<9}", fg="red") + text.escaped(each["problem"])
+
+
 @click.group("config", invoke_without_command=True)
 @click.pass_context
 def config(ctx: click.Context) -> None:
@@ -127,4 +157,4 @@ def completion(session: Session, shell: str) -> None:
     session.answer({"shell": shell, "script": script}, lambda _: [script])
 
 
-VERBS: list[click.Command] = [doctor, salvage, config, completion]
+VERBS: list[click.Command] = [doctor, salvage, sync, config, completion]

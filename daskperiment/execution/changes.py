@@ -27,6 +27,7 @@ from daskperiment.history.comparison import (
 )
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.history.trials import Trials
+from daskperiment.records import Number, Provisional
 from daskperiment.secrets import scrub
 from daskperiment.tracebacks import users_frame
 from daskperiment.typing import Document
@@ -88,7 +89,7 @@ class Changes:
     def __reduce__(self) -> tuple[Any, ...]:
         return Changes, (self.backend, self.name)
 
-    def tell(self, number: int, row: Document) -> None:
+    def tell(self, number: Number, row: Document) -> None:
         """Compare a trial that has just begun with the one before it.
 
         Raises
@@ -96,6 +97,8 @@ class Changes:
         CodeChangedWarning, EnvironmentChangedWarning
             Only where warnings are made errors.  Trouble of the backend goes to the log.
         """
+        if isinstance(number, Provisional):
+            return  # who could tell which was before is away
         last, self._last = self._last, (number, row["code"], row["environment"])
         if number > 1 and last != (number - 1, row["code"], row["environment"]):
             self._compare(number, last if last[0] == number - 1 else None, row)

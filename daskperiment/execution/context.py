@@ -13,13 +13,14 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from daskperiment import notebooks, platform
 from daskperiment.backends.base import Backend, Insert, Remove, Update, Write
 from daskperiment.errors import (
     BackendError,
+    BackendUnreachableError,
     ConflictError,
     DaskperimentWarning,
     TrialIDNotFoundError,
@@ -29,18 +30,21 @@ from daskperiment.execution.changes import Changes
 from daskperiment.execution.interrupts import HeldBack
 from daskperiment.execution.step import run_step
 from daskperiment.graph import StepCall
-from daskperiment.history import paths, payloads
+from daskperiment.history import paths
 from daskperiment.history.artifacts import Artifacts
 from daskperiment.history.collection import demanding
 from daskperiment.history.metrics import Entry, Metrics
 from daskperiment.history.mirror import changed
 from daskperiment.history.observations import Observations
 from daskperiment.history.output import Outputs
+from daskperiment.history.places import Place, Slot, Values
 from daskperiment.history.snapshots import KINDS, Snapshots
+from daskperiment.history.spooling import settled
 from daskperiment.history.steps import Steps
 from daskperiment.history.trials import Trials, facts
-from daskperiment.records import StepRecord, TrialState
+from daskperiment.records import Number, StepRecord, TrialState
 from daskperiment.secrets import Secret, scrub
+from daskperiment.secrets.signing import TrialKey
 from daskperiment.tracebacks import formatted
 from daskperiment.tracking import environment
 from daskperiment.tracking.output import Capture
@@ -87,6 +91,10 @@ class Ticket:
     clock : float, optional
         What `time.monotonic` said when it was prepared; None in another process, as it may be
         of another host.
+    sent : bool
+        Whether it has come from another process.
+    key : TrialKey, optional
+        What signs the trial's pickles in another process; see `TrialKey`.  It is not in the row.
     """
 
     backend: Backend
@@ -100,10 +108,17 @@ class Ticket:
     keep_again: Callable[[], Mapping[str, str]] | None = None
     clock: float | None = None
     sent: bool = False
+    key: TrialKey | None = field(default=None, repr=False, compare=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        # A worker may hold no key, and none may travel but the one that is good for this trial.
         parts = (self.backend, self.name, self.row, self.fingerprints, self.observations)
-        return _arrived, (environment.sent(), *parts)
+        return _arrived, (environment.sent(), self.place.travelling_key(), *parts)
+
+    @functools.cached_property
+    def place(self) -> Place:
+        """Where values of the trial are kept."""
+        return Place(self.backend, self.name, self.row["uid"], key=self.key)
 
     def begin(self) -> TrialContext:
         """Insert the RUNNING row, which gives the number, and return the running trial."""
@@ -149,7 +164,7 @@ class Ticket:
             raise
         return unattended
 
-    def tell(self, number: int) -> None:
+    def tell(self, number: Number) -> None:
         """Tell what differs from the trial before the one that has begun with this number.
 
         Raises
@@ -172,9 +187,9 @@ class Ticket:
             self.changes.tell_ahead(self.row)
 
 
-def _arrived(collectors: Any, *parts: Any) -> Ticket:
+def _arrived(collectors: Any, key: TrialKey | None, *parts: Any) -> Ticket:
     environment.receive(collectors)
-    return replace(Ticket(*parts), sent=True)
+    return replace(Ticket(*parts), sent=True, key=key)
 
 
 class TrialContext:
@@ -193,7 +208,7 @@ class TrialContext:
         Whether it has copies in other processes.
     """
 
-    def __init__(self, ticket: Ticket, number: int, shared: bool = False) -> None:
+    def __init__(self, ticket: Ticket, number: Number, shared: bool = False) -> None:
         self.ticket = ticket
         self.number = number
         self.backend = ticket.backend
@@ -241,7 +256,9 @@ class TrialContext:
 
     def parameters(self) -> dict[str, Any]:
         """Values of the trial's parameters, as they were recorded."""
-        return payloads.Values(self.backend, self.ticket.row["parameters"])
+        # This row comes from this process or with the task, not from the store.
+        place = replace(self.ticket.place, trust="all")
+        return Values(place, self.ticket.row["parameters"])
 
     def environment_here(self) -> str:
         """Digest of this process's environment snapshot, kept when it is another one."""
@@ -253,16 +270,16 @@ class TrialContext:
                 self._surroundings.add(digest)
         return digest
 
-    def keep(self, value: Any) -> Document:
+    def keep(self, slot: Slot, value: Any) -> Document:
         """Keep a value with the next flush and return its description."""
-        document, writes = payloads.keep(value)
+        document, writes = self.ticket.place.keep(slot, value)
         with self._lock:
             self._writes += writes
         return document
 
     def keep_result(self, value: Any) -> None:
         """Keep the trial's result."""
-        document = self.keep(value)
+        document = self.keep(("result",), value)
         with self._lock:
             self._row["result"] = document
 
@@ -282,7 +299,7 @@ class TrialContext:
     def save_artifact(self, name: str, content: Any) -> None:
         """Keep an artifact; files at once, as the step may change or remove them."""
         try:
-            writes = Artifacts(self.backend, self.name).saving(self.uid, name, content)
+            writes = Artifacts(self.ticket.place).saving(name, content)
         except BackendError as error:
             self._trouble(error)
             return
@@ -337,16 +354,20 @@ class TrialContext:
     def _write(self) -> None:
         with HeldBack(), self._lock:
             writes, row = self._take()
-            update: list[Write] = [Update(paths.trials(self.name), self.number, row)] if row else []
-            if row and self.shared:  # elsewhere the trial may have ended already
-                update.append(changed(self.name, self.number))
-            if not writes and not update:
+            if not writes and not row:
                 return
             try:
-                self._apply([*writes, *update])
+                self._write_row(writes, row) if row else self._apply(writes)
             except BaseException:
                 self._put_back(writes, row)
                 raise
+
+    def _write_row(self, writes: list[Write], row: Document) -> None:
+        place, uid = (paths.trials(self.name), self.number), {"uid": self.uid}
+        try:
+            self._apply([*writes, Update(*place, row, uid | {"state": TrialState.RUNNING.value})])
+        except ConflictError:  # it has ended elsewhere, or was thought dead: mirrors must be told
+            self._apply([*writes, Update(*place, row, uid), changed(self.name, self.number)])
 
     def _apply(self, writes: list[Write]) -> None:
         """Commit records together with a check of the snapshots that only they refer to."""
@@ -447,8 +468,10 @@ class TrialContext:
                 self._ended = False  # who insists on an interrupt ends the trial otherwise
                 raise
             self._log(state, error)
-            contradictions = purity.find(self, self._observed())
-            self._tell()
+            self.number = settled(self.backend, self.number)
+            with suppress(BackendUnreachableError):  # then it is indexed when it is synced
+                contradictions = purity.find(self, self._observed())
+                self._tell()
         # Where warnings are made errors, that of the user goes first.
         with suppress(*[DaskperimentWarning] if error is not None else []):
             purity.warn(self, contradictions)

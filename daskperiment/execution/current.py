@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from daskperiment.errors import TrialIDNotFoundError
 from daskperiment.history import artifacts, metrics
+from daskperiment.records import Number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +29,7 @@ class CurrentTrial:
         self._running = running
 
     @property
-    def number(self) -> int:
+    def number(self) -> Number:
         """Number of the trial; 0 when recording is switched off."""
         return self._running.trial.number
 

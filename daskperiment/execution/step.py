@@ -16,7 +16,8 @@ from daskperiment.execution.current import CURRENT
 from daskperiment.fingerprint.values import try_digest
 from daskperiment.graph import StepCall
 from daskperiment.history import artifacts
-from daskperiment.records import Argument, Origin, StepRecord
+from daskperiment.history.steps import output_slot
+from daskperiment.records import Argument, Number, Origin, StepRecord
 from daskperiment.secrets import Hidden, hide, holds_living, is_secret
 from daskperiment.serializers import preview
 from daskperiment.tracking import environment, seeds
@@ -33,7 +34,7 @@ _PREVIEW = 80
 class Host(Protocol):
     """A trial, recorded or not, as one of its running step calls sees it."""
 
-    number: int
+    number: Number
     uid: str
     name: str
     seed: int
@@ -133,7 +134,9 @@ def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs:
     with trial.recording():
         running.leave()
         output, reason = try_digest(Hidden(value) if holds_living(value) else value, "output")
-        kept = trial.keep(value) if call.step.persist else None
+        kept = None
+        if call.step.persist:
+            kept = trial.keep(output_slot(call.step.name, call.call), value)
         if call.final:
             trial.keep_result(value)
         reason = unhashed or reason

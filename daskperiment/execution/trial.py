@@ -25,9 +25,9 @@ from daskperiment.execution.context import Ticket, TrialContext, state_after
 from daskperiment.execution.surroundings import Surroundings
 from daskperiment.fingerprint.values import try_digest
 from daskperiment.graph import Layout, RunningTrial, Step
-from daskperiment.history import payloads
 from daskperiment.history.experiments import enlist
 from daskperiment.history.observations import Observations
+from daskperiment.history.places import Place, check_key
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.parameters import check_may_travel, summary
 from daskperiment.records import TrialState
@@ -78,6 +78,8 @@ class Recorder:
         ------
         SeedError
             The seed is no integer from 0 to 2**32 - 1.
+        KeyFileError
+            Others may write to the store, and the key to sign with cannot be used.
         MissingMainGuardError
             The calling script is being imported by a worker process that it starts itself.
         """
@@ -87,9 +89,10 @@ class Recorder:
         self._enlist()
         _log_start(settled, seed is not None, values)
         captured, kept = self._keep_snapshots(steps, loaded)
-        described, writes = self._row(values)
+        uid = uuid.uuid4().hex
+        described, writes = self._row(uid, values)
         row = described | {
-            "uid": uuid.uuid4().hex,
+            "uid": uid,
             "seed": settled,
             "started": time.time(),
             **kept,
@@ -116,6 +119,7 @@ class Recorder:
     def _enlist(self) -> None:
         if not self._enlisted:
             enlist(self.backend, self.name)
+            check_key(self.backend)
             self._enlisted = True
 
     def _keep_snapshots(
@@ -141,8 +145,9 @@ class Recorder:
         enlist(self.backend, self.name)
         return self._keep_snapshots(steps, loaded)[1]
 
-    def _row(self, values: Mapping[str, Any]) -> tuple[Document, list[Write]]:
-        kept = [(name, *payloads.keep(value)) for name, value in values.items()]
+    def _row(self, uid: str, values: Mapping[str, Any]) -> tuple[Document, list[Write]]:
+        place = Place(self.backend, self.name, uid)
+        kept = [(name, *place.keep(("parameters", name), value)) for name, value in values.items()]
         row = {
             "schema": _SCHEMA,
             "state": TrialState.RUNNING.value,

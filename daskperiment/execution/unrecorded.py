@@ -9,6 +9,7 @@ from daskperiment.execution.current import CURRENT
 from daskperiment.execution.step import Running, seed_of
 from daskperiment.execution.trial import compute
 from daskperiment.graph import Layout, Step, StepCall
+from daskperiment.records import Number
 from daskperiment.secrets import revealed
 from daskperiment.tracking import seeds
 
@@ -16,7 +17,7 @@ from daskperiment.tracking import seeds
 class UnrecordedTrial:
     """A trial without a number: its steps are seeded as ever, what they save is dropped."""
 
-    number = 0
+    number: Number = 0
     uid = ""
 
     def __init__(self, name: str, seed: int, values: Mapping[str, Any]) -> None:

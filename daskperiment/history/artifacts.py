@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, cast
 
 from blake3 import blake3
 
-from daskperiment.backends.base import Append, Backend, Hold, Remove, Write
+from daskperiment.backends.base import Append, Hold, Remove, Write
 from daskperiment.errors import (
     ArtifactNotFoundError,
     ConflictError,
@@ -19,6 +19,7 @@ from daskperiment.errors import (
 )
 from daskperiment.history import paths, payloads
 from daskperiment.history.collection import referring
+from daskperiment.history.places import Place, Slot
 from daskperiment.serializers import preview
 from daskperiment.typing import Document
 
@@ -85,8 +86,9 @@ class Artifact:
         not be encoded, so that there are none.
     """
 
-    def __init__(self, backend: Backend, document: Document) -> None:
-        self._backend = backend
+    def __init__(self, place: Place, document: Document) -> None:
+        self._place = place
+        self._backend = place.backend
         self._document = document
         self.name: str = document["name"]
         self.size: int = document.get("size", 0)
@@ -123,13 +125,15 @@ class Artifact:
         ------
         ValueNotKeptError
             The object could not be encoded; the message says why.
+        UntrustedPayloadError
+            It is a pickle without a valid signature, in a store that others may write to.
         """
         self._check_kept()
         if self._document.get("file"):
             return self.read()
         if self._document.get("text"):
             return self.read().decode("utf-8", "surrogatepass")
-        return payloads.load(self._backend, self._document)
+        return self._place.load(_slot(self.name), self._document)
 
     def save(self, target: str | Path) -> Path:
         """Copy the bytes to a file; missing folders are made.
@@ -200,20 +204,25 @@ class ArtifactList(Mapping[str, Artifact]):
         ]
 
 
+def _slot(name: str) -> Slot:
+    return "artifacts", name
+
+
 class Artifacts:
-    """Artifacts of one experiment's trials."""
+    """Artifacts of one trial."""
 
-    def __init__(self, backend: Backend, name: str) -> None:
-        self.backend = backend
-        self.name = name
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.backend = place.backend
+        self._path = paths.artifacts(place.experiment, place.uid)
 
-    def saving(self, uid: str, name: str, content: Any) -> list[Write]:
+    def saving(self, name: str, content: Any) -> list[Write]:
         """The writes that keep an artifact.
 
         Parameters
         ----------
-        uid, name : str
-            The trial, and the artifact's name.
+        name : str
+            Its name.
         content : path, bytes or object
             A path is a file (streamed) or a folder (each file in it becomes
             ``name/relative/path``), and text that names an existing file is that file; bytes,
@@ -224,47 +233,47 @@ class Artifacts:
         if source is not None and source.is_dir():
             inside = sorted(path for path in source.rglob("*") if path.is_file())
             parts = [
-                self.saving(uid, check_name(f"{name}/{path.relative_to(source).as_posix()}"), path)
+                self.saving(check_name(f"{name}/{path.relative_to(source).as_posix()}"), path)
                 for path in inside
             ]
             return [write for part in parts for write in part]
         if source is not None:
-            self._save_file(uid, name, source)
+            self._save_file(name, source)
             return []
-        document, writes = self._describe(content)
-        return [*writes, self._entry(uid, name, document)]
+        document, writes = self._describe(name, content)
+        return [*writes, self._entry(name, document)]
 
-    def _entry(self, uid: str, name: str, document: Document) -> Append:
+    def _entry(self, name: str, document: Document) -> Append:
         entry = {"name": name, "time": time.time(), **document}
-        return Append(paths.artifacts(self.name, uid), [entry])
+        return Append(self._path, [entry])
 
-    def _save_file(self, uid: str, name: str, file: Path) -> None:
+    def _save_file(self, name: str, file: Path) -> None:
         """Keep a file at once: the digest comes from the same single pass over it."""
         size = file.stat().st_size  # a file that is missing is no trouble of the backend
         held = False
         while not held:
             digest = self.backend.put(file)
-            entry = self._entry(uid, name, {"file": True, "digest": digest, "size": size})
+            entry = self._entry(name, {"file": True, "digest": digest, "size": size})
             try:
                 self.backend.apply(Hold(digest), Remove(paths.CONDEMNED, digest), entry)
                 held = True
             except ConflictError:  # another process has collected the same bytes in between
                 continue
 
-    def _describe(self, content: Any) -> tuple[Document, list[Write]]:
+    def _describe(self, name: str, content: Any) -> tuple[Document, list[Write]]:
         kind = type(content)
         if kind is bytes:
             return self._bytes(content, "file")
         if kind is str:
             return self._bytes(content.encode("utf-8", "surrogatepass"), "text")
-        return payloads.keep(content, inline=False)
+        return self.place.keep(_slot(name), content, inline=False)
 
     def _bytes(self, data: bytes, kind: str) -> tuple[Document, list[Write]]:
         digest = blake3(data).hexdigest()
         return {kind: True, "digest": digest, "size": len(data)}, referring(digest, data)
 
-    def read(self, uid: str) -> ArtifactList:
-        """Artifacts of a trial; of several saved under one name the last one."""
-        entries = self.backend.read(paths.artifacts(self.name, uid))
+    def read(self) -> ArtifactList:
+        """The artifacts; of several saved under one name the last one."""
+        entries = self.backend.read(self._path)
         entries.sort(key=lambda entry: entry["time"])  # files are written before what waits
-        return ArtifactList({entry["name"]: Artifact(self.backend, entry) for entry in entries})
+        return ArtifactList({entry["name"]: Artifact(self.place, entry) for entry in entries})

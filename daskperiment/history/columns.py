@@ -16,8 +16,8 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from daskperiment.backends import documents
-from daskperiment.backends.base import Backend
-from daskperiment.history import payloads, query
+from daskperiment.history import query
+from daskperiment.history.places import Place, Slot
 from daskperiment.records import TrialState
 from daskperiment.serializers import decode
 from daskperiment.typing import Document
@@ -101,10 +101,10 @@ def _inline(text: str) -> Any:
     return _Text(text) if isinstance(value, _CHANGEABLE) else value
 
 
-def _held(backend: Backend, kept: Document) -> Any:
+def _held(place: Callable[[str], Place], uid: str, slot: Slot, kept: Document) -> Any:
     text = kept.get("json")
     if text is None:
-        return payloads.shown(backend, kept)
+        return place(uid).shown(slot, kept)
     if text[:1] in _DIGITS:  # no more than a number: most values are, and all different
         return documents.decode(text)
     return _inline(text)
@@ -120,7 +120,7 @@ _STONE: Document = {
 """What stands in for what is gone of a collected row: of usual types, and never shown."""
 
 
-def _fields(backend: Backend, number: int, row: Document) -> tuple[Any, ...]:
+def _fields(place: Callable[[str], Place], number: int, row: Document) -> tuple[Any, ...]:
     """What is held of one row: its number, `COLUMNS` in their order, and whether it is shown."""
     state, owner, tags = row["state"], row["owner"], row.get("tags")
     complete = state == _COMPLETE
@@ -128,7 +128,7 @@ def _fields(backend: Backend, number: int, row: Document) -> tuple[Any, ...]:
     return (
         number,
         row["seed"],
-        None if result is None else _held(backend, result),
+        None if result is None else _held(place, row["uid"], ("result",), result),
         "None" if result is None else _same(result["type"]),
         complete,
         row.get("finished"),
@@ -447,12 +447,12 @@ class Columns:
 
     Parameters
     ----------
-    backend : Backend
-        Where values are that are not in the rows.
+    place : callable
+        Makes of a trial's uid the place of values that are not in the rows.
     """
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    def __init__(self, place: Callable[[str], Place]) -> None:
+        self._place = place
         self.standard = {INDEX: Column(), **{name: kind() for name, kind in COLUMNS.items()}}
         self.parameters: dict[str, Column] = {}
         self.count = 0
@@ -474,7 +474,7 @@ class Columns:
         if not rows:
             return
         whole = [(number, row if "owner" in row else _STONE | row) for number, row in rows]
-        fields = [_fields(self._backend, number, row) for number, row in whole]
+        fields = [_fields(self._place, number, row) for number, row in whole]
         *fields, shown = zip(*fields, strict=True)
         kept = [self._kept(row) for _, row in whole]
         for name in dict.fromkeys(chain(*kept)):
@@ -489,14 +489,18 @@ class Columns:
         self._names.extend([self._same_names.setdefault(n, n) for n in map(tuple, kept)])
 
     def _kept(self, row: Document) -> dict[str, Any]:
-        return {name: _held(self._backend, document) for name, document in row["parameters"]}
+        place = self._place
+        return {
+            name: _held(place, row["uid"], ("parameters", name), document)
+            for name, document in row["parameters"]
+        }
 
     def put(self, number: int, row: Document) -> None:
         """Change a row that is there."""
         at = self.at(number)
         assert at is not None, number
         row = row if "owner" in row else _STONE | row
-        *fields, shown = _fields(self._backend, number, row)
+        *fields, shown = _fields(self._place, number, row)
         kept = self._kept(row)
         for name in kept.keys() - self.parameters.keys():
             self.parameters[name] = Column([ABSENT] * len(self))

@@ -29,6 +29,8 @@ from daskperiment.history.holders import (
 )
 from daskperiment.history.mirror import changed
 from daskperiment.history.observations import Observations, observe
+from daskperiment.history.places import Place
+from daskperiment.history.resigning import Resigning
 from daskperiment.history.transfer import Transfer
 from daskperiment.history.trials import Trials
 from daskperiment.records import StepRecord, TrialState
@@ -194,7 +196,8 @@ class _Copy:
         """Look for what others have recorded in the target since the last look."""
         for number, row in self.target.find(self._path, fields=["uid"], after=self._last or None):
             self._last = int(number)
-            self._there[row["uid"]] = self._last
+            if isinstance(row.get("uid"), str):  # it may have been spoilt by others
+                self._there[row["uid"]] = self._last
         self._observations = Observations(self.target, self.name)
 
     def _trial(self, number: int, row: Document) -> None:
@@ -216,7 +219,8 @@ class _Copy:
         return begun or not TrialState(row["state"]).ended
 
     def _insert(self, number: int) -> None:
-        row, logs = self._read(number)
+        found, read = self._read(number)
+        row, logs, untrusted = self._signed_anew(found, read)
         self._enlist()
         for _ in range(_ATTEMPTS):
             kept, lost = self.transfer.writes(_parts(row, logs))
@@ -231,10 +235,21 @@ class _Copy:
                 continue
             self._there[row["uid"]] = self._last = target
             self.done.copied.append(Moved(self.name, number, target))
-            for part, reason in lost.items():
+            for part, reason in {**lost, **untrusted}.items():
                 self._leave_out(number, part, reason)
             return
         raise refused
+
+    def _signed_anew(
+        self, row: Document, logs: dict[str, list[JSON]]
+    ) -> tuple[Document, dict[str, list[JSON]], dict[str, str]]:
+        """What the target keeps of pickles, and why some are not trusted."""
+        uid = row["uid"]
+        steps, artifacts = paths.steps(self.name, uid), paths.artifacts(self.name, uid)
+        places = (Place(backend, self.name, uid) for backend in (self.source, self.target))
+        anew = Resigning(*places)
+        signed = {steps: anew.steps(logs[steps]), artifacts: anew.artifacts(logs[artifacts])}
+        return anew.row(row), {**logs, **signed}, anew.refused
 
     def _was_there(self, uid: str, number: int) -> bool:
         """Look why a group was refused: whether another copy was faster."""

@@ -7,15 +7,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from daskperiment.backends import Backend, open_backend
-from daskperiment.errors import ConflictError
+from daskperiment.errors import BackendUnreachableError, ConflictError
 from daskperiment.history import paths
 
 
 def enlist(backend: Backend, name: str) -> None:
     """Make an experiment known to the backend, once."""
-    if backend.get(paths.EXPERIMENTS, name) is None:
-        with suppress(ConflictError):  # another process was faster
-            backend.insert(paths.EXPERIMENTS, {"created": time.time()}, name)
+    with suppress(BackendUnreachableError):  # then it is told when it is back
+        if backend.get(paths.EXPERIMENTS, name) is not None:
+            return
+    with suppress(ConflictError):  # another process was faster
+        backend.insert(paths.EXPERIMENTS, {"created": time.time()}, name)
 
 
 def experiments(backend: str | Path | Backend | None = None) -> list[str]:

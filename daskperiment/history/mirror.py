@@ -11,23 +11,30 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import Any
 from weakref import WeakSet
 
 from daskperiment import platform
 from daskperiment.backends.base import Append, Backend
+from daskperiment.errors import DamagedRowError, DaskperimentWarning
 from daskperiment.history import paths
 from daskperiment.history.columns import ENDED, Columns
+from daskperiment.history.places import Place, Trust
+from daskperiment.history.shape import problem
+from daskperiment.records import Number
+from daskperiment.tracebacks import users_frame
 from daskperiment.typing import Document
 
 _BATCH = 1000
 _mirrors: WeakSet[Mirror] = WeakSet()
 
 
-def changed(name: str, number: int) -> Append:
+def changed(name: str, number: Number) -> Append:
     """The write that tells mirrors of an edit of a row, behind the edit in its group.
 
     The end of a RUNNING trial needs none: rows that have not ended are looked at again.
@@ -47,18 +54,21 @@ class Mirror:
         Where the trials are; nothing is written to it.
     name : str
         Id of the experiment.
+    trust : str
+        Which pickles of a shared store its handles load.
     """
 
-    def __init__(self, backend: Backend, name: str) -> None:
+    def __init__(self, backend: Backend, name: str, trust: Trust = "signed") -> None:
         self._backend = backend
         self._name = name
+        self._trust: Trust = trust
         self._trials = paths.trials(name)
         self._lock = threading.Lock()
         self._forget()
         _mirrors.add(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Mirror, (self._backend, self._name)
+        return Mirror, (self._backend, self._name, self._trust)
 
     @contextmanager
     def columns(self) -> Iterator[Columns]:
@@ -84,7 +94,8 @@ class Mirror:
             self._forget()
 
     def _forget(self) -> None:
-        self._columns = Columns(self._backend)
+        self._unreadable: set[Any] = getattr(self, "_unreadable", set())
+        self._columns = Columns(partial(Place, self._backend, self._name, trust=self._trust))
         self._entries = 0
         self._entry: Any = None
         self._unfinished: set[int] = set()
@@ -110,7 +121,7 @@ class Mirror:
         columns = self._columns
         last = columns.numbers[-1] if len(columns) else None
         after = None if last is None else last - 1
-        found: Iterator[Any] = self._backend.find(self._trials, after=after)
+        found: Iterator[Any] = self._rows(after)
         if last is not None:
             first = next(found, None)
             uid = columns.standard["Uid"].held[-1]
@@ -121,6 +132,33 @@ class Mirror:
             self._unfinished.update(number for number, row in rows if not _final(row))
         return True
 
+    def _rows(self, after: Any) -> Iterator[tuple[int, Document]]:
+        """Rows behind a number; those that are damaged are told of and left out."""
+        while True:
+            try:
+                for number, row in self._backend.find(self._trials, after=after):
+                    after = number
+                    if (problem := self._problem(number, row)) is None:
+                        yield int(number), row
+                    else:
+                        self._tell_unreadable(number, problem)
+                return
+            except DamagedRowError as error:
+                if error.key is None:
+                    raise
+                self._tell_unreadable(error.key, str(error))
+                after = error.key
+
+    def _problem(self, number: Any, row: Document) -> str | None:
+        """What is wrong with a row; in a store of one's own every row is as it was written."""
+        return None if self._backend.owned else problem(number, row)
+
+    def _tell_unreadable(self, number: Any, reason: str) -> None:
+        if number not in self._unreadable:
+            self._unreadable.add(number)
+            text = f"Trial {number} of {self._name!r} cannot be read and is left out: {reason}"
+            warnings.warn(text, DaskperimentWarning, stacklevel=users_frame())
+
     def _look_again(self, numbers: set[int], known: int) -> bool:
         """Read the rows that may have changed, of those that were known."""
         columns = self._columns
@@ -129,6 +167,9 @@ class Mirror:
         for number, row in zip(asked, self._backend.get_many(self._trials, asked), strict=True):
             if row is None or columns.at(number) is None:
                 return False
+            if (problem := self._problem(number, row)) is not None:
+                self._tell_unreadable(number, problem)
+                continue
             columns.put(number, row)
             if _final(row):
                 self._unfinished.discard(number)

@@ -14,7 +14,7 @@ from daskperiment.backends.base import Backend, Insert, Update, Write
 from daskperiment.errors import ConflictError
 from daskperiment.history import paths
 from daskperiment.history.steps import Steps
-from daskperiment.records import StepRecord
+from daskperiment.records import Number, StepRecord
 from daskperiment.typing import Document
 
 
@@ -24,7 +24,7 @@ class Observation:
 
     Parameters
     ----------
-    trial : int
+    trial : Number
         Number of the trial that saw it.
     output : str
         Digest of the output.
@@ -40,7 +40,7 @@ class Observation:
         Digest of the trial's code snapshot; None where it was forgotten.
     """
 
-    trial: int
+    trial: Number
     output: str
     fingerprint: str | None
     seed: int | None
@@ -54,7 +54,7 @@ class Observation:
         return self.fingerprint, self.seed, self.environment, tuple(self.threads.items())
 
 
-def observe(number: int, code: str | None, record: StepRecord) -> Observation | None:
+def observe(number: Number, code: str | None, record: StepRecord) -> Observation | None:
     """Observation of a step record; None when it cannot be compared with any other."""
     if record.outcome != "ran" or record.output is None or _unhashed(record):
         return None

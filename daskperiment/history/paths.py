@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 SNAPSHOTS = "snapshots"
 EXPERIMENTS = "experiments"
@@ -12,10 +12,24 @@ CONDEMNED = "condemned/payloads"
 CONDEMNED_SNAPSHOTS = "condemned/snapshots"
 """Snapshots that are about to be removed, by digest: no trial may begin with them."""
 
+SPOOLS = "spools"
+"""Documents of spools, by their id: how much of each is here."""
+
 
 def experiment(name: str) -> str:
     """Path of everything that belongs to one experiment: one percent-quoted segment."""
     return f"experiment/{quote(name, safe='')}"
+
+
+def experiment_of(path: str) -> str:
+    """Id of the experiment that a path belongs to.
+
+    Examples
+    --------
+    >>> experiment_of(trials("a/b"))
+    'a/b'
+    """
+    return unquote(path.split("/")[1])
 
 
 def trials(name: str) -> str:

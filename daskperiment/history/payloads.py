@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterable
 from datetime import datetime
 from types import NoneType
 from typing import Any
@@ -13,8 +12,8 @@ from blake3 import blake3
 
 from daskperiment.backends.base import Backend, Write
 from daskperiment.errors import PayloadError, ValueNotKeptError
+from daskperiment.fingerprint.values import try_digest
 from daskperiment.history.collection import referring
-from daskperiment.namespace import namespaced
 from daskperiment.secrets import (
     MASK,
     Hidden,
@@ -66,7 +65,17 @@ def keep(value: Any, *, inline: bool = True) -> tuple[Document, list[Write]]:
 
 def _secret(value: Secret) -> Document:
     shown = preview(value) if type(value) is Hidden else MASK
-    return {"type": preview_type(value), "preview": shown, "secret": True, "reason": _SECRET}
+    described = {"type": preview_type(value), "preview": shown, "secret": True, "reason": _SECRET}
+    keyed = _keyed_digest(value)
+    return described if keyed is None else described | {"keyed": keyed}
+
+
+def _keyed_digest(value: Secret) -> str | None:
+    """What tells an equal secret from another to holders of this user's key, and to nobody else."""
+    try:
+        return try_digest(value)[0]
+    except Exception:  # of a secret that is not in this process's environment
+        return None
 
 
 @functools.lru_cache(maxsize=1024, typed=True)
@@ -93,8 +102,18 @@ def _keep(value: Any, inline: bool) -> tuple[Document, list[Write]]:
     )
 
 
-def load(backend: Backend, kept: Document) -> Any:
+def load(backend: Backend, kept: Document, *, pickles: bool = False) -> Any:
     """Read a value back.
+
+    Parameters
+    ----------
+    backend : Backend
+        Where its bytes are.
+    kept : dict
+        What describes it.
+    pickles : bool
+        Whether it may be a pickle, which runs the code that it names: only
+        :class:`~daskperiment.history.places.Place` knows.
 
     Raises
     ------
@@ -107,7 +126,8 @@ def load(backend: Backend, kept: Document) -> Any:
         raise not_kept(kept)
     if "json" in kept:
         return decode("json", kept["json"].encode())
-    return decode(kept["codec"], fetch(backend, kept["digest"], kept["preview"]))
+    data = fetch(backend, kept["digest"], kept["preview"])
+    return decode(kept["codec"], data, allow_pickle=pickles)
 
 
 def fetch(backend: Backend, digest: str, what: str) -> bytes:
@@ -164,49 +184,3 @@ def forgotten_on(at: float) -> str:
     'forgotten on 2023-11-...'
     """
     return f"forgotten on {datetime.fromtimestamp(at).date()}"
-
-
-class Kept:
-    """A value that stays in the store until it is asked for.
-
-    Histories show it by its preview; nothing is decoded before :meth:`load`.
-    """
-
-    def __init__(self, backend: Backend, document: Document) -> None:
-        self._backend = backend
-        self._document = document
-
-    def load(self) -> Any:
-        """Decode the value; see :func:`load` for the errors."""
-        return load(self._backend, self._document)
-
-    def __repr__(self) -> str:
-        return str(self._document["preview"])
-
-
-def shown(backend: Backend, kept: Document) -> Any:
-    """The value itself when it is inline plain data, else a :class:`Kept` handle.
-
-    None for one that was forgotten.
-    """
-    if "forgotten" in kept:
-        return None
-    return load(backend, kept) if "json" in kept else Kept(backend, kept)
-
-
-class Values(dict[str, Any]):
-    """Parameter values of a trial; asking for one that was not kept says why."""
-
-    def __init__(self, backend: Backend, kept: Iterable[tuple[str, Document]]) -> None:
-        documents = dict(kept)
-        super().__init__(
-            (name, namespaced(load(backend, document)))
-            for name, document in documents.items()
-            if "reason" not in document
-        )
-        self._lost = {name: doc for name, doc in documents.items() if "reason" in doc}
-
-    def __missing__(self, name: str) -> Any:
-        if name in self._lost:
-            raise not_kept(self._lost[name])
-        raise KeyError(name)

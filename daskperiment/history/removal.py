@@ -124,6 +124,31 @@ def collect_removed(
     return Collected(len(fresh), *freed)
 
 
+def drop_experiment(trials: Trials) -> Collected:
+    """Delete an experiment with all of its trials for ever, and whatever no other refers to.
+
+    Other experiments, and what is not ours in the store, are not touched.
+
+    Raises
+    ------
+    TrialRunningError
+        A trial of it runs; nothing was deleted.
+    """
+    backend, name = trials.backend, trials.name
+    trials.bury()
+    for _, row in backend.find(paths.running(name), limit=1):
+        where = f"process {row.get('pid')} on {row.get('host')}"
+        raise TrialRunningError(
+            f"A trial of {name!r} runs in {where}: wait for its end, or stop that process"
+        )
+    count = sum(1 for _ in backend.find(paths.trials(name), fields=[]))
+    backend.drop(paths.experiment(name))
+    backend.apply(Remove(paths.EXPERIMENTS, name))
+    freed: Freed = collect(backend)
+    backend.compact()
+    return Collected(count, *freed)
+
+
 def _doomed(backend: Backend, name: str) -> Iterator[tuple[int, Document]]:
     for number, row in rows(backend, name):
         if row.get("removed"):

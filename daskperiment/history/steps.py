@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from daskperiment.backends.base import Append, Backend
 from daskperiment.errors import StepNotFoundError
-from daskperiment.history import paths, payloads
+from daskperiment.history import paths
+from daskperiment.history.places import Place, Slot
 from daskperiment.records import StepRecord
 
 if TYPE_CHECKING:
@@ -37,15 +38,17 @@ class Steps:
         entries = self.backend.read(paths.steps(self.name, uid))
         return [StepRecord.from_document(uid, entry) for entry in entries]
 
-    def persisted(self, uid: str, step: str, call: int | None) -> Any:
+    def persisted(self, place: Place, step: str, call: int | None) -> Any:
         """Kept output of a step: of the given call, else of the last one in graph order.
 
         Raises
         ------
         StepNotFoundError
             The trial has no kept output of this step or call.
+        UntrustedPayloadError
+            It is a pickle without a valid signature, in a store that others may write to.
         """
-        records = self.read(uid)
+        records = self.read(place.uid)
         if step not in (names := {record.step for record in records}):
             known = ", ".join(sorted(names)) or "none"
             raise StepNotFoundError(f"No step {step!r} ran in this trial; those that ran: {known}")
@@ -60,9 +63,15 @@ class Steps:
                 f"Step {step!r} has no kept output of call {call!r} in this trial; kept calls: "
                 f"{', '.join(map(str, sorted(kept)))}"
             )
-        document = kept[max(kept) if call is None else call]
+        chosen = max(kept) if call is None else call
+        document = kept[chosen]
         assert document is not None
-        return payloads.load(self.backend, document)
+        return place.load(output_slot(step, chosen), document)
+
+
+def output_slot(step: str, call: int) -> Slot:
+    """Where the output of a persisted step is; of a repeated call that of the last attempt."""
+    return "output", step, str(call)
 
 
 def frame(records: Iterable[StepRecord]) -> pd.DataFrame:

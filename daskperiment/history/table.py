@@ -142,7 +142,7 @@ def _page(trials: Trials, question: Question, newest: bool, most: int) -> _Answe
 
     states = None if question.running else {"state": sorted(ENDED)}
     rows = sorted(trials.find(where=states, newest=newest, limit=most))
-    columns = Columns(trials.backend)
+    columns = Columns(trials.place)
     columns.extend(rows)
     positions = np.arange(len(rows))[:: -1 if newest else 1]
     answer = _Answer(columns, positions, [*question.parameters, *columns.names(positions)])
@@ -236,7 +236,7 @@ def _sorted(positions: Array, keys: Sequence[_Key]) -> Array:
         present = [at for at in chosen if _sortable(values[at])]
         try:
             present.sort(key=values.__getitem__, reverse=down)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:  # of values that say for themselves what is less
             raise QueryError(f"Cannot order by {name!r}: {error}") from error
         there = set(present)
         chosen = present + [at for at in chosen if at not in there]

@@ -10,11 +10,18 @@ from datetime import datetime
 from typing import Any
 
 from daskperiment.backends.base import Backend, Insert, Order, Remove, Update, Write
-from daskperiment.errors import ConflictError, StoreReadOnlyError, TrialIDNotFoundError
+from daskperiment.errors import (
+    ConflictError,
+    DamagedRowError,
+    StoreReadOnlyError,
+    TrialIDNotFoundError,
+)
 from daskperiment.history import paths
 from daskperiment.history.mirror import Mirror, changed
+from daskperiment.history.places import Place, Trust
+from daskperiment.history.shape import problem
 from daskperiment.platform import is_alive
-from daskperiment.records import TrialState
+from daskperiment.records import Number, Provisional, TrialState
 from daskperiment.typing import Document, Where
 
 _MOST = 500
@@ -23,7 +30,7 @@ _MOST = 500
 # may run the step again), CRASHED only by the process that was thought dead.
 _RUNNING = {"state": TrialState.RUNNING.value}
 _PROVISIONAL = {"ended_by": "step"}
-_PRESUMED_DEAD = {"state": TrialState.CRASHED.value}
+PRESUMED_DEAD = {"state": TrialState.CRASHED.value}
 
 
 class Trials:
@@ -35,21 +42,28 @@ class Trials:
         Where they are.
     name : str
         Id of the experiment.
+    trust : str
+        Which pickles of a shared store are loaded, ``"signed"`` or ``"all"``.
     """
 
-    def __init__(self, backend: Backend, name: str) -> None:
+    def __init__(self, backend: Backend, name: str, trust: Trust = "signed") -> None:
         self.backend = backend
         self.name = name
+        self.trust: Trust = trust
         self._path = paths.trials(name)
         self._running = paths.running(name)
 
     @functools.cached_property
     def mirror(self) -> Mirror:
         """The rows in memory, for questions that are asked of many."""
-        return Mirror(self.backend, self.name)
+        return Mirror(self.backend, self.name, self.trust)
 
-    def begin(self, document: Document, once: bool = False, writes: Sequence[Write] = ()) -> int:
-        """Insert the RUNNING row; the row is the number.
+    def place(self, uid: str) -> Place:
+        """Where values of one trial are kept and read back."""
+        return Place(self.backend, self.name, uid, self.trust)
+
+    def begin(self, document: Document, once: bool = False, writes: Sequence[Write] = ()) -> Number:
+        """Insert the RUNNING row; the row is the number, provisional while its backend is away.
 
         Called again for a uid that is running, it returns that trial's number: a scheduler
         that repeats the beginning of a trial does not begin another.  With ``once`` that
@@ -68,7 +82,7 @@ class Trials:
             number, *_ = self.backend.apply(Insert(self._path, document), *marks, *writes)
         except ConflictError:
             return self._number(uid)
-        return int(number)
+        return number if isinstance(number, Provisional) else int(number)
 
     def running(self, uid: str) -> int | None:
         """Number of the trial of this uid, None unless it has begun and not ended."""
@@ -80,12 +94,14 @@ class Trials:
             return number
         raise TrialIDNotFoundError(f"There is no trial with uid {uid}")
 
-    def end(self, number: int, uid: str, changes: Document, writes: Sequence[Write] = ()) -> bool:
+    def end(
+        self, number: Number, uid: str, changes: Document, writes: Sequence[Write] = ()
+    ) -> bool:
         """End a trial once: ``changes`` holds its final state.
 
         Parameters
         ----------
-        number, uid : int, str
+        number, uid : Number, str
             The trial.
         changes : dict
             Fields to set, with ``state``.
@@ -105,7 +121,7 @@ class Trials:
             (_PROVISIONAL, {}, []),
         ]
         if changes["state"] == TrialState.COMPLETE:
-            edges.append((_PRESUMED_DEAD, {"late": True}, [changed(self.name, number)]))
+            edges.append((PRESUMED_DEAD, {"late": True}, [changed(self.name, number)]))
         for expected, mark, told in edges:
             update = Update(*row, {**changes, **mark}, {**expected, "uid": uid})
             try:
@@ -116,7 +132,7 @@ class Trials:
         self.backend.apply(*writes, gone)
         return False
 
-    def fail_for_now(self, number: int, uid: str, changes: Document) -> None:
+    def fail_for_now(self, number: Number, uid: str, changes: Document) -> None:
         """Give a RUNNING trial the end of a step; its completion may still override it."""
         provisional = {**changes, **_PROVISIONAL}
         self.backend.update(self._path, number, provisional, expect={**_RUNNING, "uid": uid})
@@ -158,20 +174,26 @@ class Trials:
         newest = self.backend.find(self._path, fields=[], order_by="-key", limit=1)
         return next((int(number) for number, _ in newest), 0)
 
-    def get(self, number: int) -> Document:
-        """One row; TrialIDNotFoundError when there is none, or when it was removed."""
+    def get(self, number: Number) -> Document:
+        """One row; TrialIDNotFoundError when there is none, or when it was removed.
+
+        DamagedRowError when others have written something else to a shared store.
+        """
         document = self.backend.get(self._path, number)
-        if document is not None and document.get("removed"):
-            raise self._removed(number, document)
         if document is None:
             last = self.last()
             known = f"its trials are 1 to {last}" if last else "it has no trial yet"
             raise TrialIDNotFoundError(
                 f"There is no trial {number} in experiment {self.name!r}: {known}"
             )
+        wrong = None if self.backend.owned else problem(number, document)
+        if wrong is not None:
+            raise DamagedRowError(f"Trial {number} of {self.name!r} cannot be read: {wrong}")
+        if document.get("removed"):
+            raise self._removed(number, document)
         return document
 
-    def _removed(self, number: int, row: Document) -> TrialIDNotFoundError:
+    def _removed(self, number: Number, row: Document) -> TrialIDNotFoundError:
         day = datetime.fromtimestamp(float(row["removed"])).date()
         hint = (
             "its content was deleted since, and only its number stays"

@@ -20,6 +20,7 @@ from daskperiment.history.artifacts import Artifacts
 from daskperiment.history.copying import copy_trials
 from daskperiment.history.experiments import enlist
 from daskperiment.history.metrics import Metrics
+from daskperiment.history.places import Place
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.importers.past import NOTHING, LeftOut, Past, Reading
 from daskperiment.names import check_name
@@ -93,7 +94,6 @@ class _Stage:
         self.places: dict[int, str] = {}
         self._uids: dict[str, None] = {}
         self._snapshots = Snapshots(backend)
-        self._artifacts = Artifacts(backend, name)
         enlist(backend, name)
 
     def add(self, past: Past) -> None:
@@ -102,8 +102,9 @@ class _Stage:
             past.left_out[""] = "it is equal to another one"
             return
         self._uids[uid] = None
+        artifacts = Artifacts(Place(self.backend, self.name, uid))
         for name, file in past.artifacts.items():
-            past.take(f"artifacts.{name}", self._artifacts.saving, uid, name, file)
+            past.take(f"artifacts.{name}", artifacts.saving, name, file)
         row, writes = self._row(uid, past)
         if past.metrics:
             writes.append(Metrics(self.backend, self.name).writing(uid, past.metrics))

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from daskperiment.backends.base import Backend
 from daskperiment.errors import BackendError
-from daskperiment.history import payloads
 from daskperiment.history.comparison import (
     ABSENT,
     Change,
@@ -23,6 +22,7 @@ from daskperiment.history.comparison import (
     text,
 )
 from daskperiment.history.metrics import Metrics, Point
+from daskperiment.history.places import Place, Slot, Trust
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.history.steps import Steps
 from daskperiment.history.trials import duration
@@ -47,15 +47,23 @@ class Side(NamedTuple):
         Its number.
     row : dict
         Its row.
+    trust : str
+        Which pickles of a shared store the handles of its values load.
     """
 
     backend: Backend
     experiment: str
     number: int
     row: Document
+    trust: Trust = "signed"
 
     def __str__(self) -> str:
         return f"trial {self.number} of {self.experiment!r}"
+
+    def shown(self, slot: Slot, kept: Document | None) -> Any:
+        """A value of it, or a handle; nothing is unpickled."""
+        place = Place(self.backend, self.experiment, self.row["uid"], self.trust)
+        return ABSENT if kept is None else place.shown(slot, kept)
 
     def snapshot(self, kind: str) -> Document:
         """Its snapshot of a kind; BackendError where there is none any more."""
@@ -263,7 +271,7 @@ def difference(a: Side, b: Side) -> Difference:
         metrics=tuple(_series(a, b)),
         outputs=tuple(_outputs(a, b)),
         state=tuple(changes_between(a.row["state"], b.row["state"], "state")),
-        result=tuple(_kept_changes("result", a, b, _result(a), _result(b), notes)),
+        result=tuple(_kept_changes(("result",), a, b, _result(a), _result(b), notes)),
         seconds=Change("duration", a.row.get("seconds"), b.row.get("seconds")),
         notes=tuple(notes),
     )
@@ -287,7 +295,8 @@ def _noting(notes: list[str], compare: Callable[..., Any], *arguments: Any) -> A
 def _parameters(a: Side, b: Side, notes: list[str]) -> Iterator[Change]:
     one, other = dict(a.row["parameters"]), dict(b.row["parameters"])
     for name in dict.fromkeys((*one, *other)):
-        yield from _kept_changes(name, a, b, one.get(name), other.get(name), notes)
+        slot = ("parameters", name)
+        yield from _kept_changes(slot, a, b, one.get(name), other.get(name), notes)
 
 
 def _result(side: Side) -> Document | None:
@@ -296,16 +305,16 @@ def _result(side: Side) -> Document | None:
 
 
 def _kept_changes(
-    name: str, a: Side, b: Side, one: Document | None, other: Document | None, notes: list[str]
+    slot: Slot, a: Side, b: Side, one: Document | None, other: Document | None, notes: list[str]
 ) -> Iterator[Change]:
-    old, new = (
-        ABSENT if kept is None else payloads.shown(side.backend, kept)
-        for side, kept in ((a, one), (b, other))
-    )
+    name, old, new = slot[-1], a.shown(slot, one), b.shown(slot, other)
     if one and other and "json" in one and "json" in other:
         yield from changes_between(old, new, name)
     elif one and other and (reason := one.get("reason") or other.get("reason")):
-        notes.append(f"{name} was not kept: {reason}")
+        if not comparable(one.get("keyed"), other.get("keyed")):
+            notes.append(f"{name} was not kept: {reason}")
+        elif one["keyed"] != other["keyed"]:
+            yield Change(name, old, new)
     elif _identity(one) != _identity(other):
         yield Change(name, old, new)
 

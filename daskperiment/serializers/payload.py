@@ -79,7 +79,7 @@ def decode(codec: str, data: bytes, *, allow_pickle: bool = True) -> Any:
     >>> decode("json", b'{"$":"tuple","v":[1,2]}')
     (1, 2)
     """
-    reader = _READERS.get(codec)
+    reader = _READERS.get(codec) if isinstance(codec, str) else None
     if reader is None:
         raise PayloadError(f"no codec is named {codec!r:.80}; a newer daskperiment may have it")
     if codec == "pickle" and not allow_pickle:

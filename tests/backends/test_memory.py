@@ -203,7 +203,7 @@ def test_the_owners_end_is_a_typed_error_and_no_hang(children: str, end: str) ->
 
 def address_in(line: bytes) -> tuple[str, bytes, str]:
     proxy = pickle.loads(bytes.fromhex(line.decode()))
-    _, (address, key, store_id) = proxy.__reduce__()
+    _, (address, key, store_id, _) = proxy.__reduce__()
     return address, key, store_id
 
 

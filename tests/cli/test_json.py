@@ -121,6 +121,10 @@ SHAPES: dict[str, tuple[list[str], Any]] = {
     "tag": (["tag", "1", "--add", "good"], [{"trial": "int", "tags": ["str"]}]),
     "note": (["note", "1", "text"], {"trial": "int", "note": "str"}),
     "rm": (["rm", "1:2"], {"removed": ["int"]}),
+    "rm --experiment-data": (
+        ["rm", "-e", "example", "--experiment-data", "--yes"],
+        {"experiment": "str", "trials": "int", "payloads": "int", "bytes": "int"},
+    ),
     "restore": (["restore", "1"], {"restored": ["int"]}),
     "gc": (
         ["gc", "--dry-run"],
@@ -137,6 +141,7 @@ SHAPES: dict[str, tuple[list[str], Any]] = {
         },
     ),
     "doctor": (["doctor"], [{"level": "str", "what": "str", "advice": "str"}]),
+    "key": (["key", "new", "team.key"], {"key": "str", "file": "str"}),
     "completion": (["completion", "fish"], {"shell": "str", "script": "str"}),
 }
 
@@ -154,7 +159,9 @@ def test_a_shape_stays_as_it_is(command: Command, example: Experiment, name: str
 def test_every_verb_has_a_shape_that_is_tested() -> None:
     from daskperiment.cli import cli
 
-    elsewhere = {"run", "diff", "config", "salvage", "copy", "import", "import-legacy"}
+    elsewhere = {
+        "run", "diff", "config", "salvage", "sync", "copy", "import", "import-legacy",
+    }  # fmt: skip
 
     assert {name.split()[0] for name in SHAPES} | elsewhere == set(cli.commands)
 

@@ -16,7 +16,7 @@ import pytest
 
 import daskperiment
 from daskperiment import Experiment, copy_trials
-from daskperiment.backends import Backend, Discard, open_backend
+from daskperiment.backends import Backend, Discard, Remove, open_backend
 from daskperiment.backends.memory import MemoryBackend
 from daskperiment.errors import BackendError, ExperimentNotFoundError
 from daskperiment.history import paths
@@ -84,6 +84,16 @@ def test_a_copy_there_and_back_is_equal(tmp_path: Path) -> None:
     assert content(first) == content(middle) == content(last)
     assert len(there.copied) == len(back.copied) == 6
     assert not there.renumbered and not there.left_out
+
+
+def test_a_copy_by_way_of_any_backend_is_equal(every_backend: Backend, other: Backend) -> None:
+    source = open_backend("memory://")
+    fill(source)[2].remove()
+
+    assert len(copy_trials(source, every_backend).copied) == 4
+    assert len(copy_trials(every_backend, other).copied) == 4
+
+    assert content(source) == content(other)
 
 
 def test_a_copy_reads_as_the_original_does(backend: Backend, other: Backend) -> None:
@@ -246,6 +256,20 @@ def test_a_damaged_payload_is_named_the_rest_goes_on_and_a_later_copy_brings_it(
     source.spoilt = ""
     assert not copy_trials(source, other).left_out
     assert copied[2].artifacts[name].read() == ex[2].artifacts[name].read()
+
+
+def test_rows_that_others_have_spoilt_are_left_out_and_passed_over() -> None:
+    source, target = MemoryBackend(), MemoryBackend()
+    fill(source, 3)
+    fill(target, 1)
+    for backend, number in ((source, 2), (target, 1)):
+        backend.apply(Remove(paths.trials("example"), number))
+        backend.insert(paths.trials("example"), {"state": "COMPLETE", "uid": ["x"]}, number)
+
+    done = copy_trials(source, target)
+
+    assert [(moved.source, moved.target) for moved in done.copied] == [(1, 2), (3, 3)]
+    assert [left.trial for left in done.left_out] == [2]
 
 
 def test_absent_bytes_are_named(backend: Backend, other: Backend) -> None:

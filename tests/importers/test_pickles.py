@@ -35,7 +35,7 @@ ARRAYS = [
 
 
 @pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
-@pytest.mark.parametrize("value", PLAIN, ids=repr)
+@pytest.mark.parametrize("value", PLAIN, ids=lambda value: type(value).__name__)
 def test_plain_values_are_read_as_they_were(value: Any, protocol: int) -> None:
     found = plain(loads(pickle.dumps(value, protocol)))
 

@@ -22,6 +22,8 @@ from tests.torture.harness import (
 
 SCRIPT = {"worker": "faulty", "shape": "mixed", "seed": 7, "trials": 5, "size": 256 * 1024}
 """Five trials: the later ones show whether the process recovers."""
+_FITS = {512: 10, 1024: 100}
+"""Kilobytes of results that fit on disks of so many kilobytes: in rows, and in files."""
 LACKS_SPACE = ("pwrite64", "write", "openat", "mkdir", "link", "rename")
 
 
@@ -49,7 +51,7 @@ def broken_disk(seed: int, folder: Path, plant: str | None, *, each: int | None)
 def full_at_every_call(seed: int, folder: Path, plant: str | None, *, each: int | None) -> Outcome:
     """The disk is full at one call, and at all that follow; then a small disk is filled."""
     outcome = Outcome("F05", seed)
-    for size in (512, 1024) if each is None else (1024,):
+    for size in _FITS if each is None else (1024,):
         _fill(outcome, folder, plant, size)
     return _at_every_point(outcome, folder, plant, "ENOSPC", LACKS_SPACE, each)
 
@@ -59,8 +61,8 @@ def _fill(outcome: Outcome, folder: Path, plant: str | None, size: int) -> None:
     disk = folder / f"disk{size}"
     disk.mkdir()
     script = {
-        **_script(folder, f"filled{size}", plant), "store": str(disk / "store"), "size": 100 * 1024,
-        "before": {"3": "fill_disk", "6": "free_disk"}, "trials": 7,
+        **_script(folder, f"filled{size}", plant), "store": str(disk / "store"),
+        "size": _FITS[size] * 1024, "before": {"3": "fill_disk", "6": "free_disk"}, "trials": 7,
         "copy": str(folder / f"copy{size}"),
     }  # fmt: skip
     mount = f'mount -t tmpfs -o size={size}k none {disk} 2>/dev/null || exit 77; exec "$@"'

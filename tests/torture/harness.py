@@ -36,6 +36,7 @@ from daskperiment import Experiment, TrialState
 from daskperiment.backends import Backend, open_backend
 from daskperiment.errors import DaskperimentError
 from daskperiment.history import doctor
+from daskperiment.records import Provisional
 
 ROOT = Path(__file__).resolve().parents[2]
 WATCHDOG = 30.0
@@ -289,7 +290,8 @@ def _check_promises(
             if "began" in event and trial is None:
                 yield f"I1: {event['label']} had number {event['began']} and has no row"
             if "ack" in event and event["recorded"]:
-                if trial is None or trial.number != event["ack"]:
+                provisional = Provisional.read(event["ack"])
+                if trial is None or not (provisional or trial.number == event["ack"]):
                     yield f"I1: {event['label']} was acknowledged as {event['ack']} and is lost"
                 elif trial.state is not TrialState.COMPLETE:
                     yield f"I1: trial {trial.number} was acknowledged and is {trial.state}"

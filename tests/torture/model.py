@@ -388,7 +388,7 @@ def _late_is_refused() -> Any:
     """A trial that was thought dead stays dead."""
     from daskperiment.history import trials
 
-    return mock.patch.object(trials, "_PRESUMED_DEAD", {"state": "never"})
+    return mock.patch.object(trials, "PRESUMED_DEAD", {"state": "never"})
 
 
 def _edit_untold() -> Any:

@@ -19,15 +19,17 @@ from typing import Any
 from blake3 import blake3
 
 from daskperiment import platform
-from daskperiment.backends import files, local, migration, sqlite, tables
-from daskperiment.backends.base import Insert
+from daskperiment.backends import files, local, migration, redis, sqlite, tables
+from daskperiment.backends.base import Insert, Update
 from daskperiment.backends.files import PayloadFiles
 from daskperiment.backends.local import LocalBackend
+from daskperiment.backends.spool import Spool
 from daskperiment.backends.sqlite import Store
+from daskperiment.errors import BackendUnreachableError
 from daskperiment.execution import context, current, step, trial
 from daskperiment.execution.context import TrialContext
 from daskperiment.execution.interrupts import HeldBack
-from daskperiment.history import payloads, trials
+from daskperiment.history import payloads, spooling, trials
 from daskperiment.history.trials import Trials
 from daskperiment.records import TrialState
 from daskperiment.serializers import payload
@@ -112,11 +114,13 @@ def _rename_before_write() -> None:
 
 @plant("group-in-pieces")
 def _group_in_pieces() -> None:
-    """Each write of a group is committed by itself."""
+    """Each write of a group is committed by itself, and what decides comes first."""
     apply = LocalBackend.apply
 
     def one_by_one(self: LocalBackend, *writes: Any) -> list[Any]:
-        return [result for write in writes for result in apply(self, write)]
+        first = sorted(writes, key=lambda write: not isinstance(write, Update))
+        results = {id(write): apply(self, write)[0] for write in first}
+        return [results[id(write)] for write in writes]
 
     LocalBackend.apply = one_by_one  # type: ignore[method-assign]
 
@@ -322,7 +326,7 @@ def _stopped_is_dead() -> None:
 @plant("late-result-is-dropped")
 def _late_result_is_dropped() -> None:
     """A trial that was taken for dead stays so."""
-    trials._PRESUMED_DEAD = {"state": "nowhere"}
+    trials.PRESUMED_DEAD = {"state": "nowhere"}
 
 
 @plant("lost-workers-are-nobodys")
@@ -343,3 +347,49 @@ def _child_is_the_parent() -> None:
     TrialContext._forked = property(  # type: ignore[assignment]
         lambda self: False, lambda self, value: None
     )
+
+
+@plant("numbers-by-client")
+def _numbers_by_client() -> None:
+    """The next number is asked for, and then taken, whoever has it."""
+    apply = redis.RedisBackend.apply
+
+    def asking(self: Any, *writes: Any) -> list[Any]:
+        numbered = []
+        for write in writes:
+            if isinstance(write, Insert) and write.key is None:
+                last = next(iter(self.find(write.path, fields=[], order_by="-key", limit=1)), (0,))
+                numbered.append(Insert(write.path, write.document, last[0] + 1))
+            else:
+                numbered.append(write)
+        return [*apply(self, *numbered)]
+
+    redis.RedisBackend.apply = asking  # type: ignore[method-assign]
+    script = redis._script
+    redis._script = lambda name: script(name).replace("refuse('exists')", "")  # type: ignore[assignment]
+
+
+@plant("spool-forgets")
+def _spool_forgets() -> None:
+    """What is written while a server is away goes nowhere."""
+    Spool.append = lambda self, writes, unsure=False: None  # type: ignore[method-assign]
+
+
+@plant("groups-forgotten")
+def _groups_forgotten() -> None:
+    """The server does not remember which groups it has carried out."""
+    redis._REMEMBERED = 0
+
+
+@plant("loss-unnoticed")
+def _loss_unnoticed() -> None:
+    """Nobody looks whether the store is still the same."""
+    script = redis._script
+    redis._script = lambda name: script(name).replace("~= ARGV[3]", "== 'another'")  # type: ignore[assignment]
+
+
+@plant("full-is-nothing")
+def _full_is_nothing() -> None:
+    """A server that has no room is nobody's business."""
+    spooling._AWAY = (BackendUnreachableError,)  # type: ignore[assignment]
+    _swallow_errors()

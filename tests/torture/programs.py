@@ -21,7 +21,9 @@ import numpy as np
 import pandas as pd  # noqa: F401
 
 import daskperiment
+from daskperiment.backends import open_backend
 from daskperiment.backends.local import LocalBackend
+from daskperiment.history import spooling
 from tests.torture import hooks, plants
 from tests.torture.harness import BEGUN, AckLog, told
 
@@ -142,15 +144,19 @@ def one_trial(
 def run(argument: dict[str, Any]) -> int:
     """Run trials as a worker; the exit status is 0.
 
-    ``store``, ``log`` : paths.  ``worker`` : a name, unique in the store.  ``seed``.
-    ``shape`` : one of SHAPES or ``mixed``.  ``trials`` : how many.  Optional are
-    ``experiment``, ``durability``, ``scheduler`` of Dask, ``size`` of big results, ``pause``
-    in the second step, ``plant``, ``before`` : hooks by number of the trial, ``copy`` : where
-    the store is copied to in the end, ``program`` : dotted name of a function of argument and
-    log to run instead of trials in turn.
+    ``store``, ``log`` : paths; the store may be a URI.  ``worker`` : a name, unique in the
+    store.  ``seed``.  ``shape`` : one of SHAPES or ``mixed``.  ``trials`` : how many.  Optional
+    are ``experiment``, ``durability``, ``scheduler`` of Dask, ``size`` of big results, ``pause``
+    in the second step, ``state`` : where spools lie, ``last_wait`` : for how long the end waits
+    for a server, ``plant``, ``before`` : hooks by number of the trial, ``copy`` : where the
+    store is copied to in the end, ``program`` : dotted name of a function of argument and log to
+    run instead of trials in turn.
     """
     if plant := argument.get("plant"):
         plants.PLANTS[plant]()
+    if state := argument.get("state"):
+        os.environ["XDG_STATE_HOME"] = state
+    spooling.LAST_WAIT = argument.get("last_wait", spooling.LAST_WAIT)
     log = AckLog(argument["log"])
     hooks.prepare()
     try:
@@ -179,7 +185,12 @@ def _log_error(log: AckLog, error: Exception, label: str = "") -> None:
 @contextmanager
 def opened(argument: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The experiments of all shapes that a worker needs, by shape."""
-    backend = LocalBackend(argument["store"], argument.get("durability", "process"))
+    store = argument["store"]
+    backend = (
+        open_backend(store)
+        if "://" in store
+        else LocalBackend(store, argument.get("durability", "process"))
+    )
     wanted = SHAPES if argument["shape"] == "mixed" else (argument["shape"],)
     name = argument.get("experiment", "torture")
     with backend:

@@ -8,6 +8,7 @@ from tests.torture import (  # noqa: F401  (importing registers)
     errors,
     kills,
     model,
+    outages,
     power,
     scale,
     signals,

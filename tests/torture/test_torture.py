@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.torture.harness import Outcome
+from tests.torture.harness import ROOT, Outcome
+from tests.torture.model import Elsewhere, history_machine
 from tests.torture.registry import SCENARIOS
 
 SEED = 20240229
@@ -42,6 +44,20 @@ def test_scenario_holds(name: str, tmp_path: Path) -> None:
 )
 def test_planted_bug_is_caught(name: str, plant: str, tmp_path: Path) -> None:
     assert _run(name, tmp_path, plant).violations
+
+
+def test_the_failure_of_a_trial_that_was_thought_dead_is_seen_by_who_has_looked_before(
+    tmp_path: Path,
+) -> None:
+    with closing(Elsewhere(ROOT)) as other:
+        machine = history_machine(tmp_path, other)()
+        machine.begin(a=0, hand="a")
+        machine.ask_all(question="history")
+        machine.go_on(eye="a", how="bury", pick=0)
+        machine.ask_all(question="history")
+        machine.go_on(eye="a", how="fail for now", pick=0)
+        machine.ask_all(question="history")
+        machine.teardown()
 
 
 def test_every_scenario_is_shown_to_catch_a_planted_bug() -> None:

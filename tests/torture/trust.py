@@ -106,9 +106,9 @@ def _loaded(store: Path, number: int, plant: str | None) -> Iterator[str]:
     seen: list[bytes] = []
     decode = payloads.decode
 
-    def spy(codec: str, data: bytes) -> Any:
+    def spy(codec: str, data: bytes, **options: Any) -> Any:
         seen.append(data)
-        return decode(codec, data) if plant is None else None
+        return decode(codec, data, **options) if plant is None else None
 
     with ExitStack() as stack, LocalBackend(store) as backend:
         stack.enter_context(mock.patch.object(payloads, "decode", spy))
@@ -119,7 +119,7 @@ def _loaded(store: Path, number: int, plant: str | None) -> Iterator[str]:
         row = backend.get("experiment/trusted/trials", number)
         assert row is not None
         try:
-            payloads.load(backend, row["result"])
+            payloads.load(backend, row["result"], pickles=True)
             yield "I1: changed bytes were loaded"
         except PayloadError:
             pass
@@ -130,7 +130,7 @@ def _loaded(store: Path, number: int, plant: str | None) -> Iterator[str]:
 
 
 def _decoding_first(spy: Any) -> Any:
-    def load(backend: Any, kept: Any) -> Any:
+    def load(backend: Any, kept: Any, **options: Any) -> Any:
         data = backend.fetch(kept["digest"])
         value = spy(kept["codec"], data)
         if blake3(data).hexdigest() != kept["digest"]:

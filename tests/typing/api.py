@@ -10,7 +10,8 @@ import pandas as pd
 
 from daskperiment import Experiment, Trial, TrialState
 
-ex = Experiment("api", backend=Path("store"), seed=1)
+ex = Experiment("api", backend=Path("store"), seed=1, trust="signed")
+Experiment("api", trust="some")  # type: ignore[arg-type]
 a = ex.parameter("a", default=1, type=int, choices=[1, 2], help="a number")
 
 

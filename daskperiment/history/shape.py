@@ -1,0 +1,111 @@
+"""The shape of a trial's row: in a shared store others may have written something else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from daskperiment.errors import PayloadError
+from daskperiment.records import TrialState
+from daskperiment.serializers import decode
+
+_STATES = frozenset(TrialState)
+_KEPT = ("type", "preview")
+_LONGEST = 1_000_000
+_MOST = 1e11
+"""More seconds, or a higher seed, than any trial has; infinities and NaN are not below it."""
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _LONGEST
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _MOST
+
+
+def _is_number_as_text(value: Any) -> bool:
+    try:
+        return _is_text(value) and _is_number(float(value))
+    except ValueError:
+        return False
+
+
+def _is_json(text: Any) -> bool:
+    try:
+        decode("json", text.encode("utf-8", "surrogatepass"))
+    except PayloadError:
+        return False
+    return True
+
+
+def _is_kept(value: Any) -> bool:
+    """Whether it describes a value: with texts for people, and where its bytes are."""
+    if not isinstance(value, dict) or not all(_is_text(value.get(name)) for name in _KEPT):
+        return False
+    texts = (value[name] for name in ("json", "codec", "digest", "signed") if name in value)
+    return all(map(_is_text, texts)) and ("json" not in value or _is_json(value["json"]))
+
+
+def _are_parameters(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(each, list) and len(each) == 2 and _is_text(each[0]) and _is_kept(each[1])
+        for each in value
+    )
+
+
+def _is_owner(value: Any) -> bool:
+    if not isinstance(value, dict) or not _is_text(value.get("host")):
+        return False
+    return value.get("user") is None or _is_text(value["user"])
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+_NEEDED: Mapping[str, Callable[[Any], bool]] = {
+    "uid": _is_text,
+    "state": lambda value: isinstance(value, str) and value in _STATES,
+    "seed": _is_number,
+    "started": _is_number,
+    "parameters": _are_parameters,
+    "owner": _is_owner,
+}
+_POSSIBLE: Mapping[str, Callable[[Any], bool]] = {
+    "finished": _is_number,
+    "seconds": _is_number,
+    "result": _is_kept,
+    "tags": _are_texts,
+    "note": _is_text,
+    "description": _is_text,
+    "traceback": _is_text,
+    "ended_by": _is_text,
+    "removed": _is_number_as_text,
+    **dict.fromkeys(("code", "environment", "session", "configuration"), _is_text),
+}
+_NEVER_NONE = frozenset({"result", "tags", "note"})
+
+
+def problem(number: object, row: Mapping[str, Any]) -> str | None:
+    """What makes a document no row of a trial; None where nothing does.
+
+    Examples
+    --------
+    >>> problem(7, {"state": "COMPLETE", "uid": 3})
+    "its field 'uid' is not as a trial writes it"
+    """
+    if not isinstance(number, int):
+        return "its number is none"
+    if "collected" in row:
+        needed: Mapping[str, Callable[[Any], bool]] = {"uid": _is_text}
+    else:
+        needed = _NEEDED
+    for name, fits in needed.items():
+        if not fits(row.get(name)):
+            return f"its field {name!r} is not as a trial writes it"
+    for name, fits in _POSSIBLE.items():
+        there = name in row and (row[name] is not None or name in _NEVER_NONE)
+        if there and not fits(row[name]):
+            return f"its field {name!r} is not as a trial writes it"
+    return None

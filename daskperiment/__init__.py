@@ -33,6 +33,7 @@ from daskperiment.errors import (
     EnvironmentChangedWarning,
     ExperimentNotFoundError,
     FieldNotFoundError,
+    ImportFormatError,
     InvalidNameError,
     KeyFileError,
     LockedTrialError,
@@ -69,6 +70,7 @@ from daskperiment.secrets import Secret
 if TYPE_CHECKING:
     from daskperiment.execution.current import CurrentTrial, current
     from daskperiment.experiment import Experiment
+    from daskperiment.history.copying import copy_trials
     from daskperiment.history.experiments import experiments
     from daskperiment.tracking.environment import collector
     from daskperiment.trial import Trial
@@ -79,6 +81,7 @@ _HOMES = {
     "Experiment": "daskperiment.experiment",
     "Trial": "daskperiment.trial",
     "collector": "daskperiment.tracking.environment",
+    "copy_trials": "daskperiment.history.copying",
     "current": "daskperiment.execution.current",
     "experiments": "daskperiment.history.experiments",
 }
@@ -108,6 +111,7 @@ __all__ = [
     "Trial",
     "TrialState",
     "experiments",
+    "copy_trials",
     "collector",
     # inside a step
     "current",
@@ -125,6 +129,7 @@ __all__ = [
     "DocumentError",
     "ExperimentNotFoundError",
     "FieldNotFoundError",
+    "ImportFormatError",
     "InvalidNameError",
     "KeyFileError",
     "LockedTrialError",

@@ -177,6 +177,10 @@ class BackendURIError(DaskperimentError, ValueError):
     """The ``backend`` argument names no backend."""
 
 
+class ImportFormatError(DaskperimentError, ValueError):
+    """What was to be imported is not of the format that it should have, or not plain data."""
+
+
 class OptionError(DaskperimentError, ValueError):
     """A variable, ``pyproject.toml`` or an argument sets an option to what it cannot be."""
 

@@ -159,7 +159,15 @@ class Trial:
 
     @property
     def seed(self) -> int:
-        """The trial's seed."""
+        """The trial's seed.
+
+        Raises
+        ------
+        ValueNotKeptError
+            It is an imported trial, of which no seed is known.
+        """
+        if self._known["seed"] is None:
+            raise ValueNotKeptError("No seed is known of this trial, which was imported")
         return int(self._known["seed"])
 
     @property

@@ -40,7 +40,7 @@ LEVELS: list[set[str]] = [
     {"history", "tracking"},
     {"graph", "parameters", "callbacks", "search"},
     {"execution"},
-    {"lineage"},
+    {"lineage", "importers"},
     {"trial", "references", "script"},
     {"experiment"},
     {"", "dashboard", "cli", "testing", "__main__"},

@@ -81,6 +81,14 @@ def test_files_are_merged_and_a_misspelt_name_is_told() -> None:
     assert kept.endswith("{'points': 20, 'noise': '1e-2', 'model': {'lr': 1.5, 'epochs': 5}}")
 
 
+def test_a_history_moves_and_the_past_joins_it() -> None:
+    copied, imported, *table = run("moving.py")
+
+    assert copied == "copied 3, then 0: 3 were there"
+    assert imported == "imported as trials [4, 5]"
+    assert table[-1].split() == ["5", "0.125", "0.015625"]
+
+
 @pytest.mark.cluster
 def test_every_scheduler_gives_the_same_numbers() -> None:
     pytest.importorskip("distributed")

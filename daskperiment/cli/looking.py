@@ -132,11 +132,11 @@ def _facts(shown: dict[str, Any]) -> Iterator[str]:
         ("started", text.local(shown["started"]) + took),
         *[("parameter", f"{n} = {text.value(v)}") for n, v in shown["parameters"].items()],
         ("result", _result(shown, text.value)),
-        ("seed", str(shown["seed"])),
+        ("seed", "" if shown["seed"] is None else str(shown["seed"])),
         ("tags", " ".join(shown["tags"])),
         ("note", shown["note"]),
         ("git", _git(shown["git"])),
-        ("run by", f"{shown['user'] or '?'} on {shown['host']}, process {shown['pid']}"),
+        ("run by", _owner(shown)),
         ("uid", shown["uid"]),
         ("removed", text.local(shown["removed"])),
     ]
@@ -144,6 +144,12 @@ def _facts(shown: dict[str, Any]) -> Iterator[str]:
     for name, fact in facts:
         if fact:
             yield text.escaped(f"{name:<12}{fact}", keep="")
+
+
+def _owner(shown: dict[str, Any]) -> str:
+    if not shown["host"]:  # it was imported
+        return ""
+    return f"{shown['user'] or '?'} on {shown['host']}, process {shown['pid']}"
 
 
 def _git(found: dict[str, Any] | None) -> str:

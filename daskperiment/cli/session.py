@@ -222,6 +222,14 @@ def some_trials(function: Any) -> Any:
     return references("reference", nargs=-1, required=True, metavar="REF...")(function)
 
 
+def chosen_trials(function: Any) -> Any:
+    """Let a verb take references as values of ``--trials``, which may be left out."""
+    return click.option(
+        "--trials", "reference", multiple=True, type=_Reference(), metavar="REF",
+        help="Only these, such as 3:7; may be repeated.",
+    )(function)  # fmt: skip
+
+
 def unmarked(texts: Sequence[str]) -> list[str]:
     """Arguments that are no references, as the user wrote them."""
     return [text.removeprefix(_MARK) for text in texts]

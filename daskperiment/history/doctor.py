@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from blake3 import blake3
 
@@ -10,13 +10,12 @@ from daskperiment.backends.base import Backend, Finding
 from daskperiment.errors import BackendError, DamagedRowError, PayloadNotFoundError
 from daskperiment.history import paths
 from daskperiment.history.collection import unused
-from daskperiment.history.holders import parts
+from daskperiment.history.holders import named, of_one_row, parts, readable_rows, texts
 from daskperiment.history.snapshots import KINDS, Snapshots
 from daskperiment.platform import is_alive
 from daskperiment.records import TrialState
-from daskperiment.typing import JSON, Document
+from daskperiment.typing import Document
 
-_PAGE = 500
 _CHUNK = 1024 * 1024
 _SAMPLE = 100
 _ADVICE = "restore the store from a copy, or remove the trial"
@@ -80,13 +79,13 @@ class _Examination:
             moved = self.backend.find(paths.CONDEMNED_SNAPSHOTS)
             kept |= {digest: entry["document"] for digest, entry in moved}
         except Exception as error:
-            if not _of_one_row(error):
+            if not of_one_row(error):
                 raise
             yield Finding("problem", f"the snapshots cannot be read: {error!r}", _ADVICE)
             return
         self.snapshots = {str(digest) for digest in kept}
         for digest, document in kept.items():
-            if missing := list(filter(self._lacks, _texts(document))):
+            if missing := list(filter(self._lacks, texts(document))):
                 what = f"snapshot {digest} lacks {len(missing)} of its texts"
                 yield Finding("problem", what, _ADVICE)
 
@@ -118,41 +117,20 @@ class _Examination:
     # -- trials
 
     def _experiment(self, name: str) -> Iterator[Finding]:
-        for number, row in self._rows(name):
+        for number, row in readable_rows(self.backend, name):
             place = f"trial {number} of {name!r}"
             try:
                 found = list(dict.fromkeys(self._trial(name, place, row)))
                 if not found or not self._was_collected(name, number):
                     yield from found
             except Exception as error:  # whatever reading a damaged record raises
-                if not _of_one_row(error):
+                if not of_one_row(error):
                     raise
                 yield Finding("problem", f"{place} cannot be read: {error!r}", _ADVICE)
 
     def _was_collected(self, name: str, number: int) -> bool:
         row = self.backend.get(paths.trials(name), number) or {}
         return bool(row.get("collected"))
-
-    def _rows(self, name: str) -> Iterator[tuple[int, Document]]:
-        """All rows by number; those that cannot be read are empty."""
-        path, after, size = paths.trials(name), 0, _PAGE
-        while True:
-            try:
-                page = list(self.backend.find(path, after=after, limit=size))
-            except Exception as error:
-                if not _of_one_row(error):
-                    raise
-                if size == 1:  # numbers have no gaps, so it is this one
-                    yield after + 1, {}
-                    after, size = after + 1, _PAGE
-                else:
-                    size = 1
-                continue
-            for number, row in page:
-                after = int(number)
-                yield after, row
-            if not page:
-                return
 
     def _trial(self, name: str, place: str, row: Document) -> Iterator[Finding]:
         if row.get("collected"):
@@ -167,7 +145,7 @@ class _Examination:
         except DamagedRowError as error:
             yield Finding("problem", f"the metrics of {place} cannot be read: {error}", _ADVICE)
         for field, value in parts(self.backend, name, row):
-            if any(map(self._lacks, _named(value))):
+            if any(map(self._lacks, named(value))):
                 yield Finding("problem", f"the bytes of {field} of {place} are absent", _ADVICE)
             if field in KINDS and value and self._lacks_snapshot(str(value)):
                 yield Finding("problem", f"the {field} snapshot of {place} is absent", _ADVICE)
@@ -185,26 +163,3 @@ class _Examination:
 
     def _lacks_snapshot(self, digest: str) -> bool:
         return digest not in self.snapshots and Snapshots(self.backend).find(digest) is None
-
-
-def _of_one_row(error: Exception) -> bool:
-    """Whether the store itself can be read on."""
-    return isinstance(error, DamagedRowError) or not isinstance(error, BackendError)
-
-
-def _named(value: JSON) -> Iterable[str]:
-    """Digest of the payload that the description of a value names."""
-    if isinstance(value, dict) and "digest" in value:
-        yield str(value["digest"])
-
-
-def _texts(document: Document) -> Iterator[str]:
-    """Digests of the texts that a snapshot of any kind names."""
-    if document.get("with_text", True):
-        yield from (step["source"] for step in document.get("steps", ()))
-        yield from document.get("sources", {}).values()
-    if "resolved" in document:
-        yield document["resolved"]
-        yield from document["files"].values()
-    repository = document.get("git") or {}
-    yield from filter(None, [repository.get("diff"), *repository.get("untracked", {}).values()])

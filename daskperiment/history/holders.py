@@ -6,9 +6,12 @@ from collections.abc import Container, Iterator
 from typing import Any, NamedTuple
 
 from daskperiment.backends.base import Backend
+from daskperiment.errors import BackendError, DamagedRowError
 from daskperiment.history import paths
 from daskperiment.history.experiments import experiments
 from daskperiment.typing import JSON, Document
+
+_PAGE = 500
 
 
 class Holder(NamedTuple):
@@ -58,16 +61,52 @@ def rows(backend: Backend, name: str) -> Iterator[tuple[int, Document]]:
     return found
 
 
+def readable_rows(backend: Backend, name: str) -> Iterator[tuple[int, Document]]:
+    """All rows of an experiment's trials; one that cannot be read is empty."""
+    path, after, size = paths.trials(name), 0, _PAGE
+    while True:
+        try:
+            page = list(backend.find(path, after=after, limit=size))
+        except Exception as error:
+            if not of_one_row(error):
+                raise
+            if size == 1:  # numbers have no gaps, so it is this one
+                yield after + 1, {}
+                after, size = after + 1, _PAGE
+            else:
+                size = 1
+            continue
+        for number, row in page:
+            after = int(number)
+            yield after, row
+        if not page:
+            return
+
+
+def of_one_row(error: Exception) -> bool:
+    """Whether the store itself can be read on."""
+    return isinstance(error, DamagedRowError) or not isinstance(error, BackendError)
+
+
 def parts(backend: Backend, name: str, row: Document) -> Iterator[tuple[str, JSON]]:
     """Parts of a trial that may refer to something, by the fields that they belong to."""
+    logs = (paths.steps, paths.artifacts, paths.output)
     yield from row_parts(row)
-    for entry in backend.read(paths.steps(name, row["uid"])):
-        yield f"persisted.{entry['step']}", entry.pop("kept", None)
-        yield "environment", entry.pop("environment", None)
-        yield "steps", entry
-    for entry in backend.read(paths.artifacts(name, row["uid"])):
+    yield from log_parts(*(backend.read(log(name, row["uid"])) for log in logs))
+
+
+def log_parts(
+    steps: list[JSON], artifacts: list[JSON], output: list[JSON]
+) -> Iterator[tuple[str, JSON]]:
+    """Parts of a trial that are in its logs."""
+    apart = ("kept", "environment")
+    for entry in steps:
+        yield f"persisted.{entry['step']}", entry.get("kept")
+        yield "environment", entry.get("environment")
+        yield "steps", {key: value for key, value in entry.items() if key not in apart}
+    for entry in artifacts:
         yield f"artifacts.{entry['name']}", entry
-    yield "output", backend.read(paths.output(name, row["uid"]))
+    yield "output", output
 
 
 def row_parts(row: Document) -> Iterator[tuple[str, JSON]]:
@@ -121,3 +160,21 @@ def _everything(backend: Backend, without: Container[str]) -> Iterator[tuple[Hol
             if row["uid"] not in without:
                 for field, value in parts(backend, name, row):
                     yield Holder(name, number, field), value
+
+
+def named(value: JSON) -> Iterator[str]:
+    """Digest of the payload that the description of a value names."""
+    if isinstance(value, dict) and "digest" in value:
+        yield str(value["digest"])
+
+
+def texts(document: Document) -> Iterator[str]:
+    """Digests of the texts that a snapshot of any kind names."""
+    if document.get("with_text", True):
+        yield from (step["source"] for step in document.get("steps", ()))
+        yield from document.get("sources", {}).values()
+    if "resolved" in document:
+        yield document["resolved"]
+        yield from document["files"].values()
+    repository = document.get("git") or {}
+    yield from filter(None, [repository.get("diff"), *repository.get("untracked", {}).values()])

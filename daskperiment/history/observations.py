@@ -106,6 +106,13 @@ class Observations:
             self._apply(batch.writes)
         return contradicted
 
+    def indexing(self, seen: Sequence[tuple[StepRecord, Observation]]) -> list[Write]:
+        """The writes that index a trial's observations; where they are refused, begin anew."""
+        batch = _Batch([], {})
+        for record, now in seen:
+            self._compare(record, now, batch)
+        return batch.writes
+
     def _compare(self, record: StepRecord, now: Observation, batch: _Batch) -> Observation | None:
         circumstances = (record.place, record.inputs, *now.circumstances)
         if self._known.get(circumstances) == now.output:

@@ -156,6 +156,8 @@ def not_kept(kept: Document) -> ValueNotKeptError:
     """The error for a value that could not be encoded when it was recorded."""
     if "forgotten" in kept:
         return ValueNotKeptError(f"The value was {forgotten_on(kept['forgotten'])}")
+    if kept.get("imported"):
+        return ValueNotKeptError(f"The value was not imported: {kept['reason']}")
     if kept.get("secret"):
         return ValueNotKeptError(
             f"The value {kept['preview']} was not kept: {kept['reason']}. Take it from where the "

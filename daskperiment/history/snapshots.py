@@ -65,7 +65,7 @@ class Snapshots:
         if digest is None:
             return None
         for _ in range(2):  # it may be moved back between the two questions
-            if document := self.backend.get(paths.SNAPSHOTS, digest):
+            if (document := self.backend.get(paths.SNAPSHOTS, digest)) is not None:
                 return document
             if condemned := self.backend.get(paths.CONDEMNED_SNAPSHOTS, digest):
                 return condemned["document"]  # type: ignore[no-any-return]

@@ -211,13 +211,14 @@ class Trials:
         whose code or environment was forgotten are passed over; the result is None where there
         is no other.
         """
-        fields = ["code", "environment", "removed"]
+        fields = ["code", "environment", "removed", "imported"]
         for limit in (1, None):  # nearly always the first one will do
             rows = self.backend.find(
                 self._path, fields=fields, order_by="-key", after=number, limit=limit
             )
             for other, row in rows:
-                if row.get("code") and row.get("environment") and not row.get("removed"):
+                whole = row.get("code") and row.get("environment")
+                if whole and not row.get("removed") and not row.get("imported"):
                     return int(other), row["code"], row["environment"]
         return None
 

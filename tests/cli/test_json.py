@@ -159,7 +159,9 @@ def test_a_shape_stays_as_it_is(command: Command, example: Experiment, name: str
 def test_every_verb_has_a_shape_that_is_tested() -> None:
     from daskperiment.cli import cli
 
-    elsewhere = {"run", "diff", "config", "salvage", "sync"}
+    elsewhere = {
+        "run", "diff", "config", "salvage", "sync", "copy", "import", "import-legacy",
+    }  # fmt: skip
 
     assert {name.split()[0] for name in SHAPES} | elsewhere == set(cli.commands)
 

@@ -41,6 +41,8 @@ __all__ = [
 SCHEMES = {
     "local": "daskperiment.backends.local:LocalBackend",
     "memory": "daskperiment.backends.memory:MemoryBackend",
+    "mongodb": "daskperiment.backends.mongo:MongoBackend",
+    "mongodb+srv": "daskperiment.backends.mongo:MongoBackend",
 }
 """The class of each scheme, as a dotted name; its ``from_uri`` is given the whole text."""
 
@@ -88,6 +90,10 @@ def open_backend(
     if isinstance(backend, Path):
         named = os.path.join(".", backend)  # noqa: PTH118  # "local" is a name
         return _load("local", named, durability)
+    if type(backend).__module__.partition(".")[0] == "pymongo":
+        from daskperiment.backends.mongo import MongoBackend
+
+        return _as_it_is(MongoBackend(backend), durability)
     if type(backend) is not str:
         kind = f"{type(backend).__module__}.{type(backend).__qualname__}"
         raise BackendURIError(f"a backend is named by a str or a pathlib.Path, not by {kind}")

@@ -182,7 +182,7 @@ class ServerBackend(Backend, Generic[C]):
             self._given_up = None
             return result
 
-    def _unreachable(self, error: Exception) -> BackendUnreachableError:
+    def _unreachable(self, error: Exception) -> BackendError:
         return BackendUnreachableError(
             f"{self!r} cannot be reached ({type(error).__name__}): start the server, or check the "
             "address and the network"

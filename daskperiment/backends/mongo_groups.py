@@ -1,0 +1,451 @@
+"""How groups of writes are made atomic in MongoDB, without transactions.
+
+The groups of a store are numbered, and one document, the *head*, knows the latest.  A group is
+planned from what is stored, and then written down, with all its effects, into the head: one
+update of one document, on the condition that the head is still at the number the plan was made
+for and that everything before is applied.  That update is the commit.  Then the effects are
+applied to the rows, and the head notes that they are.
+
+Whoever finds that the latest group is not applied waits for a moment, and then applies it too:
+its process may be dead.  Effects may be applied any number of times, at once and late, because
+each row has the number of the group that wrote it last, and only a greater one may write it.
+
+A plan that comes second is made again.  That one group is always committed makes this free of
+deadlocks, leases and clocks.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from daskperiment.backends import mongo_payloads
+from daskperiment.backends.base import Put, Write
+from daskperiment.backends.mongo_payloads import INLINE, Source
+from daskperiment.backends.mongo_plan import Effect, Plan
+from daskperiment.backends.mongo_rows import (
+    CHUNKS,
+    DAMAGED,
+    FIELDS,
+    PAYLOADS,
+    ROWS,
+    STORE,
+    Row,
+    escape,
+)
+from daskperiment.errors import (
+    BackendError,
+    ConflictError,
+    StoreCorruptError,
+    StoreTooNewError,
+)
+
+if TYPE_CHECKING:
+    from pymongo.database import Database
+
+SCHEMA = 1
+HEAD = "head"
+
+PATIENCE_WITH_OTHERS = 0.5
+"""Seconds for which another process may take to apply its group, until it is helped."""
+_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
+
+LARGEST_HEAD = 8_000_000
+"""Bytes of effects that the head holds itself; more of them are chunks that it refers to."""
+
+MARKERS = 4096
+"""Groups whose id is remembered, for who asks whether its own was committed."""
+
+_AT_ONCE = 5_000
+"""Rows that are read by one query."""
+_DUPLICATE = 11000
+_FORBIDDEN = 13
+
+
+class Session:
+    """The collections of a store, as one process uses them.
+
+    Parameters
+    ----------
+    database : pymongo.database.Database
+        Where the collections are, or will be.
+
+    Attributes
+    ----------
+    applied : int
+        A group up to which all are known to be applied.
+    """
+
+    def __init__(self, database: Database[Row]) -> None:
+        from bson.codec_options import DEFAULT_CODEC_OPTIONS
+        from pymongo import ReadPreference, WriteConcern
+
+        asked = database.write_concern
+        concern = asked if asked.document else WriteConcern(w="majority", j=True)
+        how: dict[str, Any] = {
+            "codec_options": DEFAULT_CODEC_OPTIONS,
+            "read_preference": ReadPreference.PRIMARY,
+            "write_concern": concern,
+        }
+        self.database = database
+        self.store, self.rows, self.payloads, self.chunks = (
+            database.get_collection(name, **how) for name in (STORE, ROWS, PAYLOADS, CHUNKS)
+        )
+        self.named = {ROWS: self.rows, PAYLOADS: self.payloads, CHUNKS: self.chunks}
+        # That a group is applied need not be written down safely: it would be applied again.
+        self._notes = self.store.with_options(write_concern=WriteConcern(w=1))
+        self.writing = threading.Lock()
+        self.applied = 0
+        self._latest: int | None = None
+
+    # -- the store
+
+    def identify(self) -> str:
+        """Return the id of the store; make indexes and head if it is absent.
+
+        Raises
+        ------
+        StoreTooNewError
+            If a newer release made it.
+        """
+        from pymongo.errors import DuplicateKeyError
+
+        head = self.store.find_one({"_id": HEAD}, {"store": 1, "schema": 1})
+        if head is None:
+            for second in ("key", "end"):
+                self.rows.create_index([("path", 1), (second, 1)])
+            fresh = {"store": uuid4().hex, "schema": SCHEMA, "seq": 0, "applied": 0, "group": ""}
+            with suppress(DuplicateKeyError):  # others make it at this moment
+                self.store.insert_one({"_id": HEAD, **fresh})
+            head = self.store.find_one({"_id": HEAD}, {"store": 1, "schema": 1})
+        if head is None or not isinstance(head.get("schema"), int):
+            raise StoreCorruptError(f"the head of the store cannot be read: {DAMAGED}")
+        if head["schema"] > SCHEMA:
+            raise StoreTooNewError(
+                f"a newer release of daskperiment made this store (schema {head['schema']}, this "
+                f"one knows {SCHEMA}): update daskperiment"
+            )
+        return str(head["store"])
+
+    def head(self) -> Row:
+        """Return the head, without the effects of its group."""
+        head = self.store.find_one({"_id": HEAD}, {"writes": 0})
+        if head is None:
+            raise StoreCorruptError(
+                "the store was removed while it was in use: open it again to begin a new one"
+            )
+        if not all(isinstance(head.get(name), int) for name in ("seq", "applied")):
+            raise StoreCorruptError(f"the head of the store cannot be read: {DAMAGED}")
+        return head
+
+    def latest(self) -> int:
+        """Number of the latest group, which is applied; as this process knows it."""
+        if self._latest is None:
+            self._latest = self.settle()
+        return self._latest
+
+    def is_latest(self, number: int) -> bool:
+        """Whether a group is the latest, and applied."""
+        head = self.head()
+        return bool(head["seq"] == head["applied"] == number)
+
+    def forget(self) -> None:
+        """Ask for the number of the latest group when it is needed next."""
+        self._latest = None
+
+    # -- reading
+
+    def settle(self, number: int | None = None) -> int:
+        """Wait until a group is applied, the latest for None; return up to which all are.
+
+        A group that takes too long is applied here, as its process may be dead.
+        """
+        seen, since, pause = -1, 0.0, _PAUSE
+        while True:
+            head = self.head()
+            self.applied = max(self.applied, head["applied"])
+            if head["applied"] >= (head["seq"] if number is None else number):
+                return int(head["applied"])
+            if number is not None and number > head["seq"]:
+                raise StoreCorruptError(f"a row is newer than the head of the store: {DAMAGED}")
+            if head["seq"] != seen:
+                seen, since, pause = head["seq"], time.monotonic(), _PAUSE
+            elif time.monotonic() - since > PATIENCE_WITH_OTHERS:
+                self.finish(seen)
+                continue
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def seen(self, rows: Iterable[Row]) -> bool:
+        """Make sure that what the groups of these rows wrote elsewhere is there too.
+
+        Returns whether it was known before.
+        """
+        newest = max((row["g"] for row in rows if isinstance(row.get("g"), int)), default=0)
+        if newest <= self.applied:
+            return True
+        from pymongo.errors import OperationFailure
+
+        try:
+            self.settle(newest)
+        except OperationFailure as error:
+            if error.code != _FORBIDDEN:
+                raise
+            return True  # who may only read cannot help
+        return False
+
+    # -- writing
+
+    def read(self, plan: Plan) -> dict[str, Row]:
+        """Return the rows that a plan needs, by id."""
+        names = plan.rows()
+        found: dict[str, Row] = {}
+        for at in range(0, len(names), _AT_ONCE):
+            for row in self.rows.find({"_id": {"$in": names[at : at + _AT_ONCE]}}, {"texts": 0}):
+                found[row["_id"]] = row
+        return found
+
+    def kept(self, digests: Sequence[str]) -> dict[str, Row]:
+        """Return size and place of those payloads that are there."""
+        wanted = [digest for digest in digests if digest.isascii()]
+        query = {"_id": {"$in": wanted}, "size": {"$gte": 0}}
+        rows = self.payloads.find(query, {"size": 1, "token": 1}) if wanted else ()
+        return {row["_id"]: row for row in rows}
+
+    def commit(self, number: int, group: str, effects: Sequence[Effect]) -> bool:
+        """Write a group into the head; return False if another one was faster."""
+        self._latest = None
+        writes, token = _encoded(effects), None
+        if len(writes) > LARGEST_HEAD:
+            pieces = (writes[at : at + INLINE * 64] for at in range(0, len(writes), INLINE * 64))
+            token, _ = mongo_payloads.upload(self.chunks, pieces)
+        content = {"writes": writes} if token is None else {"token": token}
+        done = self.store.update_one(
+            {"_id": HEAD, "seq": number - 1, "applied": number - 1},
+            {"$set": {"seq": number, "group": group, **content}},
+        )
+        won = done.matched_count == 1
+        if token is not None and not won:
+            self.chunks.delete_many(mongo_payloads.of_token(token))
+        return won
+
+    def finish(self, number: int, effects: Sequence[Effect] | None = None) -> None:
+        """Apply a group that was committed, if it is not; ``effects`` are its own."""
+        head = None
+        if effects is None:
+            head = self.store.find_one({"_id": HEAD, "seq": number, "applied": {"$lt": number}})
+            if head is None or (effects := self._written(head)) is None:
+                return
+        self._apply(number, effects)
+        self._notes.update_one(
+            {"_id": HEAD, "seq": number, "applied": {"$lt": number}},
+            {"$set": {"applied": number}, "$unset": {"writes": "", "token": ""}},
+        )
+        self.applied = max(self.applied, number)
+        self._latest = number
+
+    def was_committed(self, number: int, group: str) -> bool:
+        """Whether the group of this number is the one of this id.
+
+        Raises
+        ------
+        BackendError
+            If it was so long ago that it cannot be known.
+        """
+        head = self.head()
+        if head["seq"] <= number:
+            return bool(head["seq"] == number and head["group"] == group)
+        marker = self.rows.find_one({"_id": _marker(number)})
+        if marker is None or marker.get("g") != number:
+            raise BackendError(
+                "the connection was lost during a write, and whether it was carried out cannot be "
+                "known any more: look at what is stored"
+            )
+        return bool(marker["group"] == group)
+
+    def _written(self, head: Row) -> Sequence[Effect] | None:
+        from bson import decode
+        from bson.errors import BSONError
+
+        writes: Any = head.get("writes")
+        if writes is None and "token" in head:
+            writes = mongo_payloads.content(self.chunks, str(head["token"]))
+        try:
+            effects: Sequence[Effect] = decode(writes)["effects"]
+        except (BSONError, TypeError, KeyError) as error:
+            if self.head()["applied"] >= head["seq"]:
+                return None  # its chunks were deleted meanwhile
+            raise StoreCorruptError(f"the latest group cannot be read: {DAMAGED}") from error
+        return effects if "token" not in head else [*effects, _deletion(head["token"])]
+
+    def _apply(self, number: int, effects: Sequence[Effect]) -> None:
+        for name in (ROWS, PAYLOADS):
+            operations = [
+                _operation(effect, number, name) for effect in effects if effect["in"] == name
+            ]
+            if operations:
+                self._write(name, operations)
+        for effect in effects:
+            if effect["in"] == CHUNKS:
+                self.chunks.delete_many(mongo_payloads.of_token(effect["delete"]))
+
+    def _write(self, name: str, operations: list[Any]) -> None:
+        from pymongo.errors import BulkWriteError
+
+        try:
+            self.named[name].bulk_write(operations, ordered=False)
+        except BulkWriteError as error:
+            failed = [each.get("code") for each in error.details.get("writeErrors", [])]
+            if error.details.get("writeConcernErrors") or set(failed) != {_DUPLICATE}:
+                raise
+            # What was to be inserted is there: the group was applied by others too.
+
+
+class Group:
+    """Writes that are committed as one, however often it is attempted.
+
+    Parameters
+    ----------
+    writes : sequence of Write
+        The group.
+    drop : str, optional
+        A path at and under which everything is deleted first.
+    """
+
+    def __init__(self, writes: Sequence[Write], drop: str | None = None) -> None:
+        self._writes, self._drop = writes, drop
+        self._id = uuid4().hex
+        self._sources = {
+            at: mongo_payloads.source(write.data)
+            for at, write in enumerate(writes)
+            if isinstance(write, Put)
+        }
+        self._tokens: dict[str, str] = {}
+        self._sent: int | None = None
+        self._results: list[Any] = []
+
+    def carry_out(self, session: Session) -> list[Any]:
+        """Return the result of each write.
+
+        Called again after the connection was lost, it finds out how far it has come.
+
+        Raises
+        ------
+        ConflictError
+            If the group is refused.
+        """
+        with session.writing:
+            if self._sent is not None and self._was_sent(session):
+                return self._results
+            attempt = 0
+            while not self._attempt(session):
+                session.forget()
+                attempt += 1
+                time.sleep(random.random() * _PAUSE * min(attempt, 20))
+            return self._results
+
+    def _was_sent(self, session: Session) -> bool:
+        assert self._sent is not None
+        session.forget()
+        if not session.was_committed(self._sent, self._id):
+            self._sent = None
+            return False
+        session.finish(self._sent)
+        return True
+
+    def _attempt(self, session: Session) -> bool:
+        latest = session.latest()
+        number = latest + 1
+        plan, refusal = Plan(self._writes, number), None
+        kept = session.kept(plan.payloads(self._sources))
+        try:
+            plan.carry_out(session.read(plan), kept, self._sources)
+        except ConflictError as error:
+            refusal = error
+        effects = [] if refusal else self._effects(session, plan)
+        if not effects:
+            if not session.is_latest(latest):
+                return False
+            if refusal is not None:
+                self._tidy(session, effects)
+                raise refusal
+        self._results = plan.results
+        if effects:
+            marker = {"_id": _marker(number), "g": number, "group": self._id}
+            effects.append({"in": ROWS, "put": marker})
+            self._sent = number
+            if not session.commit(number, self._id, effects):
+                self._sent = None
+                return False
+            session.finish(number, effects)
+        self._tidy(session, effects)
+        return True
+
+    def _effects(self, session: Session, plan: Plan) -> list[Effect]:
+        def stored(source: Source) -> Row:
+            if source.size <= INLINE:
+                return {"size": source.size, "data": b"".join(source.pieces())}
+            if (token := self._tokens.get(source.digest)) is None:
+                token, digest = mongo_payloads.upload(session.chunks, source.pieces())
+                self._tokens[source.digest] = token
+                if digest != source.digest:
+                    raise BackendError(f"{source.data!r} was changed while it was stored")
+            return {"size": source.size, "token": token}
+
+        dropped = [] if self._drop is None else [_dropping(self._drop)]
+        return [*dropped, *plan.effects(self._sources, stored)]
+
+    def _tidy(self, session: Session, effects: Sequence[Effect]) -> None:
+        used = {effect["put"].get("token") for effect in effects if "put" in effect}
+        for token in self._tokens.values():
+            if token not in used:  # others put the same payload, or the group was refused
+                session.chunks.delete_many(mongo_payloads.of_token(token))
+
+
+def _encoded(effects: Sequence[Effect]) -> bytes:
+    from bson import encode
+
+    written: bytes = encode({"effects": effects})
+    return written
+
+
+def _marker(number: int) -> str:
+    return f"group/{number % MARKERS}"
+
+
+def _deletion(token: str) -> Effect:
+    return {"in": CHUNKS, "delete": token}
+
+
+def _dropping(path: str) -> Effect:
+    at = escape(path)
+    under = {"path": {"$gte": f"{at}/", "$lt": f"{at}0"}}  # "0" is the character behind "/"
+    return {"in": ROWS, "bury": {"$or": [{"path": at}, under]}}
+
+
+def _operation(effect: Effect, number: int, name: str) -> Any:
+    from pymongo import ReplaceOne, UpdateMany, UpdateOne
+
+    older: Mapping[str, Any] = {"g": {"$lt": number}}
+    if (row := effect.get("put")) is not None:
+        return ReplaceOne({"_id": row["_id"], **older}, row, upsert=True)
+    if "extend" in effect:
+        return UpdateOne(
+            {"_id": effect["extend"], **older},
+            {
+                "$push": {"entries": {"$each": effect["entries"]}},
+                "$set": {"end": effect["end"], "g": number},
+            },
+        )
+    return UpdateMany(
+        {**effect["bury"], **older},
+        {
+            "$set": {"g": number, "gone": int(time.time())},
+            "$unset": dict.fromkeys(FIELDS[name], ""),
+        },
+    )

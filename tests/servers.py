@@ -1,0 +1,119 @@
+"""Servers for tests: programs that are started on a free port of this machine, and ended."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def program(name: str) -> str:
+    """Path of a program; skips the test where it is missing, and fails it in CI."""
+    found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+    if found is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs the program {name}")
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        port: int = opened.getsockname()[1]
+        return port
+
+
+class MongoServer:
+    """A server that speaks MongoDB's protocol, with its data in memory or in a folder."""
+
+    def __init__(self, folder: Path, data: str = "memory") -> None:
+        self.folder, self.data, self.port = folder, data, free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [program("nx-27017"), "--data-dir", self.data, "-p", str(self.port)]
+        files = ["--log-file", self.folder / "log", "--pid-file", self.folder / "pid"]
+        self._process = subprocess.Popen(
+            [*command, *files], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                assert self._process.poll() is None, "the server ended"
+                assert time.monotonic() < deadline, "the server does not answer"
+                time.sleep(0.02)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            os.kill(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def uri(self, database: str) -> str:
+        return f"mongodb://127.0.0.1:{self.port}/{database}"
+
+
+@contextmanager
+def mongo_server(data: str = "memory") -> Iterator[MongoServer]:
+    """A running server, which is killed at the end."""
+    with tempfile.TemporaryDirectory(prefix="daskperiment-") as folder:
+        server = MongoServer(Path(folder), data)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+class _Locked:
+    """mongomock's objects, which threads must not use at once, behind one lock."""
+
+    def __init__(self, wrapped: Any, lock: Any) -> None:
+        self._wrapped, self._lock = wrapped, lock
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._wrapped, name)
+        return self._under_lock(found) if callable(found) else found
+
+    def _under_lock(self, function: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self._lock:
+                found = function(*args, **kwargs)
+            inner = type(found).__name__ in ("Collection", "Cursor")
+            return _Locked(found, self._lock) if inner else found
+
+        return call
+
+    def __iter__(self) -> Iterator[Any]:
+        with self._lock:
+            return iter(list(self._wrapped))
+
+
+def mock_database(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An empty database of mongomock."""
+    mongomock = pytest.importorskip("mongomock")
+    builder = mongomock.collection.BulkOperationBuilder
+    for name in ("add_update", "add_replace"):
+        monkeypatch.setattr(builder, name, _without_sort(getattr(builder, name)))
+    return _Locked(mongomock.MongoClient().get_database("test"), threading.RLock())
+
+
+def _without_sort(function: Any) -> Any:
+    def call(*args: Any, sort: None = None, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    return call

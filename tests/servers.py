@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pymongo import WriteConcern
 
 
 def program(name: str) -> str:
@@ -107,9 +108,10 @@ def mock_database(monkeypatch: pytest.MonkeyPatch) -> Any:
     """An empty database of mongomock."""
     mongomock = pytest.importorskip("mongomock")
     builder = mongomock.collection.BulkOperationBuilder
-    for name in ("add_update", "add_replace"):
-        monkeypatch.setattr(builder, name, _without_sort(getattr(builder, name)))
-    return _Locked(mongomock.MongoClient().get_database("test"), threading.RLock())
+    monkeypatch.setattr(builder, "add_update", _without_sort(builder.add_update))
+    database = _Locked(mongomock.MongoClient().get_database("test"), threading.RLock())
+    database.write_concern = WriteConcern()  # which its databases do not have
+    return database
 
 
 def _without_sort(function: Any) -> Any:

@@ -47,6 +47,11 @@ def translate(error: Exception, name: str) -> BackendError | None:
         What was raised.
     name : str
         What the message calls the store.
+
+    Raises
+    ------
+    Exception
+        The error itself, where it is none of pymongo's.
     """
     from bson.errors import BSONError
     from pymongo import errors
@@ -74,7 +79,7 @@ def translate(error: Exception, name: str) -> BackendError | None:
             f"{name}: the server answered {kind}{f' (code {numbers})' if numbers else ''}; look at "
             "the chained error and at the server's log"
         )
-    return BackendError(f"{name}: {kind}; look at the chained error")
+    raise error
 
 
 def is_read_only(error: Exception) -> bool:

@@ -429,11 +429,13 @@ def _dropping(path: str) -> Effect:
 
 
 def _operation(effect: Effect, number: int, name: str) -> Any:
-    from pymongo import ReplaceOne, UpdateMany, UpdateOne
+    from pymongo import UpdateMany, UpdateOne
 
     older: Mapping[str, Any] = {"g": {"$lt": number}}
     if (row := effect.get("put")) is not None:
-        return ReplaceOne({"_id": row["_id"], **older}, row, upsert=True)
+        fields = {name: value for name, value in row.items() if name != "_id"}
+        put = {"$set": fields, "$unset": {"gone": ""}}
+        return UpdateOne({"_id": row["_id"], **older}, put, upsert=True)
     if "extend" in effect:
         return UpdateOne(
             {"_id": effect["extend"], **older},

@@ -14,7 +14,12 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from daskperiment.backends.base import Backend
-from daskperiment.errors import BackendError, BackendUnreachableError, BackendURIError
+from daskperiment.errors import (
+    BackendError,
+    BackendUnreachableError,
+    BackendURIError,
+    DaskperimentError,
+)
 
 PATIENCE = 5.0
 """Seconds for which a call is repeated while the server cannot be reached."""
@@ -167,7 +172,7 @@ class ServerBackend(Backend, Generic[C]):
         while True:
             try:
                 result = attempt()
-            except BackendError:
+            except DaskperimentError:
                 raise
             except Exception as error:
                 failure = self._failure(error)

@@ -217,37 +217,50 @@ class Session:
         rows = self.payloads.find(query, {"size": 1, "token": 1}) if wanted else ()
         return {row["_id"]: row for row in rows}
 
-    def commit(self, number: int, group: str, effects: Sequence[Effect]) -> bool:
+    def written_down(self, effects: Sequence[Effect]) -> Row:
+        """Fields of the head that hold the effects of a group, or name the chunks that do."""
+        from bson import encode
+
+        writes: bytes = encode({"effects": effects})
+        if len(writes) <= LARGEST_HEAD:
+            return {"writes": writes}
+        source = mongo_payloads.source(writes)
+        return {"token": mongo_payloads.upload(self.chunks, source.pieces())[0]}
+
+    def commit(self, number: int, group: str, written: Row) -> bool:
         """Write a group into the head; return False if another one was faster."""
         self._latest = None
-        writes, token = _encoded(effects), None
-        if len(writes) > LARGEST_HEAD:
-            pieces = (writes[at : at + INLINE * 64] for at in range(0, len(writes), INLINE * 64))
-            token, _ = mongo_payloads.upload(self.chunks, pieces)
-        content = {"writes": writes} if token is None else {"token": token}
         done = self.store.update_one(
             {"_id": HEAD, "seq": number - 1, "applied": number - 1},
-            {"$set": {"seq": number, "group": group, **content}},
+            {"$set": {"seq": number, "group": group, **written}},
         )
-        won = done.matched_count == 1
-        if token is not None and not won:
-            self.chunks.delete_many(mongo_payloads.of_token(token))
-        return won
+        return done.matched_count == 1
 
-    def finish(self, number: int, effects: Sequence[Effect] | None = None) -> None:
-        """Apply a group that was committed, if it is not; ``effects`` are its own."""
-        head = None
+    def finish(
+        self, number: int, effects: Sequence[Effect] | None = None, token: str | None = None
+    ) -> None:
+        """Apply a group that was committed, if it is not.
+
+        ``effects`` and ``token`` are what was written down, where that is known.
+        """
         if effects is None:
             head = self.store.find_one({"_id": HEAD, "seq": number, "applied": {"$lt": number}})
             if head is None or (effects := self._written(head)) is None:
                 return
+            token = head.get("token")
         self._apply(number, effects)
         self._notes.update_one(
             {"_id": HEAD, "seq": number, "applied": {"$lt": number}},
             {"$set": {"applied": number}, "$unset": {"writes": "", "token": ""}},
         )
+        self.discard(token)
         self.applied = max(self.applied, number)
         self._latest = number
+
+    def discard(self, token: str | None) -> None:
+        """Delete the chunks of a token, if there is one."""
+        if token is not None:
+            self.chunks.delete_many(mongo_payloads.of_token(token))
 
     def was_committed(self, number: int, group: str) -> bool:
         """Whether the group of this number is the one of this id.
@@ -281,7 +294,7 @@ class Session:
             if self.head()["applied"] >= head["seq"]:
                 return None  # its chunks were deleted meanwhile
             raise StoreCorruptError(f"the latest group cannot be read: {DAMAGED}") from error
-        return effects if "token" not in head else [*effects, _deletion(head["token"])]
+        return effects
 
     def _apply(self, number: int, effects: Sequence[Effect]) -> None:
         for name in (ROWS, PAYLOADS):
@@ -292,7 +305,7 @@ class Session:
                 self._write(name, operations)
         for effect in effects:
             if effect["in"] == CHUNKS:
-                self.chunks.delete_many(mongo_payloads.of_token(effect["delete"]))
+                self.discard(effect["delete"])
 
     def _write(self, name: str, operations: list[Any]) -> None:
         from pymongo.errors import BulkWriteError
@@ -340,8 +353,9 @@ class Group:
             If the group is refused.
         """
         with session.writing:
-            if self._sent is not None and self._was_sent(session):
-                return self._results
+            if self._sent is not None:
+                session.forget()
+                session.finish(self._sent)
             attempt = 0
             while not self._attempt(session):
                 session.forget()
@@ -349,17 +363,14 @@ class Group:
                 time.sleep(random.random() * _PAUSE * min(attempt, 20))
             return self._results
 
-    def _was_sent(self, session: Session) -> bool:
-        assert self._sent is not None
-        session.forget()
-        if not session.was_committed(self._sent, self._id):
-            self._sent = None
-            return False
-        session.finish(self._sent)
-        return True
-
     def _attempt(self, session: Session) -> bool:
         latest = session.latest()
+        if self._sent is not None and self._sent <= latest:
+            if session.was_committed(self._sent, self._id):
+                return True
+            self._sent = None
+        # A commit without an answer may still be on its way. It is for the same number as the
+        # next one then, and planned from the same rows, so that only one of them succeeds.
         number = latest + 1
         plan, refusal = Plan(self._writes, number), None
         kept = session.kept(plan.payloads(self._sources))
@@ -378,11 +389,12 @@ class Group:
         if effects:
             marker = {"_id": _marker(number), "g": number, "group": self._id}
             effects.append({"in": ROWS, "put": marker})
+            written = session.written_down(effects)
             self._sent = number
-            if not session.commit(number, self._id, effects):
-                self._sent = None
+            if not session.commit(number, self._id, written):
+                session.discard(written.get("token"))
                 return False
-            session.finish(number, effects)
+            session.finish(number, effects, written.get("token"))
         self._tidy(session, effects)
         return True
 
@@ -404,22 +416,11 @@ class Group:
         used = {effect["put"].get("token") for effect in effects if "put" in effect}
         for token in self._tokens.values():
             if token not in used:  # others put the same payload, or the group was refused
-                session.chunks.delete_many(mongo_payloads.of_token(token))
-
-
-def _encoded(effects: Sequence[Effect]) -> bytes:
-    from bson import encode
-
-    written: bytes = encode({"effects": effects})
-    return written
+                session.discard(token)
 
 
 def _marker(number: int) -> str:
     return f"group/{number % MARKERS}"
-
-
-def _deletion(token: str) -> Effect:
-    return {"in": CHUNKS, "delete": token}
 
 
 def _dropping(path: str) -> Effect:

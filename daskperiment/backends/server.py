@@ -244,6 +244,8 @@ def holds_password(uri: str) -> bool:
     --------
     >>> holds_password("redis://:pa55@host"), holds_password("redis://:${PASSWORD}@host")
     (True, False)
+    >>> holds_password("mongodb://me:not/encoded@host/name")
+    True
     """
     return any(not _VARIABLE.fullmatch(unquote(each)) for each in _passwords(uri))
 
@@ -264,15 +266,17 @@ def masked(uri: str) -> str:
 
 def _passwords(uri: str) -> Iterator[str]:
     """Texts of a URI that are passwords, as they stand there."""
+    rest = uri.partition("://")[2]
     try:
         parts = urlsplit(uri)
-    except ValueError:  # whatever it is, nothing of it is shown
-        yield uri.partition("://")[2]
-        return
+    except ValueError:  # of a password that is not percent-encoded
+        parts = urlsplit("")
     user, separator, _ = parts.netloc.rpartition("@")
+    if not separator:
+        user, separator, _ = rest.rpartition("@")
     if separator and ":" in user:
         yield user.partition(":")[2]
     for pair in parts.query.split("&"):
         name, _, value = pair.partition("=")
-        if value and "passw" in name.lower():
+        if value and ("passw" in name.lower() or "token:" in unquote(value).lower()):
             yield value

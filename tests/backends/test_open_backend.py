@@ -90,7 +90,7 @@ def test_a_wrong_entry_in_the_project_names_the_file(working_directory: Path, te
 
 
 @pytest.mark.parametrize(
-    "uri", ["redis://:hunter2@host/0", "mongodb://me:hunter2@host", "x://hunter2", "://hunter2"]
+    "uri", ["redis://:hunter2@host/0", "mysql://me:hunter2@host", "x://hunter2", "://hunter2"]
 )
 def test_an_unknown_scheme_is_an_error_without_the_password(uri: str) -> None:
     with pytest.raises(BackendURIError, match=r"there is no backend for .*memory://") as caught:

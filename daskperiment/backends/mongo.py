@@ -157,10 +157,10 @@ class MongoBackend(ServerBackend["Database[Row]"]):
         names = [document_id(path, key) for key in keys]
 
         def work(session: Session) -> list[Row]:
-            query = {"_id": {"$in": names}, "content": {"$exists": True}}
-            found = list(session.rows.find(query, {"content": 1, "g": 1}))
+            query = {"_id": {"$in": names}}
+            found = list(session.rows.find(query, {"content": 1, "g": 1, "gone": 1}))
             session.seen(found)
-            return found
+            return [row for row in found if "gone" not in row]
 
         rows = {row["_id"]: row for row in self._do(work)} if names else {}
         return [document_of(rows[name]) if name in rows else None for name in names]

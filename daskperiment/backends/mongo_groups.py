@@ -11,7 +11,8 @@ its process may be dead.  Effects may be applied any number of times, at once an
 each row has the number of the group that wrote it last, and only a greater one may write it.
 
 A plan that comes second is made again.  That one group is always committed makes this free of
-deadlocks, leases and clocks.
+deadlocks, leases and clocks.  Who comes second several times asks for the next turn, and others
+let it go first; unless it does nothing with it for a moment.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ HEAD = "head"
 
 PATIENCE_WITH_OTHERS = 0.5
 """Seconds for which another process may take to apply its group, until it is helped."""
-_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
+_PAUSE, _LONGEST_PAUSE = 0.001, 0.02
+_LOST = 5
+"""Attempts after which the next turn is asked for."""
 
 LARGEST_HEAD = 8_000_000
 """Bytes of effects that the head holds itself; more of them are chunks that it refers to."""
@@ -119,9 +122,9 @@ class Session:
         if head is None:
             for second in ("key", "end"):
                 self.rows.create_index([("path", 1), (second, 1)])
-            fresh = {"store": uuid4().hex, "schema": SCHEMA, "seq": 0, "applied": 0, "group": ""}
+            fresh = {"store": uuid4().hex, "schema": SCHEMA, "seq": 0, "applied": 0}
             with suppress(DuplicateKeyError):  # others make it at this moment
-                self.store.insert_one({"_id": HEAD, **fresh})
+                self.store.insert_one({"_id": HEAD, **fresh, "group": "", "turn": ""})
             head = self.store.find_one({"_id": HEAD}, {"store": 1, "schema": 1})
         if head is None or not isinstance(head.get("schema"), int):
             raise StoreCorruptError(f"the head of the store cannot be read: {DAMAGED}")
@@ -143,10 +146,13 @@ class Session:
             raise StoreCorruptError(f"the head of the store cannot be read: {DAMAGED}")
         return head
 
-    def latest(self) -> int:
-        """Number of the latest group, which is applied; as this process knows it."""
+    def latest(self, group: str) -> int:
+        """Number of the latest group, which is applied, as this process knows it.
+
+        Waits while a group other than this one has asked for the next turn.
+        """
         if self._latest is None:
-            self._latest = self.settle()
+            self._latest = self._wait(None, group)
         return self._latest
 
     def is_latest(self, number: int) -> bool:
@@ -160,25 +166,32 @@ class Session:
 
     # -- reading
 
-    def settle(self, number: int | None = None) -> int:
+    def _wait(self, number: int | None, group: str = "") -> int:
         """Wait until a group is applied, the latest for None; return up to which all are.
 
         A group that takes too long is applied here, as its process may be dead.
         """
-        seen, since, pause = -1, 0.0, _PAUSE
+        seen: Any = None
+        since, pause = 0.0, _PAUSE
         while True:
             head = self.head()
-            self.applied = max(self.applied, head["applied"])
-            if head["applied"] >= (head["seq"] if number is None else number):
-                return int(head["applied"])
-            if number is not None and number > head["seq"]:
+            seq, applied, turn = head["seq"], head["applied"], head.get("turn", "")
+            self.applied = max(self.applied, applied)
+            if applied >= (seq if number is None else number) and (
+                number is not None or turn in ("", group)
+            ):
+                return int(applied)
+            if number is not None and number > seq:
                 raise StoreCorruptError(f"a row is newer than the head of the store: {DAMAGED}")
-            if head["seq"] != seen:
-                seen, since, pause = head["seq"], time.monotonic(), _PAUSE
+            if (seq, applied, turn) != seen:
+                seen, since, pause = (seq, applied, turn), time.monotonic(), _PAUSE
             elif time.monotonic() - since > PATIENCE_WITH_OTHERS:
-                self.finish(seen)
+                if applied < seq:
+                    self.finish(seq)
+                else:
+                    self.give_turn_back(turn)
                 continue
-            time.sleep(pause)
+            time.sleep(pause * (0.5 + random.random()))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def seen(self, rows: Iterable[Row]) -> bool:
@@ -192,7 +205,7 @@ class Session:
         from pymongo.errors import OperationFailure
 
         try:
-            self.settle(newest)
+            self._wait(newest)
         except OperationFailure as error:
             if error.code != _FORBIDDEN:
                 raise
@@ -231,10 +244,23 @@ class Session:
         """Write a group into the head; return False if another one was faster."""
         self._latest = None
         done = self.store.update_one(
-            {"_id": HEAD, "seq": number - 1, "applied": number - 1},
-            {"$set": {"seq": number, "group": group, **written}},
+            {
+                "_id": HEAD,
+                "seq": number - 1,
+                "applied": number - 1,
+                "turn": {"$in": ["", group]},
+            },
+            {"$set": {"seq": number, "group": group, "turn": "", **written}},
         )
         return done.matched_count == 1
+
+    def ask_for_turn(self, group: str) -> None:
+        """Ask that no other group is committed next."""
+        self._notes.update_one({"_id": HEAD, "turn": ""}, {"$set": {"turn": group}})
+
+    def give_turn_back(self, group: str) -> None:
+        """Let others go first again."""
+        self._notes.update_one({"_id": HEAD, "turn": group}, {"$set": {"turn": ""}})
 
     def finish(
         self, number: int, effects: Sequence[Effect] | None = None, token: str | None = None
@@ -356,15 +382,23 @@ class Group:
             if self._sent is not None:
                 session.forget()
                 session.finish(self._sent)
-            attempt = 0
-            while not self._attempt(session):
-                session.forget()
-                attempt += 1
-                time.sleep(random.random() * _PAUSE * min(attempt, 20))
+            lost = 0
+            try:
+                while not self._attempt(session):
+                    session.forget()
+                    lost += 1
+                    if lost >= _LOST:
+                        session.ask_for_turn(self._id)
+            except ConflictError:
+                if lost >= _LOST:
+                    session.give_turn_back(self._id)
+                raise
+            if lost >= _LOST and self._sent is None:  # there was nothing to commit
+                session.give_turn_back(self._id)
             return self._results
 
     def _attempt(self, session: Session) -> bool:
-        latest = session.latest()
+        latest = session.latest(self._id)
         if self._sent is not None and self._sent <= latest:
             if session.was_committed(self._sent, self._id):
                 return True

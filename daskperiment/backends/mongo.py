@@ -19,14 +19,13 @@ from __future__ import annotations
 
 import io
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 from urllib.parse import urlsplit
 from weakref import finalize
 
-from daskperiment.backends import mongo_failures, mongo_payloads
+from daskperiment.backends import mongo_failures, mongo_payloads, mongo_reading
 from daskperiment.backends.base import Finding, Order, Write
 from daskperiment.backends.documents import (
     check_find,
@@ -36,32 +35,21 @@ from daskperiment.backends.documents import (
     matches,
     project,
 )
-from daskperiment.backends.files import is_digest
-from daskperiment.backends.mongo_groups import Group, Session
+from daskperiment.backends.mongo_groups import Group
 from daskperiment.backends.mongo_rows import (
-    CHUNKS,
-    DAMAGED,
-    LONGEST_SEARCHED,
-    PAYLOADS,
-    ROWS,
-    STORE,
     Row,
     document_id,
     document_of,
-    entries_of,
-    escape,
     key_of,
     key_text,
-    searched,
 )
+from daskperiment.backends.mongo_session import Session
 from daskperiment.backends.server import PATIENCE, ServerBackend, client_library
 from daskperiment.errors import (
     BackendError,
     BackendURIError,
-    DamagedRowError,
     DocumentError,
     PayloadNotFoundError,
-    StoreCorruptError,
     StoreReadOnlyError,
 )
 from daskperiment.typing import JSON, Document, Key, Where
@@ -138,7 +126,7 @@ class MongoBackend(ServerBackend["Database[Row]"]):
         Then the server is asked to give space back, which it may refuse: that needs the right
         to ``compact``.
         """
-        self._do(_tidy)
+        self._do(mongo_reading.tidy)
 
     # -- reading
 
@@ -180,12 +168,12 @@ class MongoBackend(ServerBackend["Database[Row]"]):
         accepted = check_texts(where)
         keys_alone = fields is not None and not fields and not accepted
         found = self._matching(path, accepted, order_by, after, limit, content=not keys_alone)
-        return ((key, project(document, fields)) for key, document in found)
+        return ((key, project(document, fields)) for key, document in islice(found, limit))
 
     def read(self, path: str, start: int = 0) -> list[JSON]:
         """Return the entries."""
         check_path(path)
-        return self._do(lambda session: _read(session, path, start))
+        return self._do(lambda session: mongo_reading.read(session, path, start))
 
     def fetch(self, digest: str) -> bytes:
         """Return the bytes of the row, or of all chunks."""
@@ -194,7 +182,7 @@ class MongoBackend(ServerBackend["Database[Row]"]):
 
     def open(self, digest: str) -> BinaryIO:
         """Open a payload; a large one is read chunk by chunk."""
-        row = self._do(lambda session: _payload(session, digest))
+        row = self._do(lambda session: mongo_reading.payload(session, digest))
         if row is None:
             raise PayloadNotFoundError(f"{self!r} holds no payload {digest!r}")
         size, token = row["size"], row.get("token")
@@ -232,7 +220,7 @@ class MongoBackend(ServerBackend["Database[Row]"]):
         try:
             given = {pair.partition("=")[0].lower() for pair in urlsplit(uri).query.split("&")}
             wanted = {
-                "serverSelectionTimeoutMS": patience,
+                "serverSelectionTimeoutMS": patience // 5,
                 "connectTimeoutMS": patience,
                 "socketTimeoutMS": int(1000 * SILENCE),
                 "appname": "daskperiment",
@@ -316,15 +304,15 @@ class MongoBackend(ServerBackend["Database[Row]"]):
         *,
         content: bool,
     ) -> Iterator[tuple[Key, Document]]:
-        query, fields = (
-            _query(path, accepted),
-            {"key": 1, "g": 1, **({"content": 1} if content else {})},
-        )
+        query = mongo_reading.query(path, accepted)
+        fields = ["key", "g", "content"] if content else ["key", "g"]
         descending = order_by == "-key"
         behind = "$lt" if descending else "$gt"
         bound: dict[str, str] = {"$gte": ""} if after is None else {behind: key_text(after)}
-        left, page = float("inf") if limit is None else limit, FIRST_PAGE
-        while size := int(min(left, page)):
+        # What the server cannot compare is compared here, and a page may hold nothing of it.
+        exact = limit is not None and len(query.get("$and", ())) == len(accepted)
+        size = min(limit, FIRST_PAGE) if exact and limit else FIRST_PAGE
+        while True:
 
             def work(session: Session, bound: Any = bound, size: int = size) -> list[Row]:
                 found = session.rows.find({**query, "key": bound}, fields)
@@ -336,86 +324,10 @@ class MongoBackend(ServerBackend["Database[Row]"]):
             for row in rows:
                 key, document = key_of(row["key"]), document_of(row) if content else {}
                 if matches(document, accepted):
-                    left -= 1
                     yield key, document
             if len(rows) < size:
                 return
-            bound, page = {behind: rows[-1]["key"]}, min(page * 3, PAGE)
-
-
-def _query(path: str, accepted: dict[str, list[str]]) -> dict[str, Any]:
-    """What the server can tell of a search; documents that it finds are compared again here."""
-    query: dict[str, Any] = {"path": escape(path)}
-    conditions = [
-        {"texts": {"$in": [searched(field, text) for text in texts]}}
-        for field, texts in accepted.items()
-        if all(len(text) <= LONGEST_SEARCHED for text in texts)
-    ]
-    if conditions:
-        query["$and"] = conditions
-    return query
-
-
-def _read(session: Session, path: str, start: int) -> list[JSON]:
-    if start >= 0:
-        return _entries(session, path, start)
-    last = session.rows.find({"path": escape(path), "end": {"$gt": 0}}, {"end": 1, "g": 1})
-    rows = list(last.sort("end", -1).limit(1))
-    session.seen(rows)
-    length = rows[0]["end"] if rows else 0
-    return _entries(session, path, max(0, length + start))[start:]
-
-
-def _entries(session: Session, path: str, start: int) -> list[JSON]:
-    found: list[JSON] = []
-    life, missing = None, 0
-    while True:
-        settled, gap = True, False
-        query = {"path": escape(path), "end": {"$gt": start + len(found)}}
-        for row in session.rows.find(query).sort("end", 1):
-            settled &= session.seen([row])
-            if life not in (None, row.get("life")):
-                found, life, gap = [], None, True  # cleared meanwhile
-                break
-            life, entries = row.get("life"), entries_of(row)
-            begin = row["end"] - len(entries)
-            if begin > start + len(found):
-                # The row before it was read, or looked for, when it was not yet so long.
-                gap, missing = True, missing + 1
-                break
-            found += entries[start + len(found) - begin :]
-            missing = 0
-        if missing > 3:
-            raise DamagedRowError(f"entries of the log {path!r} are missing; {DAMAGED}")
-        if settled and not gap:
-            return found
-
-
-def _payload(session: Session, digest: str) -> Row | None:
-    if not isinstance(digest, str) or not is_digest(digest):
-        return None
-    row = session.payloads.find_one({"_id": digest, "size": {"$gte": 0}})
-    if row is not None:
-        session.seen([row])
-        if not isinstance(row.get("token", row.get("data")), (str, bytes)):
-            raise StoreCorruptError(f"the payload {digest} cannot be read: {DAMAGED}")
-    return row
-
-
-def _tidy(session: Session) -> None:
-    from pymongo.errors import PyMongoError
-
-    long_ago = int(time.time()) - mongo_payloads.YOUNG
-    for collection in (session.rows, session.payloads):
-        collection.delete_many({"gone": {"$lt": long_ago}})
-    head = session.head()
-    used = {str(head.get("token"))}
-    used |= {str(row["token"]) for row in session.payloads.find({"token": {"$gte": ""}})}
-    for token in mongo_payloads.litter(session.chunks, used):
-        session.chunks.delete_many(mongo_payloads.of_token(token))
-    for name in (STORE, ROWS, PAYLOADS, CHUNKS):
-        with suppress(PyMongoError, NotImplementedError):
-            session.database.command({"compact": name})
+            bound, size = {behind: rows[-1]["key"]}, min(size * 3, PAGE)
 
 
 def _close(client: Any, pid: int) -> None:

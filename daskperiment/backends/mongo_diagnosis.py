@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from daskperiment.backends.base import Finding
-from daskperiment.backends.mongo_groups import Session
+from daskperiment.backends.mongo_session import Session
 
 SLOW = 0.1
 """Seconds of a ping above which there is a note: a step waits for several."""

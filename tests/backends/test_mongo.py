@@ -65,6 +65,7 @@ def database_elsewhere() -> Iterator[MongoBackend]:
     assert ELSEWHERE
     with MongoBackend(ELSEWHERE) as backend:
         database = backend._client()
+        assert "test" in database.name, "this database may hold more than tests"
         for name in database.list_collection_names():
             if name.startswith("daskperiment_"):
                 database.drop_collection(name)

@@ -21,7 +21,7 @@ from pymongo.synchronous.collection import Collection
 
 from daskperiment.backends import Append, Clear, Discard, Insert, Put, Remove, Update
 from daskperiment.backends.mongo import MongoBackend
-from daskperiment.backends.mongo_groups import Session
+from daskperiment.backends.mongo_session import Session
 from daskperiment.errors import ConflictError
 from tests.servers import MongoServer, mongo_server
 

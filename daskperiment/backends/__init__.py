@@ -58,6 +58,7 @@ def open_backend(
         - ``"local"``: the directory ``daskperiment_cache`` in the working directory;
         - a path: that directory;
         - ``"memory://"``: a new store in this process's memory;
+        - ``"mongodb://host/name"``, or a live ``pymongo`` database: that one;
         - a :class:`Backend`: itself;
         - None: what the environment variable ``DASKPERIMENT_BACKEND`` names, else
           ``backend`` in ``[tool.daskperiment]`` of the nearest ``pyproject.toml`` that has

@@ -66,6 +66,7 @@ class Group:
         ConflictError
             If the group is refused.
         """
+        self._upload(session)  # which takes long, and no other thread waits for it
         with session.writing:
             if self._sent is not None:
                 session.forget()
@@ -125,16 +126,26 @@ class Group:
         self._tidy(session, effects)
         return True
 
+    def _upload(self, session: Session) -> None:
+        large = {each.digest: each for each in self._sources.values() if each.size > INLINE}
+        if large.keys() - self._tokens.keys():
+            there = session.kept(list(large))
+            for digest in large.keys() - there.keys():
+                self._token(session, large[digest])
+
+    def _token(self, session: Session, source: Source) -> str:
+        if (token := self._tokens.get(source.digest)) is None:
+            token, digest = mongo_payloads.upload(session.chunks, source.pieces())
+            self._tokens[source.digest] = token
+            if digest != source.digest:
+                raise BackendError(f"{source.data!r} was changed while it was stored")
+        return token
+
     def _effects(self, session: Session, plan: Plan) -> list[Effect]:
         def stored(source: Source) -> Row:
             if source.size <= INLINE:
                 return {"size": source.size, "data": b"".join(source.pieces())}
-            if (token := self._tokens.get(source.digest)) is None:
-                token, digest = mongo_payloads.upload(session.chunks, source.pieces())
-                self._tokens[source.digest] = token
-                if digest != source.digest:
-                    raise BackendError(f"{source.data!r} was changed while it was stored")
-            return {"size": source.size, "token": token}
+            return {"size": source.size, "token": self._token(session, source)}
 
         dropped = [] if self._drop is None else [_dropping(self._drop)]
         return [*dropped, *plan.effects(self._sources, stored)]

@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 LIVE = {
+    "pymongo": "daskperiment.backends.mongo:MongoBackend",
     "redis": "daskperiment.backends.redis:RedisBackend",
 }
 """The class that takes live objects of a client library, by the name of the library."""
@@ -49,6 +50,8 @@ SCHEMES = {
     "redis": "daskperiment.backends.redis:RedisBackend",
     "rediss": "daskperiment.backends.redis:RedisBackend",
     "unix": "daskperiment.backends.redis:RedisBackend",
+    "mongodb": "daskperiment.backends.mongo:MongoBackend",
+    "mongodb+srv": "daskperiment.backends.mongo:MongoBackend",
 }
 """The class of each scheme, as a dotted name; its ``from_uri`` is given the whole text."""
 
@@ -67,6 +70,7 @@ def open_backend(
         - a URI of a Redis server, ``redis://``, ``rediss://`` or ``unix://``, with ``${NAME}``
           for an environment variable of the machine that connects;
         - a live :class:`redis.Redis` or :class:`redis.ConnectionPool`;
+        - ``"mongodb://host/name"``, or a live ``pymongo`` database: that one;
         - a :class:`Backend`: itself;
         - None: what the environment variable ``DASKPERIMENT_BACKEND`` names, else
           ``backend`` in ``[tool.daskperiment]`` of the nearest ``pyproject.toml`` that has

@@ -22,6 +22,7 @@ from daskperiment.errors import (
     BackendUnreachableError,
     BackendUnsafeError,
     BackendURIError,
+    DaskperimentError,
     DaskperimentWarning,
 )
 
@@ -225,7 +226,7 @@ class ServerBackend(Backend, Generic[C]):
         while True:
             try:
                 result = attempt()
-            except BackendError:
+            except DaskperimentError:
                 raise
             except Exception as error:
                 failure = self._failure(error)
@@ -246,7 +247,7 @@ class ServerBackend(Backend, Generic[C]):
             "or begin a new store there, with a new Experiment in a new process"
         )
 
-    def _unreachable(self, error: Exception) -> BackendUnreachableError:
+    def _unreachable(self, error: Exception) -> BackendError:
         return BackendUnreachableError(
             f"{self!r} cannot be reached ({type(error).__name__}): start the server, or check the "
             "address and the network"
@@ -303,6 +304,8 @@ def holds_password(uri: str) -> bool:
     --------
     >>> holds_password("redis://:pa55@host"), holds_password("redis://:${PASSWORD}@host")
     (True, False)
+    >>> holds_password("mongodb://me:not/encoded@host/name")
+    True
     """
     return any(not _VARIABLE.fullmatch(unquote(each)) for each in _passwords(uri))
 
@@ -323,15 +326,17 @@ def masked(uri: str) -> str:
 
 def _passwords(uri: str) -> Iterator[str]:
     """Texts of a URI that are passwords, as they stand there."""
+    rest = uri.partition("://")[2]
     try:
         parts = urlsplit(uri)
-    except ValueError:  # whatever it is, nothing of it is shown
-        yield uri.partition("://")[2]
-        return
+    except ValueError:  # of a password that is not percent-encoded
+        parts = urlsplit("")
     user, separator, _ = parts.netloc.rpartition("@")
+    if not separator:
+        user, separator, _ = rest.rpartition("@")
     if separator and ":" in user:
         yield user.partition(":")[2]
     for pair in parts.query.split("&"):
         name, _, value = pair.partition("=")
-        if value and "passw" in name.lower():
+        if value and ("passw" in name.lower() or "token:" in unquote(value).lower()):
             yield value

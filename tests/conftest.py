@@ -14,9 +14,16 @@ from hypothesis import HealthCheck, settings
 
 from daskperiment import Experiment
 from daskperiment.backends import Backend, open_backend
+from daskperiment.backends.mongo import MongoBackend
 from daskperiment.backends.redis import RedisBackend
 from daskperiment.tracking.environment import VARIABLES
-from tests.servers import RedisServer, redis_server
+from tests.servers import (
+    MongoServer,
+    RedisServer,
+    mock_database,
+    mongo_server,
+    redis_server,
+)
 
 # How fast examples are made depends on what else the machine does.
 settings.register_profile("default", suppress_health_check=[HealthCheck.too_slow], deadline=None)
@@ -64,7 +71,14 @@ def redis_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSer
         yield running
 
 
-@pytest.fixture(params=["memory", "local", "redis", "fakeredis"])
+@pytest.fixture(scope="session")
+def mongo_running() -> Iterator[MongoServer]:
+    """A server of MongoDB's protocol for tests that do not stop it."""
+    with mongo_server() as running:
+        yield running
+
+
+@pytest.fixture(params=["memory", "local", "redis", "fakeredis", "mongodb", "mongomock"])
 def every_backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
     """Each backend, empty; those on servers have a name of their own there."""
     with _opened(request, request.param, tmp_path) as backend:
@@ -75,9 +89,13 @@ def _opened(request: pytest.FixtureRequest, kind: str, folder: Path) -> Backend:
     if kind == "redis":
         running = request.getfixturevalue("redis_running")
         return RedisBackend(running.uri, prefix=uuid4().hex)
-    if kind == "fakeredis":
+    if kind == "mongodb":
+        return MongoBackend(request.getfixturevalue("mongo_running").uri(f"d{uuid4().hex}"))
+    if kind in ("fakeredis", "mongomock"):
         if request.node.callspec.params.get("scheduler") in ("processes", "cluster"):
             pytest.skip("a fake cannot be reached from another process")
+        if kind == "mongomock":
+            return MongoBackend(mock_database(request.getfixturevalue("monkeypatch")))
         return RedisBackend(pytest.importorskip("fakeredis").FakeRedis())
     return open_backend("memory://" if kind == "memory" else folder / "store")
 

@@ -291,7 +291,7 @@ class MongoBackend(ServerBackend["Database[Row]"]):
     def _session(self, database: Database[Row]) -> Session:
         opened = self._opened
         if opened is None or opened[0] != os.getpid() or opened[1].database is not database:
-            self._opened = opened = (os.getpid(), Session(database))
+            self._opened = opened = (os.getpid(), Session(database, self._store_id))
         return opened[1]
 
     def _matching(

@@ -16,7 +16,12 @@ from uuid import uuid4
 from daskperiment.backends import mongo_payloads
 from daskperiment.backends.mongo_plan import Effect, Plan
 from daskperiment.backends.mongo_rows import CHUNKS, DAMAGED, FIELDS, PAYLOADS, ROWS, STORE, Row
-from daskperiment.errors import BackendError, StoreCorruptError, StoreTooNewError
+from daskperiment.errors import (
+    BackendError,
+    BackendLostDataError,
+    StoreCorruptError,
+    StoreTooNewError,
+)
 
 if TYPE_CHECKING:
     from pymongo.database import Database
@@ -47,6 +52,8 @@ class Session:
     ----------
     database : pymongo.database.Database
         Where the collections are, or will be.
+    expected : str, optional
+        Id of the store that must be there.
 
     Attributes
     ----------
@@ -54,7 +61,7 @@ class Session:
         A group up to which all are known to be applied.
     """
 
-    def __init__(self, database: Database[Row]) -> None:
+    def __init__(self, database: Database[Row], expected: str | None = None) -> None:
         from bson.codec_options import DEFAULT_CODEC_OPTIONS
         from pymongo import ReadPreference, WriteConcern
 
@@ -66,6 +73,7 @@ class Session:
             "write_concern": concern,
         }
         self.database = database
+        self.expected = expected
         self.store, self.rows, self.payloads, self.chunks = (
             database.get_collection(name, **how) for name in (STORE, ROWS, PAYLOADS, CHUNKS)
         )
@@ -110,9 +118,10 @@ class Session:
     def head(self) -> Row:
         """Return the head, without the effects of its group."""
         head = self.store.find_one({"_id": HEAD}, {"writes": 0})
-        if head is None:
-            raise StoreCorruptError(
-                "the store was removed while it was in use: open it again to begin a new one"
+        if head is None or head.get("store") != (self.expected or head.get("store")):
+            raise BackendLostDataError(
+                "the database has lost its store, or holds another one now: restore it, or begin a "
+                "new one there, with a new Experiment in a new process"
             )
         if not all(isinstance(head.get(name), int) for name in ("seq", "applied")):
             raise StoreCorruptError(f"the head of the store cannot be read: {DAMAGED}")

@@ -27,6 +27,7 @@ from daskperiment.backends.mongo import MongoBackend
 from daskperiment.errors import (
     BackendAccessError,
     BackendError,
+    BackendLostDataError,
     BackendUnreachableError,
     BackendURIError,
     DamagedRowError,
@@ -291,7 +292,7 @@ def test_a_store_that_is_removed_while_it_is_used_is_noticed(
     for name in database.list_collection_names():
         database.drop_collection(name)
 
-    with pytest.raises(StoreCorruptError, match="removed"):
+    with pytest.raises(BackendLostDataError, match="has lost its store"):
         backend.insert("x", {})
 
 

@@ -6,7 +6,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from daskperiment.backends import Backend, open_backend
 from daskperiment.backends.server import masked
 from daskperiment.history import syncing
 from tests.proxy import Proxy
-from tests.servers import RedisServer, redis_server
+from tests.servers import RedisServer, mongo_server, redis_server
 from tests.torture.harness import (
     WATCHDOG,
     ForkServer,
@@ -30,8 +30,23 @@ from tests.torture.harness import (
 )
 
 PATIENCE = 20 * WATCHDOG
-_SHORT = "?socket_timeout=0.3&socket_connect_timeout=0.3"
+_SHORT = {
+    "redis": "?socket_timeout=0.3&socket_connect_timeout=0.3",
+    "mongodb": "?socketTimeoutMS=300&connectTimeoutMS=300&serverSelectionTimeoutMS=300",
+}
 """So that a black hole is taken for one soon."""
+
+
+@contextmanager
+def _server(kind: str, folder: Path) -> Iterator[Any]:
+    """A server whose data outlive it, and a function that makes its URI for a port."""
+    if kind == "redis":
+        with redis_server(folder / "redis", "--appendfsync", "always") as running:
+            yield running, lambda port: f"redis://127.0.0.1:{port}/0"
+    else:
+        (folder / "mongodb").mkdir(parents=True)
+        with mongo_server(str(folder / "mongodb")) as running:
+            yield running, lambda port: f"mongodb://127.0.0.1:{port}/torture"
 
 
 def _worker(folder: Path, worker: int, plant: str | None, uri: str, **more: Any) -> dict[str, Any]:
@@ -80,6 +95,27 @@ def _settle(
     outcome.add("at the end", [f"I6: {told}" for told in trouble])
 
 
+def _crowd(
+    name: str, kind: str, seed: int, folder: Path, plant: str | None, trials: int
+) -> Outcome:
+    outcome = Outcome(name, seed)
+    with _server(kind, folder) as (running, address), fork_server() as server:
+        uri = address(running.port)
+        crowd = [
+            _worker(folder, n, plant, uri, seed=seed + n, trials=trials, shape="tiny")
+            for n in range(8)
+        ]
+        began = time.monotonic()
+        with _working(outcome, server, crowd):
+            pass
+        outcome.figures["trials/s"] = round(8 * trials / (time.monotonic() - began))
+        with open_backend(uri) as backend:
+            _settle(outcome, folder, uri, crowd, backend)
+    outcome.rounds = 1
+    outcome.faults = int(str(outcome.figures["acked"]))
+    return outcome
+
+
 @scenario(
     "F14R",
     "8 processes run trials of one experiment in Redis",
@@ -90,20 +126,44 @@ def _settle(
 )
 def one_experiment(seed: int, folder: Path, plant: str | None, *, trials: int) -> Outcome:
     """Numbers have no gap, nothing is lost or doubled."""
-    outcome = Outcome("F14R", seed)
-    with redis_server(folder / "redis") as running, fork_server() as server:
+    return _crowd("F14R", "redis", seed, folder, plant, trials)
+
+
+@scenario(
+    "F14M",
+    "8 processes run trials of one experiment in MongoDB",
+    plants=("commits-are-not-compared",),
+    short={"trials": 10},
+    long={"trials": 100},
+)
+def one_experiment_in_mongodb(
+    seed: int, folder: Path, plant: str | None, *, trials: int
+) -> Outcome:
+    """Numbers have no gap, nothing is lost or doubled."""
+    return _crowd("F14M", "mongodb", seed, folder, plant, trials)
+
+
+def _restarted(
+    outcome: Outcome, kind: str, folder: Path, plant: str | None, restarts: int, trials: int,
+    pauses: Sequence[float] = (0, 0, 0.3, 1),
+) -> Outcome:  # fmt: skip
+    chance = random.Random(outcome.seed)
+    with _server(kind, folder) as (running, address), fork_server() as server:
+        uri = address(running.port)
         crowd = [
-            _worker(folder, n, plant, running.uri, seed=seed + n, trials=trials, shape="tiny")
-            for n in range(8)
+            _worker(folder, n, plant, uri, seed=outcome.seed + n, trials=trials, pause=0.01)
+            for n in range(4)
         ]
-        began = time.monotonic()
-        with _working(outcome, server, crowd):
-            pass
-        outcome.figures["trials/s"] = round(8 * trials / (time.monotonic() - began))
-        with open_backend(running.uri) as backend:
-            _settle(outcome, folder, running.uri, crowd, backend)
-    outcome.rounds = 1
-    outcome.faults = int(str(outcome.figures["acked"]))
+        with _working(outcome, server, crowd) as goes_on:
+            while goes_on() and outcome.rounds < restarts:
+                time.sleep(chance.uniform(0.05, 0.2))
+                outcome.faults += goes_on()
+                running.kill()
+                time.sleep(chance.choice(pauses))
+                running.start()
+                outcome.rounds += 1
+        with open_backend(uri) as backend:
+            _settle(outcome, folder, uri, crowd, backend)
     return outcome
 
 
@@ -117,24 +177,22 @@ def one_experiment(seed: int, folder: Path, plant: str | None, *, trials: int) -
 )
 def restarts(seed: int, folder: Path, plant: str | None, *, restarts: int, trials: int) -> Outcome:
     """Nothing acknowledged is lost, nothing is doubled, numbers have no gap."""
-    outcome, chance = Outcome("F20", seed), random.Random(seed)
-    options = ("--appendfsync", "always")
-    with redis_server(folder / "redis", *options) as running, fork_server() as server:
-        crowd = [
-            _worker(folder, n, plant, running.uri, seed=seed + n, trials=trials, pause=0.01)
-            for n in range(4)
-        ]
-        with _working(outcome, server, crowd) as goes_on:
-            while goes_on() and outcome.rounds < restarts:
-                time.sleep(chance.uniform(0.05, 0.2))
-                outcome.faults += goes_on()
-                running.kill()
-                time.sleep(chance.choice([0, 0, 0.3, 1]))
-                running.start()
-                outcome.rounds += 1
-        with open_backend(running.uri) as backend:
-            _settle(outcome, folder, running.uri, crowd, backend)
-    return outcome
+    return _restarted(Outcome("F20", seed), "redis", folder, plant, restarts, trials)
+
+
+@scenario(
+    "F27",
+    "a MongoDB server that is killed and started again",
+    plants=("spool-forgets",),
+    short={"restarts": 3, "trials": 15},
+    long={"restarts": 30, "trials": 150},
+    planted={"restarts": 3, "trials": 40, "pauses": (2,)},
+)
+def restarts_of_mongodb(
+    seed: int, folder: Path, plant: str | None, *, restarts: int, trials: int, **more: Any
+) -> Outcome:
+    """Nothing acknowledged is lost, nothing is doubled, numbers have no gap."""
+    return _restarted(Outcome("F27", seed), "mongodb", folder, plant, restarts, trials, **more)
 
 
 @scenario(
@@ -214,14 +272,16 @@ def full(seed: int, folder: Path, plant: str | None, *, rounds: int) -> Outcome:
     return outcome
 
 
-def _through(outcome: Outcome, folder: Path, plant: str | None, trials: int, strike: Any) -> None:
+def _through(
+    outcome: Outcome, kind: str, folder: Path, plant: str | None, trials: int, strike: Any
+) -> None:
     """Run trials of two workers through a proxy that ``strike`` troubles as long as they run."""
     with (
-        redis_server(folder / "redis") as running,
+        _server(kind, folder) as (running, address),
         fork_server() as server,
         closing(Proxy(running.port, outcome.seed)) as proxy,
     ):
-        uri = f"redis://127.0.0.1:{proxy.port}/0{_SHORT}"
+        uri = address(proxy.port) + _SHORT[kind]
         crowd = [
             _worker(folder, n, plant, uri, seed=outcome.seed + n, trials=trials, pause=0.01)
             for n in range(2)
@@ -229,22 +289,15 @@ def _through(outcome: Outcome, folder: Path, plant: str | None, trials: int, str
         with _working(outcome, server, crowd) as goes_on:
             strike(proxy, goes_on)
             proxy.calm()
-        with open_backend(running.uri) as backend:
+        with open_backend(address(running.port)) as backend:
             _settle(outcome, folder, uri, crowd, backend)
         outcome.faults = proxy.struck
 
 
-@scenario(
-    "F23",
-    "a network that cuts, delays, trickles, swallows and is silent",
-    plants=("groups-forgotten",),
-    short={"trials": 50, "events": 100},
-    long={"trials": 500, "events": 1000},
-    planted={"trials": 30, "events": 100},
-)
-def network(seed: int, folder: Path, plant: str | None, *, trials: int, events: int) -> Outcome:
-    """Nothing is lost and nothing is doubled."""
-    outcome, chance = Outcome("F23", seed), random.Random(seed)
+def _troubled(
+    outcome: Outcome, kind: str, folder: Path, plant: str | None, trials: int, events: int
+) -> Outcome:
+    chance = random.Random(outcome.seed)
 
     def strike(proxy: Proxy, goes_on: Any) -> None:
         while goes_on() and outcome.rounds < events:
@@ -254,8 +307,36 @@ def network(seed: int, folder: Path, plant: str | None, *, trials: int, events: 
             proxy.calm()
             outcome.rounds += 1
 
-    _through(outcome, folder, plant, trials, strike)
+    _through(outcome, kind, folder, plant, trials, strike)
     return outcome
+
+
+@scenario(
+    "F23",
+    "a network to Redis that cuts, delays, trickles, swallows and is silent",
+    plants=("groups-forgotten",),
+    short={"trials": 50, "events": 100},
+    long={"trials": 1000, "events": 1000},
+    planted={"trials": 30, "events": 100},
+)
+def network(seed: int, folder: Path, plant: str | None, *, trials: int, events: int) -> Outcome:
+    """Nothing is lost and nothing is doubled."""
+    return _troubled(Outcome("F23", seed), "redis", folder, plant, trials, events)
+
+
+@scenario(
+    "F23M",
+    "a network to MongoDB that cuts, delays, trickles, swallows and is silent",
+    plants=("spool-forgets",),
+    short={"trials": 10, "events": 100},
+    long={"trials": 200, "events": 1000},
+    planted={"trials": 20, "events": 100},
+)
+def network_to_mongodb(
+    seed: int, folder: Path, plant: str | None, *, trials: int, events: int
+) -> Outcome:
+    """Nothing is lost and nothing is doubled."""
+    return _troubled(Outcome("F23M", seed), "mongodb", folder, plant, trials, events)
 
 
 @scenario(
@@ -274,7 +355,7 @@ def swallowed(seed: int, folder: Path, plant: str | None, *, trials: int) -> Out
             proxy.swallow = 1 / 3
             time.sleep(0.05)
 
-    _through(outcome, folder, plant, trials, strike)
+    _through(outcome, "redis", folder, plant, trials, strike)
     outcome.rounds = trials
     return outcome
 

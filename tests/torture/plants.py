@@ -19,7 +19,15 @@ from typing import Any
 from blake3 import blake3
 
 from daskperiment import platform
-from daskperiment.backends import files, local, migration, redis, sqlite, tables
+from daskperiment.backends import (
+    files,
+    local,
+    migration,
+    mongo_session,
+    redis,
+    sqlite,
+    tables,
+)
 from daskperiment.backends.base import Insert, Update
 from daskperiment.backends.files import PayloadFiles
 from daskperiment.backends.local import LocalBackend
@@ -379,6 +387,20 @@ def _spool_forgets() -> None:
 def _groups_forgotten() -> None:
     """The server does not remember which groups it has carried out."""
     redis._REMEMBERED = 0
+    mongo_session.Session.was_committed = lambda self, number, group: False  # type: ignore[method-assign]
+
+
+@plant("commits-are-not-compared")
+def _commits_are_not_compared() -> None:
+    """A group is committed whichever one was before it."""
+
+    def commit(self: Any, number: int, group: str, written: Any) -> bool:
+        self._latest = None
+        head = {"seq": number, "group": group, "turn": "", **written}
+        self.store.update_one({"_id": mongo_session.HEAD}, {"$set": head})
+        return True
+
+    mongo_session.Session.commit = commit  # type: ignore[method-assign]
 
 
 @plant("loss-unnoticed")

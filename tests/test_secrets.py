@@ -601,7 +601,7 @@ def main():
         logging.getLogger(name).addHandler(handler)
         logging.getLogger(name).setLevel(logging.DEBUG)
     canaries = json.loads((OUT / "canaries").read_text())
-    ex = daskperiment.Experiment("canary", backend=OUT / "store")
+    ex = daskperiment.Experiment("canary", backend=os.environ.get("BACKEND", OUT / "store"))
     values = {"ordinary": canaries["ordinary"][0]}
     if MODE == "threads":
         values |= {f"s{i}": Secret(c) for i, c in enumerate(canaries["secret"])}
@@ -728,7 +728,7 @@ def traces(out: Path) -> Iterator[tuple[str, bytes]]:
     for database in out.rglob("*.sqlite*"):
         if not database.name.endswith(("-wal", "-shm", "-journal")):
             yield from cells(database)
-    with open_backend(out / "store") as backend:
+    with open_backend(os.environ.get("BACKEND", out / "store")) as backend:
         for digest, _ in backend.blobs():
             yield digest, backend.fetch(digest)
 

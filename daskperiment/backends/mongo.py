@@ -37,6 +37,7 @@ from daskperiment.backends.documents import (
 )
 from daskperiment.backends.mongo_groups import Group
 from daskperiment.backends.mongo_rows import (
+    DAMAGED,
     Row,
     document_id,
     document_of,
@@ -50,6 +51,7 @@ from daskperiment.errors import (
     BackendURIError,
     DocumentError,
     PayloadNotFoundError,
+    StoreCorruptError,
     StoreReadOnlyError,
 )
 from daskperiment.typing import JSON, Document, Key, Where
@@ -185,9 +187,11 @@ class MongoBackend(ServerBackend["Database[Row]"]):
         row = self._do(lambda session: mongo_reading.payload(session, digest))
         if row is None:
             raise PayloadNotFoundError(f"{self!r} holds no payload {digest!r}")
-        size, token = row["size"], row.get("token")
-        if token is None:
-            return io.BytesIO(bytes(row["data"]))
+        size, token, data = row.get("size"), row.get("token"), row.get("data")
+        if token is None and isinstance(data, bytes):
+            return io.BytesIO(data)
+        if not isinstance(size, int) or not isinstance(token, str):
+            raise StoreCorruptError(f"the row of payload {digest!r} cannot be read: {DAMAGED}")
 
         def chunk(number: int) -> bytes:
             name = f"{token}/{number:08d}"
@@ -199,12 +203,12 @@ class MongoBackend(ServerBackend["Database[Row]"]):
     def blobs(self) -> Iterator[tuple[str, int]]:
         """Iterate over the digests and sizes in the rows of payloads."""
 
-        def work(session: Session) -> list[Row]:
+        def work(session: Session) -> list[tuple[str, int]]:
             found = list(session.payloads.find({"size": {"$gte": 0}}, {"size": 1, "g": 1}))
             session.seen(found)
-            return found
+            return [(str(row["_id"]), int(row["size"])) for row in found]
 
-        return iter([(row["_id"], int(row["size"])) for row in self._do(work)])
+        return iter(self._do(work))
 
     def diagnose(self) -> Iterator[Finding]:
         """Say what kind of server it is, how fast, and how safely it is written to."""

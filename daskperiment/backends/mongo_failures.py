@@ -61,7 +61,7 @@ def translate(error: Exception, name: str) -> BackendError | None:
         return StoreFullError(f"{name}: a row is larger than MongoDB can keep; {_SIZE}")
     if isinstance(error, (errors.AutoReconnect, errors.WaitQueueTimeoutError)):
         return None
-    if isinstance(error, BSONError):
+    if isinstance(error, (BSONError, TypeError, ValueError, KeyError)):  # others wrote into it
         return StoreCorruptError(
             f"{name}: what it holds cannot be decoded ({kind}); restore the collections named "
             "daskperiment_* from a copy"

@@ -123,7 +123,8 @@ class Session:
                 "the database has lost its store, or holds another one now: restore it, or begin a "
                 "new one there, with a new Experiment in a new process"
             )
-        if not all(isinstance(head.get(name), int) for name in ("seq", "applied")):
+        kinds = {"seq": int, "applied": int, "group": str, "turn": str}
+        if not all(isinstance(head.get(name), kind) for name, kind in kinds.items()):
             raise StoreCorruptError(f"the head of the store cannot be read: {DAMAGED}")
         return head
 

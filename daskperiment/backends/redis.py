@@ -62,6 +62,7 @@ from daskperiment.errors import (
     DamagedRowError,
     DocumentError,
     PayloadNotFoundError,
+    StoreCorruptError,
     StoreTooNewError,
 )
 from daskperiment.typing import JSON, Document, Key, Where
@@ -200,9 +201,9 @@ class RedisBackend(ServerBackend[Any]):  # its types say str where it gives byte
         )
         if size is None or first is None:
             raise PayloadNotFoundError(f"{self!r} holds no payload {digest!r}")
-        if len(first) >= int(size):
-            return io.BytesIO(first)
-        return io.BufferedReader(_Pieces(self, digest, first, int(size)), PIECE)
+        if not first or len(first) >= _number(size):
+            return io.BytesIO(first)  # whoever decodes it compares its digest
+        return io.BufferedReader(_Pieces(self, digest, first, _number(size)), PIECE)
 
     def piece(self, digest: str, number: int) -> bytes:
         """Return one piece of a payload.
@@ -221,7 +222,7 @@ class RedisBackend(ServerBackend[Any]):  # its types say str where it gives byte
     def blobs(self) -> Iterator[tuple[str, int]]:
         """Iterate over digests and sizes."""
         sizes = self._call(lambda client: client.hgetall(self._key("sizes")))
-        return iter([(digest.decode(), int(size)) for digest, size in sizes.items()])
+        return iter([(_text(digest), _number(size)) for digest, size in sizes.items()])
 
     def drop(self, path: str) -> None:
         """Remove documents, logs and numbers at and under the path, by one script."""
@@ -273,12 +274,12 @@ class RedisBackend(ServerBackend[Any]):  # its types say str where it gives byte
             client.hsetnx(at, "schema", str(SCHEMA))
             client.hsetnx(at, "id", uuid4().hex)
             found, schema = client.hmget(at, ["id", "schema"])
-        if int(schema or SCHEMA) > SCHEMA:
+        if (made := _number(schema or str(SCHEMA).encode())) > SCHEMA:
             raise StoreTooNewError(
-                f"{self!r} was written by a newer release (schema {int(schema)}, this one knows "
+                f"{self!r} was written by a newer release (schema {made}, this one knows "
                 f"{SCHEMA}): upgrade daskperiment here"
             )
-        return str(found.decode())
+        return _text(found)
 
     def _disconnect(self, client: Any) -> None:
         client.close()
@@ -496,9 +497,28 @@ def _field(key: Key) -> bytes:
 
 
 def _key(field: bytes) -> Key:
-    if field.startswith(b'"'):
-        return field[1:].decode("utf-8", "surrogatepass")
-    return int(field)
+    return _text(field[1:]) if field.startswith(b'"') else _number(field)
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError as error:
+        raise _foreign(raw) from error
+
+
+def _number(raw: bytes) -> int:
+    try:
+        return int(raw)
+    except ValueError as error:
+        raise _foreign(raw) from error
+
+
+def _foreign(raw: bytes) -> StoreCorruptError:
+    return StoreCorruptError(
+        f"{raw[:40]!r} in a key that begins with {{daskperiment}} was not written by daskperiment: "
+        "remove it, or restore a copy"
+    )
 
 
 def _result(write: Write, reply: Any) -> Any:

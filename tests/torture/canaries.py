@@ -33,7 +33,7 @@ def planted_secrets(seed: int, folder: Path, plant: str | None, *, modes: list[s
         place.mkdir()
         planted = canaries()
         (place / "sitecustomize.py").write_text(UNSCRUBBED if plant else "")
-        with mock.patch.dict(os.environ, {"PYTHONPATH": _before(place)}):
+        with mock.patch.dict(os.environ, {"PYTHONPATH": before(place)}):
             run_script(mode, place, planted)
         found = hits(planted, place / "out")
         secret = sorted(hit for hit in found if hit[0] != "ordinary")
@@ -47,7 +47,7 @@ def planted_secrets(seed: int, folder: Path, plant: str | None, *, modes: list[s
     return outcome
 
 
-def _before(place: Path) -> str:
+def before(place: Path) -> str:
     """The search path of Python with a folder in front, and this repository."""
     root = Path(__file__).resolve().parents[2]
     return os.pathsep.join([str(place), str(root)])

@@ -11,6 +11,7 @@ from tests.torture import (  # noqa: F401  (importing registers)
     outages,
     power,
     scale,
+    shared,
     signals,
     trust,
     values,

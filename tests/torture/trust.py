@@ -20,7 +20,7 @@ from blake3 import blake3
 from click import ClickException
 
 from daskperiment import Experiment
-from daskperiment.backends import tables
+from daskperiment.backends import Backend, open_backend, tables
 from daskperiment.backends.local import LocalBackend
 from daskperiment.backends.salvage import salvage
 from daskperiment.cli.main import run
@@ -37,7 +37,7 @@ class Thing:
         self.text = text
 
 
-def record(store: Path, marker: str = "") -> None:
+def record(place: Path | Backend) -> None:
     """Make a store with results of each encoding, in rows and in files."""
     import numpy
 
@@ -47,7 +47,7 @@ def record(store: Path, marker: str = "") -> None:
         "pickle": Thing("y" * 500),
         "file": Thing("z" * 100_000),
     }
-    with LocalBackend(store) as backend:
+    with open_backend(place) as backend:
         ex = Experiment("trusted", backend=backend)
         result = ex.result(values.__getitem__, name="s")(ex.parameter("kind"))
         for kind in values:
@@ -284,7 +284,7 @@ def planted_pickles(seed: int, folder: Path, plant: str | None, *, rounds: int) 
                     stack.enter_context(mock.patch.object(payloads, "blake3", _Agreeing))
                 if plant == "listing-loads":
                     stack.enter_context(mock.patch.object(tables, "_load", _loading(tables._load)))
-                found = list(_look(store, folder / "new"))
+                found = list(look(store, folder / "new"))
             if plant is None:
                 outcome.add(what, found)
             if marker.exists():
@@ -342,9 +342,9 @@ _VERBS = (
 )  # fmt: skip
 
 
-def _look(store: Path, new: Path) -> Iterator[str]:
+def look(place: Path | str, new: Path | None = None) -> Iterator[str]:
     """Look at a store in every way, and load what can be loaded; what is no typed error is told."""
-    with LocalBackend(store) as backend:
+    with open_backend(place) as backend:
 
         def opened() -> Experiment:
             return Experiment("trusted", backend=backend)
@@ -355,7 +355,7 @@ def _look(store: Path, new: Path) -> Iterator[str]:
             lambda: [repr(trial) for trial in opened().trials],
             lambda: [opened().get_code(n) for n in range(1, 5)],
             lambda: opened().gc(),
-            lambda: salvage(store, new),
+            *([lambda: salvage(Path(place), new)] if new else []),
             *(lambda n=n: opened()[n].result for n in range(1, 5)),  # type: ignore[misc]
         ]
         for look in looks:
@@ -374,6 +374,6 @@ def _look(store: Path, new: Path) -> Iterator[str]:
         for verb in _VERBS:
             told: list[Exception] = []
             with mock.patch.dict(run.__globals__, noting):
-                run([*verb.split(), "--backend", str(store), "-e", "trusted"])
+                run([*verb.split(), "--backend", str(place), "-e", "trusted"])
             if any(not isinstance(each, (DaskperimentError, ClickException)) for each in told):
                 yield f"I7: daskperiment {verb}: {told}"

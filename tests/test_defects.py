@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ import dask
 import numpy as np
 import pytest
 import redis
+from blake3 import blake3
+from pymongo import MongoClient
 
 from daskperiment import (
     CodeChangedWarning,
@@ -28,12 +32,14 @@ from daskperiment import (
     ParameterUndeclaredError,
     PurityWarning,
     SeedError,
+    UntrustedPayloadError,
     ValueNotKeptError,
 )
-from daskperiment.backends import Backend
+from daskperiment.backends import Backend, Put, Update
 from daskperiment.cli.main import run as command
 from tests.conftest import needs_program
-from tests.servers import RedisServer, redis_server
+from tests.servers import MongoServer, RedisServer, redis_server
+from tests.torture.trust import Bomb
 
 
 def run(script: str, *arguments: str, wait: bool = True) -> Any:
@@ -603,6 +609,42 @@ def test_x14_options_of_a_uri_are_no_part_of_the_name(redis_running: RedisServer
     Experiment("optioned", backend=optioned).result(lambda: 1, name="one")().compute()
 
     assert Experiment("optioned", backend=plain).trial_id == 1
+
+
+def test_x14_metrics_do_not_grow_one_document(mongo_running: MongoServer) -> None:
+    ex = Experiment("growing", backend=mongo_running.uri("growing"))
+
+    def train(points: int) -> int:
+        for n in range(points):
+            ex.log_metric("loss", n / 7, n)
+        return points
+
+    ex.result(train)(ex.parameter("points", default=60_000)).compute()
+
+    assert len(ex.latest.metrics["loss"]) == 60_000
+    with closing(MongoClient(mongo_running.uri("growing"))) as client:
+        rows = list(client["growing"]["daskperiment_rows"].find({"path": {"$regex": "metrics"}}))
+    assert len(rows) > 1
+    assert max(len(str(row)) for row in rows) < 3_000_000
+
+
+def test_x14_a_shared_store_runs_no_code_of_others(
+    redis_running: RedisServer, tmp_path: Path
+) -> None:
+    ex = Experiment("planted", backend=f"{redis_running.uri[:-1]}9")
+    ex.result(lambda: object, name="one")().compute()
+    bomb = pickle.dumps(Bomb(str(tmp_path / "marker")))
+    kept = {
+        "type": "t", "preview": "p", "codec": "pickle", "size": len(bomb),
+        "digest": blake3(bomb).hexdigest(),
+    }  # fmt: skip
+    ex.backend.apply(Put(bomb), Update("experiment/planted/trials", 1, {"result": kept}))
+
+    ex.get_history()
+    with pytest.raises(UntrustedPayloadError, match='trust="all"'):
+        _ = ex.latest.result
+
+    assert not (tmp_path / "marker").exists()
 
 
 # -- X15: bypassed tracking, names that spoil --

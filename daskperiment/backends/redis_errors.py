@@ -25,8 +25,8 @@ _REWRITING = 60.0
 """Seconds for which a server's rewriting of its files is waited for."""
 
 _PASSWORD = (
-    'the server asks for another password or user: write them as "redis://USER:${NAME}@host" and '
-    "set the environment variable NAME"
+    "the server asks for another password or user: put the password into an environment variable "
+    "and ${NAME} with its name into the address"
 )
 _RIGHTS = (
     "this user may not do it: give it the commands that the documentation names, for the keys "

@@ -20,7 +20,6 @@ from daskperiment import notebooks, platform
 from daskperiment.backends.base import Backend, Insert, Remove, Update, Write
 from daskperiment.errors import (
     BackendError,
-    BackendUnreachableError,
     ConflictError,
     DaskperimentWarning,
     TrialIDNotFoundError,
@@ -39,7 +38,7 @@ from daskperiment.history.observations import Observations
 from daskperiment.history.output import Outputs
 from daskperiment.history.places import Place, Slot, Values
 from daskperiment.history.snapshots import KINDS, Snapshots
-from daskperiment.history.spooling import settled
+from daskperiment.history.spooling import settled, tolerated
 from daskperiment.history.steps import Steps
 from daskperiment.history.trials import Trials, facts
 from daskperiment.records import Number, StepRecord, TrialState
@@ -469,7 +468,7 @@ class TrialContext:
                 raise
             self._log(state, error)
             self.number = settled(self.backend, self.number)
-            with suppress(BackendUnreachableError):  # then it is indexed when it is synced
+            with suppress(*tolerated(self.backend)):  # then it is indexed when it is synced
                 contradictions = purity.find(self, self._observed())
                 self._tell()
         # Where warnings are made errors, that of the user goes first.
@@ -492,7 +491,9 @@ class TrialContext:
 
     def _failed_elsewhere(self) -> bool:
         # A worker saw the exception itself; what arrives from there may be a substitute.
-        row = Trials(self.backend, self.name).get(self.number) if self.shared else {}
+        row: Document = {}
+        with suppress(*tolerated(self.backend)):
+            row = Trials(self.backend, self.name).get(self.number) if self.shared else {}
         return row.get("failed_step") is not None
 
     def _times(self) -> Document:

@@ -46,7 +46,7 @@ from daskperiment.typing import JSON, Document, Key, Where
 
 logger = logging.getLogger(__name__)
 
-_AWAY = (
+AWAY = (
     BackendUnreachableError,
     BackendAccessError,
     StoreFullError,
@@ -138,7 +138,7 @@ class SpoolingBackend(Backend):
         try:
             with self.inner.hurried(HURRY):
                 return self.inner.apply(*settled)
-        except _AWAY as error:
+        except AWAY as error:
             if not _may_wait(writes):
                 raise
             with self._lock:
@@ -373,6 +373,11 @@ def spooling(backend: Backend, offline: bool = False, strict: bool = False) -> B
             "leave it out"
         )
     return backend
+
+
+def tolerated(backend: Backend) -> tuple[type[BackendError], ...]:
+    """Errors of asking that a trial may pass over, as its records are kept all the same."""
+    return AWAY if isinstance(backend, SpoolingBackend) else ()
 
 
 def settled(backend: Backend, number: Number) -> Number:

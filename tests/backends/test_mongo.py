@@ -22,7 +22,6 @@ BRIEF = settings(
     suppress_health_check=list(HealthCheck),
 )
 ELSEWHERE = os.environ.get("DASKPERIMENT_TEST_MONGODB_URL")
-elsewhere = pytest.mark.skipif(not ELSEWHERE, reason="needs DASKPERIMENT_TEST_MONGODB_URL")
 
 
 @pytest.fixture(scope="module")
@@ -74,12 +73,13 @@ def database_elsewhere() -> Iterator[MongoBackend]:
         yield backend
 
 
-@elsewhere
-class TestMongoElsewhere(BackendContract):
-    @pytest.fixture
-    def backend(self) -> Iterator[Backend]:
-        with database_elsewhere() as backend:
-            yield backend
+if ELSEWHERE:
+
+    class TestMongoElsewhere(BackendContract):
+        @pytest.fixture
+        def backend(self) -> Iterator[Backend]:
+            with database_elsewhere() as backend:
+                yield backend
 
 
 def test_it_does_what_memory_does(server: MongoServer) -> None:

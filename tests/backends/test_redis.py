@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -110,6 +111,21 @@ def test_options_of_a_uri_are_those_of_the_client_library(running: RedisServer) 
         options = backend._client().connection_pool.connection_kwargs
 
     assert (options["db"], options["socket_timeout"]) == (3, 7.0)
+
+
+def test_a_unix_socket_is_an_address(tmp_path: Path) -> None:
+    socket = tmp_path / "socket"
+    with redis_server(tmp_path / "redis", "--unixsocket", str(socket)):
+        with open_backend(f"unix://{socket}?db=2") as backend:
+            assert backend.insert("x", {}) == 1
+            assert pickle.loads(pickle.dumps(backend)).get("x", 1) == {}
+
+
+def test_a_missing_library_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+
+    with pytest.raises(BackendURIError, match=r'pip install "daskperiment\[redis\]"'):
+        open_backend("redis://host")
 
 
 @pytest.mark.parametrize("texts", [True, False])

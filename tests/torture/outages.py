@@ -6,7 +6,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -270,6 +270,62 @@ def full(seed: int, folder: Path, plant: str | None, *, rounds: int) -> Outcome:
                     _settle(outcome, place, running.uri, crowd, backend)
             outcome.rounds += 1
     return outcome
+
+
+@scenario(
+    "F26",
+    "a Redis server that changes its password, is made a replica, is full, is busy",
+    plants=("full-is-nothing",),
+    short={"rounds": 1},
+    long={"rounds": 20},
+)
+def refusing(seed: int, folder: Path, plant: str | None, *, rounds: int) -> Outcome:
+    """Trials go on, and are there when the server takes them again."""
+    outcome = Outcome("F26", seed)
+    with fork_server() as server:
+        for n in range(rounds):
+            place = folder / str(n)
+            with redis_server(place / "redis") as running:
+                crowd = [
+                    _worker(place, w, plant, running.uri, seed=seed + w, trials=60, pause=0.02)
+                    for w in range(2)
+                ]
+                with (
+                    _working(outcome, server, crowd) as goes_on,
+                    redis.Redis.from_url(running.uri) as client,
+                ):
+                    while len(events(place / "w0.log")) < 12:
+                        time.sleep(0.01)
+                    for begin, end in _REFUSALS:
+                        outcome.faults += goes_on()
+                        begin(client)
+                        time.sleep(0.3)
+                        end(client)
+                        time.sleep(0.2)
+                with open_backend(running.uri) as backend:
+                    _settle(outcome, place, running.uri, crowd, backend)
+            outcome.rounds += 1
+    return outcome
+
+
+def _with_password(client: Any) -> None:
+    client.config_set("requirepass", "another")
+    client.execute_command("AUTH", "another")
+    for each in client.client_list():
+        if int(each["id"]) != client.client_id():
+            client.client_kill_filter(_id=each["id"])
+
+
+_REFUSALS: tuple[tuple[Callable[[Any], object], Callable[[Any], object]], ...] = (
+    (lambda client: client.replicaof("127.0.0.1", 1), lambda client: client.replicaof("NO", "ONE")),
+    (_with_password, lambda client: client.config_set("requirepass", "")),
+    (
+        lambda client: client.config_set("maxmemory", "1mb"),
+        lambda client: client.config_set("maxmemory", "0"),
+    ),
+    (lambda client: client.client_pause(1000), lambda client: client.client_unpause()),
+)
+"""How a server is made to refuse what it is given, and to take it again."""
 
 
 def _through(

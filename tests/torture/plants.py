@@ -413,5 +413,5 @@ def _loss_unnoticed() -> None:
 @plant("full-is-nothing")
 def _full_is_nothing() -> None:
     """A server that has no room is nobody's business."""
-    spooling._AWAY = (BackendUnreachableError,)  # type: ignore[assignment]
+    spooling.AWAY = (BackendUnreachableError,)  # type: ignore[assignment]
     _swallow_errors()

@@ -20,7 +20,7 @@ from daskperiment import Experiment
 from daskperiment.backends import Put, Update, open_backend
 from daskperiment.backends.mongo_rows import PAYLOADS
 from daskperiment.errors import DaskperimentError
-from daskperiment.history import payloads
+from daskperiment.history import mirror, payloads
 from daskperiment.history.places import Place
 from tests.servers import mongo_server, redis_server
 from tests.test_secrets import canaries, hits, run_script
@@ -298,3 +298,57 @@ def _replace(client: Any, key: bytes, bomb: bytes) -> None:
         client.zadd(key, {bomb: 1})
     else:
         client.set(key, bomb)
+
+
+# -- F25 --------------------------------------------------------------------------------------
+
+_JUNK: list[Any] = [
+    7, -1, "text", "", "x" * 2_000_000, [], {}, [[]], [["a", 1]], [["a", {"type": 1}]], True, None,
+    {"host": 1}, {"type": "t", "preview": 5}, {"json": "{", "type": "t", "preview": "p"}, 1e300,
+    float("nan"), float("inf"), [None], {"type": "t", "preview": "p", "json": "[" * 60},
+]  # fmt: skip
+
+
+@scenario(
+    "F25",
+    "rows that others have spoilt, on Redis and MongoDB",
+    plants=("every-row-is-one",),
+    short={"rounds": 30},
+    long={"rounds": 1000},
+)
+def spoilt_rows(seed: int, folder: Path, plant: str | None, *, rounds: int) -> Outcome:
+    """They are told of, the others are read, and nothing but typed errors leaves a call."""
+    outcome, chance = Outcome("F25", seed), random.Random(seed)
+    for kind in KINDS:
+        with _recorded(kind, folder) as uri, open_backend(uri) as backend, ExitStack() as stack:
+            if plant is not None:
+                stack.enter_context(mock.patch.object(mirror, "problem", lambda *_: None))
+            path = "experiment/trusted/trials"
+            whole = backend.get(path, 2) or {}
+            for _ in range(rounds):
+                fields = chance.sample(sorted(whole), chance.randrange(1, 4))
+                junk = {field: chance.choice(_JUNK) for field in fields}
+                backend.apply(Update(path, 2, {**whole, **junk}))
+                outcome.add(f"{kind}, {junk}"[:90], _others(Experiment("trusted", backend)))
+                outcome.rounds += 1
+                outcome.faults += 1
+    return outcome
+
+
+def _others(ex: Experiment) -> Iterator[str]:
+    try:
+        history = ex.get_history(verbose=True)
+        if not {1, 3, 4} <= set(history.index):
+            yield f"I1: the history has only {list(history.index)}"
+    except Exception as error:
+        yield f"I7: the history: {error!r:.200}"
+    looks: list[Callable[[], object]] = [
+        lambda: ex[2].result, lambda: repr(ex[2]), lambda: ex[2].steps, lambda: ex.diff(1, 2),
+    ]  # fmt: skip
+    for look_at in looks:
+        try:
+            look_at()
+        except DaskperimentError:
+            continue
+        except Exception as error:
+            yield f"I7: {error!r:.200}"

@@ -115,10 +115,12 @@ def test_options_of_a_uri_are_those_of_the_client_library(running: RedisServer) 
 
 def test_a_unix_socket_is_an_address(tmp_path: Path) -> None:
     socket = tmp_path / "socket"
-    with redis_server(tmp_path / "redis", "--unixsocket", str(socket)):
-        with open_backend(f"unix://{socket}?db=2") as backend:
-            assert backend.insert("x", {}) == 1
-            assert pickle.loads(pickle.dumps(backend)).get("x", 1) == {}
+    with (
+        redis_server(tmp_path / "redis", "--unixsocket", str(socket)),
+        open_backend(f"unix://{socket}?db=2") as backend,
+    ):
+        assert backend.insert("x", {}) == 1
+        assert pickle.loads(pickle.dumps(backend)).get("x", 1) == {}
 
 
 def test_a_missing_library_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from tests.torture.harness import (
     WATCHDOG,
     ForkServer,
     Outcome,
+    await_event,
     check,
     events,
     fork_server,
@@ -73,6 +74,12 @@ def _working(outcome: Outcome, server: ForkServer, crowd: list[dict[str, Any]]) 
         yield lambda: not done.is_set()
     finally:
         waiting.join()
+
+
+def _await_work(crowd: list[dict[str, Any]]) -> None:
+    """Wait until every worker has recorded a trial; before, none of them has anything to lose."""
+    for argument in crowd:
+        await_event(Path(argument["log"]), "ack")
 
 
 def _settle(
@@ -155,6 +162,7 @@ def _restarted(
             for n in range(4)
         ]
         with _working(outcome, server, crowd) as goes_on:
+            _await_work(crowd)
             while goes_on() and outcome.rounds < restarts:
                 time.sleep(chance.uniform(0.05, 0.2))
                 outcome.faults += goes_on()
@@ -186,7 +194,7 @@ def restarts(seed: int, folder: Path, plant: str | None, *, restarts: int, trial
     plants=("spool-forgets",),
     short={"restarts": 3, "trials": 15},
     long={"restarts": 30, "trials": 150},
-    planted={"restarts": 3, "trials": 40, "pauses": (2,)},
+    planted={"restarts": 2, "trials": 40, "pauses": (5,)},
 )
 def restarts_of_mongodb(
     seed: int, folder: Path, plant: str | None, *, restarts: int, trials: int, **more: Any
@@ -343,6 +351,7 @@ def _through(
             for n in range(2)
         ]
         with _working(outcome, server, crowd) as goes_on:
+            _await_work(crowd)
             strike(proxy, goes_on)
             proxy.calm()
         with open_backend(address(running.port)) as backend:
@@ -370,10 +379,10 @@ def _troubled(
 @scenario(
     "F23",
     "a network to Redis that cuts, delays, trickles, swallows and is silent",
-    plants=("groups-forgotten",),
+    plants=("spool-forgets",),
     short={"trials": 50, "events": 100},
     long={"trials": 1000, "events": 1000},
-    planted={"trials": 30, "events": 100},
+    planted={"trials": 80, "events": 200},
 )
 def network(seed: int, folder: Path, plant: str | None, *, trials: int, events: int) -> Outcome:
     """Nothing is lost and nothing is doubled."""
@@ -386,7 +395,7 @@ def network(seed: int, folder: Path, plant: str | None, *, trials: int, events: 
     plants=("spool-forgets",),
     short={"trials": 10, "events": 100},
     long={"trials": 200, "events": 1000},
-    planted={"trials": 20, "events": 100},
+    planted={"trials": 40, "events": 200},
 )
 def network_to_mongodb(
     seed: int, folder: Path, plant: str | None, *, trials: int, events: int
@@ -401,6 +410,7 @@ def network_to_mongodb(
     plants=("groups-forgotten",),
     short={"trials": 15},
     long={"trials": 150},
+    planted={"trials": 40},
 )
 def swallowed(seed: int, folder: Path, plant: str | None, *, trials: int) -> Outcome:
     """What the server did and nobody heard of is not done again."""

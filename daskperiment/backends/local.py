@@ -28,7 +28,13 @@ from daskperiment.backends.documents import (
 from daskperiment.backends.files import PayloadFiles, is_digest
 from daskperiment.backends.session import Session
 from daskperiment.backends.sqlite import Durability, Store, compact, store_id_of
-from daskperiment.errors import BackendURIError, ConflictError, PayloadNotFoundError
+from daskperiment.errors import (
+    BackendError,
+    BackendURIError,
+    ConflictError,
+    PayloadNotFoundError,
+    StoreFullError,
+)
 from daskperiment.platform import is_owned
 from daskperiment.typing import JSON, Document, Key, Where
 
@@ -134,6 +140,25 @@ class LocalBackend(Backend):
 
     def apply(self, *writes: Write) -> list[Any]:
         """Commit the writes in one transaction; large payloads are files before it begins."""
+        try:
+            return self._commit(writes)
+        except StoreFullError:
+            if not self._empty_log():
+                raise
+            return self._commit(writes)
+
+    def _empty_log(self) -> bool:
+        """Whether the log could be written back, without waiting: what follows has its room."""
+        try:
+            with self._session() as connection:
+                if connection is None:
+                    return False
+                _, pages, done = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except BackendError:
+            return False
+        return bool(pages == done)
+
+    def _commit(self, writes: Sequence[Write]) -> list[Any]:
         session = self._session()
         with session as existing:
             connection = existing or session.create()

@@ -51,7 +51,7 @@ def broken_disk(seed: int, folder: Path, plant: str | None, *, each: int | None)
 def full_at_every_call(seed: int, folder: Path, plant: str | None, *, each: int | None) -> Outcome:
     """The disk is full at one call, and at all that follow; then a small disk is filled."""
     outcome = Outcome("F05", seed)
-    for size in _FITS if each is None else (1024,):
+    for size in _FITS:
         _fill(outcome, folder, plant, size)
     return _at_every_point(outcome, folder, plant, "ENOSPC", LACKS_SPACE, each)
 

@@ -22,7 +22,7 @@ from tests.torture.harness import (
 
 SCRIPT = {"worker": "faulty", "shape": "mixed", "seed": 7, "trials": 5, "size": 256 * 1024}
 """Five trials: the later ones show whether the process recovers."""
-_FITS = {512: 10, 1024: 100}
+_FITS = {768: 10, 1024: 100}
 """Kilobytes of results that fit on disks of so many kilobytes: in rows, and in files."""
 LACKS_SPACE = ("pwrite64", "write", "openat", "mkdir", "link", "rename")
 

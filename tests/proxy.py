@@ -150,14 +150,13 @@ class Proxy:
         if not greeting and self._chance.random() < self.swallow:
             self.struck += 1
             return False
-        if self._left is not None:
-            target.sendall(data[: self._left])
-            self._left -= len(data)
-            if self._left < 0:
-                self.struck += 1
-                self._left = None
-                return False
-            return True
+        left = self._left  # which the end of the fault takes away at any moment
+        if left is not None:
+            target.sendall(data[:left])
+            cut = left < len(data)
+            self.struck += cut
+            self._left = None if cut else left - len(data)
+            return not cut
         if self.trickle:
             self.struck += 1
             for at in range(min(len(data), 50)):

@@ -407,10 +407,9 @@ def network_to_mongodb(
 @scenario(
     "F24",
     "a network that swallows a third of the replies",
-    plants=("groups-forgotten",),
+    plants=("spool-forgets",),
     short={"trials": 15},
     long={"trials": 150},
-    planted={"trials": 40},
 )
 def swallowed(seed: int, folder: Path, plant: str | None, *, trials: int) -> Outcome:
     """What the server did and nobody heard of is not done again."""

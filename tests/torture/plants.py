@@ -383,13 +383,6 @@ def _spool_forgets() -> None:
     Spool.append = lambda self, writes, unsure=False: None  # type: ignore[method-assign]
 
 
-@plant("groups-forgotten")
-def _groups_forgotten() -> None:
-    """The server does not remember which groups it has carried out."""
-    redis._REMEMBERED = 0
-    mongo_session.Session.was_committed = lambda self, number, group: False  # type: ignore[method-assign]
-
-
 @plant("commits-are-not-compared")
 def _commits_are_not_compared() -> None:
     """A group is committed whichever one was before it."""

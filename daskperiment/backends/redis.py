@@ -25,7 +25,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
@@ -175,7 +175,7 @@ class RedisBackend(ServerBackend[Any]):  # its types say str where it gives byte
             for key, document in found
             if matches(document, accepted)
         )
-        return matching if limit is None else _first(matching, limit)
+        return islice(matching, limit)
 
     def read(self, path: str, start: int = 0) -> list[JSON]:
         """Return the entries."""
@@ -535,8 +535,3 @@ def _result(write: Write, reply: Any) -> Any:
 def _conflict(reason: bytes, write: Write) -> ConflictError:
     told = {name: getattr(write, name, None) for name in ("path", "key", "digest")}
     return ConflictError(_REFUSED[reason].format(**told))
-
-
-def _first(items: Iterator[Any], limit: int) -> Iterator[Any]:
-    for _, item in zip(range(limit), items, strict=False):
-        yield item

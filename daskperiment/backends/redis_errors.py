@@ -95,36 +95,37 @@ def bad_uri(uri: str, error: Exception) -> BackendURIError:
 
 def findings(client: Redis) -> Iterator[Finding]:
     """What there is to say of a server, with its risks first."""
-    yield from risks(client)
-    info = _asked(client, "info", "server")
+    info = _asked(client, "info")
+    yield from _risks(info)
     if info:
         yield Finding("ok", f"Redis {info.get('redis_version', 'of an unknown version')}")
-    used = _asked(client, "info", "memory")
-    if used:
-        yield Finding(
-            "ok", f"its memory holds {used.get('used_memory_human', 'an unknown amount')}"
-        )
+        used = info.get("used_memory_human", "an unknown amount")
+        yield Finding("ok", f"its memory holds {used}")
 
 
 def risks(client: Redis) -> Iterator[Finding]:
     """How the server is set up to lose what it has promised to keep."""
-    persistence, memory = _asked(client, "info", "persistence"), _asked(client, "info", "memory")
-    if persistence is not None and not persistence.get("aof_enabled"):
+    yield from _risks(_asked(client, "info"))
+
+
+def _risks(info: Any) -> Iterator[Finding]:
+    if info is None:
+        return
+    if not info.get("aof_enabled"):
         yield Finding(
             "problem",
             "the Redis server keeps no append-only file: what was recorded since its last "
             "snapshot is lost when it stops",
             "set `appendonly yes` in its configuration",
         )
-    if memory is not None and memory.get("maxmemory_policy", "noeviction") != "noeviction":
+    if info.get("maxmemory_policy", "noeviction") != "noeviction":
         yield Finding(
             "problem",
             f"the Redis server evicts keys when its memory is full "
-            f"({memory['maxmemory_policy']}): trials would vanish",
+            f"({info['maxmemory_policy']}): trials would vanish",
             "set `maxmemory-policy noeviction` in its configuration",
         )
-    replication = _asked(client, "info", "replication")
-    if replication is not None and replication.get("role") == "slave":
+    if info.get("role") == "slave":
         yield Finding(
             "problem",
             "the Redis server is a replica: nothing can be recorded there",

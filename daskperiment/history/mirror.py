@@ -22,10 +22,9 @@ from weakref import WeakSet
 from daskperiment import platform
 from daskperiment.backends.base import Append, Backend
 from daskperiment.errors import DamagedRowError, DaskperimentWarning
-from daskperiment.history import paths
+from daskperiment.history import paths, shape
 from daskperiment.history.columns import ENDED, Columns
 from daskperiment.history.places import Place, Trust
-from daskperiment.history.shape import problem
 from daskperiment.records import Number
 from daskperiment.tracebacks import users_frame
 from daskperiment.typing import Document
@@ -134,11 +133,12 @@ class Mirror:
 
     def _rows(self, after: Any) -> Iterator[tuple[int, Document]]:
         """Rows behind a number; those that are damaged are told of and left out."""
+        owned = self._backend.owned  # which looks at files: not for every row
         while True:
             try:
                 for number, row in self._backend.find(self._trials, after=after):
                     after = number
-                    if (problem := self._problem(number, row)) is None:
+                    if owned or (problem := shape.problem(number, row)) is None:
                         yield int(number), row
                     else:
                         self._tell_unreadable(number, problem)
@@ -148,10 +148,6 @@ class Mirror:
                     raise
                 self._tell_unreadable(error.key, str(error))
                 after = error.key
-
-    def _problem(self, number: Any, row: Document) -> str | None:
-        """What is wrong with a row; in a store of one's own every row is as it was written."""
-        return None if self._backend.owned else problem(number, row)
 
     def _tell_unreadable(self, number: Any, reason: str) -> None:
         if number not in self._unreadable:
@@ -164,10 +160,11 @@ class Mirror:
         columns = self._columns
         last = columns.numbers[known - 1] if known else 0
         asked = sorted(n for n in self._unfinished | numbers if n <= last)
+        owned = not asked or self._backend.owned
         for number, row in zip(asked, self._backend.get_many(self._trials, asked), strict=True):
             if row is None or columns.at(number) is None:
                 return False
-            if (problem := self._problem(number, row)) is not None:
+            if not owned and (problem := shape.problem(number, row)) is not None:
                 self._tell_unreadable(number, problem)
                 continue
             columns.put(number, row)

@@ -20,12 +20,12 @@ from daskperiment import Experiment
 from daskperiment.backends import Put, Update, open_backend
 from daskperiment.backends.mongo_rows import PAYLOADS
 from daskperiment.errors import DaskperimentError
-from daskperiment.history import mirror, payloads
+from daskperiment.history import payloads, shape
 from daskperiment.history.places import Place
 from tests.servers import mongo_server, redis_server
 from tests.test_secrets import canaries, hits, run_script
 from tests.torture.harness import Outcome, scenario
-from tests.torture.trust import Bomb, look, record
+from tests.torture.trust import Agreeing, Bomb, look, record
 
 KINDS = ("redis", "mongodb")
 _DATABASE = "trusted"
@@ -148,7 +148,7 @@ def _refused(uri: str, number: int, plant: str | None) -> Iterator[str]:
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(payloads, "decode", spy))
         if plant == "not-compared":
-            stack.enter_context(mock.patch.object(payloads, "blake3", _Agreeing))
+            stack.enter_context(mock.patch.object(payloads, "blake3", Agreeing))
         if plant == "unsigned-is-fine":
             stack.enter_context(mock.patch.object(Place, "check", lambda *_: True))
         backend = stack.enter_context(open_backend(uri))
@@ -161,15 +161,6 @@ def _refused(uri: str, number: int, plant: str | None) -> Iterator[str]:
             yield f"I7: {error!r}"
     if seen:
         yield "I1: a decoder saw changed bytes"
-
-
-class _Agreeing:
-    def __init__(self, data: bytes) -> None:
-        pass
-
-    def hexdigest(self) -> Any:
-        """Equal anything."""
-        return mock.ANY
 
 
 # -- S6 ---------------------------------------------------------------------------------------
@@ -322,7 +313,7 @@ def spoilt_rows(seed: int, folder: Path, plant: str | None, *, rounds: int) -> O
     for kind in KINDS:
         with _recorded(kind, folder) as uri, open_backend(uri) as backend, ExitStack() as stack:
             if plant is not None:
-                stack.enter_context(mock.patch.object(mirror, "problem", lambda *_: None))
+                stack.enter_context(mock.patch.object(shape, "problem", lambda *_: None))
             path = "experiment/trusted/trials"
             whole = backend.get(path, 2) or {}
             for _ in range(rounds):

@@ -115,7 +115,7 @@ def _loaded(store: Path, number: int, plant: str | None) -> Iterator[str]:
         if plant == "decoded-first":
             stack.enter_context(mock.patch.object(payloads, "load", _decoding_first(spy)))
         if plant == "not-compared":
-            stack.enter_context(mock.patch.object(payloads, "blake3", _Agreeing))
+            stack.enter_context(mock.patch.object(payloads, "blake3", Agreeing))
         row = backend.get("experiment/trusted/trials", number)
         assert row is not None
         try:
@@ -140,7 +140,7 @@ def _decoding_first(spy: Any) -> Any:
     return load
 
 
-class _Agreeing:
+class Agreeing:
     def __init__(self, data: bytes) -> None:
         pass
 
@@ -281,7 +281,7 @@ def planted_pickles(seed: int, folder: Path, plant: str | None, *, rounds: int) 
             _plant(store, what, bomb)
             with ExitStack() as stack:
                 if plant == "not-compared":
-                    stack.enter_context(mock.patch.object(payloads, "blake3", _Agreeing))
+                    stack.enter_context(mock.patch.object(payloads, "blake3", Agreeing))
                 if plant == "listing-loads":
                     stack.enter_context(mock.patch.object(tables, "_load", _loading(tables._load)))
                 found = list(look(store, folder / "new"))

@@ -91,6 +91,7 @@ class SpoolingBackend(Backend):
         self.inner = inner
         self.offline = offline
         self._lock = threading.RLock()
+        self._returning = threading.Lock()  # taken before the other one
         self._reset()
         _all.add(self)
 
@@ -174,6 +175,7 @@ class SpoolingBackend(Backend):
             self._spool = Spool.make(spool_folder(), self._about())
             self._done = 0
             if not self.offline:
+                self._back.clear()  # it may have been closed before
                 threading.Thread(target=self._return, name="daskperiment-sync", daemon=True).start()
             _register(os.getpid())
         return self._spool
@@ -206,20 +208,21 @@ class SpoolingBackend(Backend):
 
     def _try_to_return(self) -> bool:
         """Bring the spool to the server; whether nothing is left, so that writes go there again."""
-        spool = self._spool
-        if spool is None:
-            return True
-        try:
-            with self.inner.hurried(0):
-                self._replay(spool)
-                with self._lock:
-                    self._replay(spool)  # what was added just now
-                    spool.remove()
-                    self._spool = None
-                    self._payloads = {}
-        except BackendError as error:
-            logger.debug("The spool waits on: %s", error)
-            return False
+        with self._returning:
+            spool = self._spool
+            if spool is None:
+                return True
+            try:
+                with self.inner.hurried(0):
+                    self._replay(spool)
+                    with self._lock:
+                        self._replay(spool)  # what was added just now
+                        spool.remove()
+                        self._spool = None
+                        self._payloads = {}
+            except BackendError as error:
+                logger.debug("The spool waits on: %s", error)
+                return False
         logger.info("%r is back, and has what was recorded meanwhile", self)
         return True
 
@@ -249,12 +252,12 @@ class SpoolingBackend(Backend):
         return True
 
     def _number(self, provisional: Provisional, path: str) -> int | None:
-        if provisional.uid not in self._numbers:
-            found = syncing.number_of(self.inner, path, provisional.uid)
-            if found is None:
-                return None
-            self._numbers[provisional.uid] = found
-        return self._numbers[provisional.uid]
+        known = self._numbers.get(provisional.uid)
+        if known is None:
+            known = syncing.number_of(self.inner, path, provisional.uid)
+            if known is not None:
+                self._numbers[provisional.uid] = known
+        return known
 
     def settled(self, number: Number) -> Number:
         """The number that a trial got when it was brought to the server, as far as is known."""
@@ -348,7 +351,8 @@ class SpoolingBackend(Backend):
     def close(self) -> None:
         """Bring to the server what waits, if it is back, and let go of the connections."""
         self._back.set()
-        self.sync()
+        if not self.offline:
+            self.sync()
         self.inner.close()
 
 
@@ -414,19 +418,19 @@ def _at_the_end(pid: int) -> None:
     deadline = time.monotonic() + LAST_WAIT
     for backend in list(_all):
         backend._back.set()
-        waits = 0.0 if backend.offline else max(0.0, deadline - time.monotonic())
-        if not (backend.unsynced if backend.offline else not backend.sync(waits)):
-            continue
-        sys.stderr.write(
-            f"{backend.unsynced} groups of records for {backend!r} wait on this machine: "
-            "daskperiment sync brings them there\n"
-        )
+        if not backend.offline:
+            backend.sync(max(0.0, deadline - time.monotonic()))
+        if waiting := backend.unsynced:
+            sys.stderr.write(
+                f"{waiting} groups of records for {backend!r} wait on this machine: "
+                "daskperiment sync brings them there\n"
+            )
 
 
 def _begin_anew_in_a_child() -> None:
     """The spool is the parent's, and so is its lock."""
     for backend in list(_all):
-        backend._lock = threading.RLock()
+        backend._lock, backend._returning = threading.RLock(), threading.Lock()
         if backend._spool is not None:
             backend._spool.close()
         backend._reset()

@@ -322,6 +322,33 @@ def test_offline_asks_no_server_and_waits_for_none() -> None:
     assert time.monotonic() - began < 60
 
 
+def test_closing_offline_asks_no_server(
+    running: RedisServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ex, node = defined(running.uri, offline=True)
+    attempt(node, 1)
+
+    ex.backend.close()
+
+    assert ex.unsynced > 0
+    assert everything(running) == {}
+    ex.backend._spool.close()  # type: ignore[attr-defined]
+    assert synced(capsys)[0] == 0
+
+
+def test_a_backend_that_was_closed_returns_to_its_server_too(running: RedisServer) -> None:
+    ex, node = defined(running.uri)
+    attempt(node, 1)
+    ex.backend.close()
+    running.kill()
+    attempt(node, 2)
+    running.start()
+
+    until_back(ex)
+
+    assert [trial.number for trial in ex.trials] == [1, 2]
+
+
 def test_offline_is_for_servers() -> None:
     with pytest.raises(BackendURIError, match="leave it out"):
         Experiment("local_one", offline=True)

@@ -6,28 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from daskperiment.backends import Backend
 from daskperiment.backends.mongo import MongoBackend
 from daskperiment.testing.backends import BackendContract
 from daskperiment.testing.stateful import backend_machine
-from tests.servers import MongoServer, mock_database, mongo_server
+from tests.backends.test_stateful import BRIEF
+from tests.servers import MongoServer, mock_database
 
-BRIEF = settings(
-    max_examples=40,
-    stateful_step_count=30,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
 ELSEWHERE = os.environ.get("DASKPERIMENT_TEST_MONGODB_URL")
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[MongoServer]:
-    with mongo_server() as server:
-        yield server
+@pytest.fixture
+def server(mongo_running: MongoServer) -> MongoServer:
+    return mongo_running
 
 
 def fresh() -> str:

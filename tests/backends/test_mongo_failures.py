@@ -37,13 +37,12 @@ from daskperiment.errors import (
     StoreReadOnlyError,
     StoreTooNewError,
 )
-from tests.servers import MongoServer, free_port, mongo_server
+from tests.servers import MongoServer, free_port
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[MongoServer]:
-    with mongo_server() as running:
-        yield running
+@pytest.fixture
+def running(mongo_running: MongoServer) -> MongoServer:
+    return mongo_running
 
 
 @pytest.fixture

@@ -29,10 +29,9 @@ LARGE, DISCARDED = b"x" * 200_000, b"y" * 200_000
 SPAWN = get_context("spawn")
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[MongoServer]:
-    with mongo_server() as server:
-        yield server
+@pytest.fixture
+def server(mongo_running: MongoServer) -> MongoServer:
+    return mongo_running
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,19 @@ settings.load_profile("default")
 collect_ignore = ["typing/api.py"]
 SCHEDULERS = ("synchronous", "threads", "processes", "cluster")
 _AT_THE_START = {name: os.environ.get(name) for name in VARIABLES}
+
+
+_LONGEST_CHILD = 200  # seconds
+
+
+def _end_in_time() -> None:
+    """A child that hangs holds the pipes of its parent: the whole run would wait for it."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(_LONGEST_CHILD)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_end_in_time)
 
 
 def _undo_what_a_cluster_has_set() -> None:

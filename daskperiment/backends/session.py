@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from types import TracebackType
 from weakref import WeakSet
 
@@ -22,6 +23,7 @@ from daskperiment.platform import sync_directory
 _sessions: WeakSet[Session] = WeakSet()
 _paused: list[Session] = []
 _opening = threading.RLock()
+_forking = False
 _NOT_TRUSTED = (StoreFullError, StoreIOError, StoreReadOnlyError)
 """Errors after which a connection is opened anew: what it holds of the file in memory may
 never have reached the disk, and what this user may do may have changed."""
@@ -65,6 +67,10 @@ class Session:
         if isinstance(failure, _NOT_TRUSTED):
             self.close()
         self._lock.release()
+        if _forking:
+            # Locks are not fair: threads that write without a pause would take theirs again
+            # before the fork, and on a busy machine it would wait for minutes.
+            time.sleep(0.001)
         if failure is not None:
             raise failure from error
 
@@ -117,6 +123,8 @@ class Session:
 
 
 def _before_fork() -> None:
+    global _forking
+    _forking = True
     _opening.acquire()
     for session in list(_sessions):
         session.pause()
@@ -124,6 +132,8 @@ def _before_fork() -> None:
 
 
 def _after_fork() -> None:
+    global _forking
+    _forking = False
     while _paused:
         _paused.pop().resume()
     _opening.release()

@@ -33,7 +33,7 @@ def ls(session: Session, limit: int | None, where: str | None, removed: bool) ->
 
 
 def _experiment(session: Session, name: str) -> dict[str, Any]:
-    from daskperiment.cli import documents
+    from daskperiment.history import documents
 
     trials = Session(session.named, name).trials
     newest = next(iter(trials.find(newest=True, limit=1)), None)
@@ -62,8 +62,7 @@ def _experiments(rows: list[dict[str, Any]]) -> Iterator[str]:
 def _listed(
     session: Session, limit: int | None, where: str | None, removed: bool
 ) -> Iterator[dict[str, Any]]:
-    from daskperiment.cli import documents
-    from daskperiment.history import table
+    from daskperiment.history import documents, table
     from daskperiment.history.holders import rows as all_rows
 
     trials = session.trials
@@ -111,7 +110,7 @@ def _result(shown: dict[str, Any], show: Callable[[Any], str]) -> str:
 @one_trial
 def show(session: Session, reference: str) -> None:
     """Show everything important about one trial."""
-    from daskperiment.cli import documents
+    from daskperiment.history import documents
 
     session.answer(documents.trial(session.trials, session.number(reference)), _trial)
 
@@ -210,8 +209,7 @@ def history(
     as_csv: bool,
 ) -> None:
     """Show the table of trials that have ended."""
-    from daskperiment.cli import documents
-    from daskperiment.history import table
+    from daskperiment.history import documents, table
     from daskperiment.history.columns import INDEX
 
     standard = table.VERBOSE if verbose else table.SHORT
@@ -262,7 +260,7 @@ def _write_csv(names: list[str], rows: list[dict[str, Any]]) -> None:
 @click.option("--csv", "as_csv", is_flag=True, help="As comma-separated values.")
 def metrics(session: Session, reference: str, name: str | None, as_csv: bool) -> None:
     """Show the metrics of trials, or every value of one of them."""
-    from daskperiment.cli import documents
+    from daskperiment.history import documents
 
     points = documents.points(session.trials, session.numbers([reference]), name)
     if as_csv and not session.as_json:
@@ -309,7 +307,7 @@ def _points(points: list[dict[str, Any]]) -> Iterator[str]:
 @click.option("--to", "folder", type=click.Path(file_okay=False), help="Copy them to this folder.")
 def artifacts(session: Session, reference: str, folder: str | None) -> None:
     """List the artifacts of a trial, or copy them to a folder."""
-    from daskperiment.cli import documents
+    from daskperiment.history import documents
     from daskperiment.history.artifacts import Artifacts
 
     row = session.trials.get(session.number(reference))

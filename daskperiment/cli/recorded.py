@@ -24,7 +24,7 @@ _LOOK_AGAIN = 0.5
 @click.option("--files", is_flag=True, help="The whole files that the steps reach.")
 def code(session: Session, reference: str, step: str | None, files: bool) -> None:
     """Show the source of a trial's steps."""
-    from daskperiment.cli import documents
+    from daskperiment.history import documents
 
     number = session.number(reference)
     if files:
@@ -86,7 +86,7 @@ def logs(
     session: Session, reference: str, step: str | None, stream: str | None, follow: bool
 ) -> None:
     """Show what the steps of a trial have printed and logged."""
-    from daskperiment.cli import documents
+    from daskperiment.history import documents
 
     if follow and session.as_json:
         raise click.UsageError("--follow shows lines as they come: leave out --json")

@@ -72,7 +72,7 @@ def _stdout_aside() -> Iterator[None]:
 def _document(trial: Any) -> Any:
     if trial is None:
         return None
-    from daskperiment.cli import documents
+    from daskperiment.history import documents
 
     return documents.trial(trial._trials, trial.number)
 

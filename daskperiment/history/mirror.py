@@ -24,6 +24,7 @@ from daskperiment.backends.base import Append, Backend
 from daskperiment.errors import DamagedRowError, DaskperimentWarning
 from daskperiment.history import paths, shape
 from daskperiment.history.columns import ENDED, Columns
+from daskperiment.history.crashes import presumed
 from daskperiment.history.places import Place, Trust
 from daskperiment.records import Number
 from daskperiment.tracebacks import users_frame
@@ -127,7 +128,7 @@ class Mirror:
             if first is None or first[0] != last or first[1]["uid"] != uid:
                 return False
         while rows := list(islice(found, _BATCH)):
-            columns.extend(rows)
+            columns.extend([(number, presumed(row)) for number, row in rows])
             self._unfinished.update(number for number, row in rows if not _final(row))
         return True
 
@@ -167,7 +168,7 @@ class Mirror:
             if not owned and (problem := shape.problem(number, row)) is not None:
                 self._tell_unreadable(number, problem)
                 continue
-            columns.put(number, row)
+            columns.put(number, presumed(row))
             if _final(row):
                 self._unfinished.discard(number)
         return True

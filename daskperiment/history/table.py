@@ -79,6 +79,64 @@ def numbers(trials: Trials, question: Question) -> list[int]:
         return [answer.columns.numbers[at] for at in answer.positions.tolist()]
 
 
+class Page(NamedTuple):
+    """Some rows of a history, and how many there are.
+
+    Parameters
+    ----------
+    rows : list of (int, list)
+        Number of each trial, and its value of each column; ``ABSENT`` where it has none.
+    columns : list of str
+        The columns.
+    known : list of str
+        Every column that can be asked for, those of parameters first.
+    parameters : int
+        How many of them are of parameters.
+    found : int
+        How many trials fit the condition.
+    states : dict of str to int
+        How many trials there are in each state, whatever the condition.
+    """
+
+    rows: list[tuple[int, list[Any]]]
+    columns: list[str]
+    known: list[str]
+    parameters: int
+    found: int
+    states: dict[str, int]
+
+
+def page(trials: Trials, question: Question, offset: int, limit: int) -> Page:
+    """Rows of the answer from a position on, running trials too.
+
+    ``question.limit`` and ``question.running`` do not count.
+    """
+    with trials.mirror.columns() as columns:
+        positions = columns.positions()
+        answer = _Answer(columns, positions, [*question.parameters, *columns.names(positions)])
+        _choose(answer, question)
+        states = _states(columns.standard["State"], positions)
+        if question.where is not None:
+            holds = query.parse(question.where, answer.known).among(answer.column)
+            positions = positions[holds[positions]]
+        keys = _keys(answer, question.order_by)
+        shown = _ordered(positions, keys, offset + limit)[offset : offset + limit]
+        found = [answer.column(name) for name in answer.wanted]
+        rows = [(columns.numbers[at], [each[at] for each in found]) for at in shown.tolist()]
+        known = list(dict.fromkeys((*answer.parameters, INDEX, *COLUMNS)))
+        return Page(rows, answer.wanted, known, len(answer.parameters), len(positions), states)
+
+
+def _states(column: Column, positions: Array) -> dict[str, int]:
+    import numpy as np
+
+    coded = column.codes()
+    assert coded is not None
+    codes, distinct = coded
+    counts = np.bincount(codes[positions], minlength=len(distinct)).tolist()
+    return {state: count for state, count in zip(distinct, counts, strict=True) if count}
+
+
 class _Answer:
     """Where the rows that were asked for are in columns.
 

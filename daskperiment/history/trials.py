@@ -17,6 +17,7 @@ from daskperiment.errors import (
     TrialIDNotFoundError,
 )
 from daskperiment.history import paths
+from daskperiment.history.crashes import CRASH, presumed
 from daskperiment.history.mirror import Mirror, changed
 from daskperiment.history.places import Place, Trust
 from daskperiment.history.shape import problem
@@ -191,7 +192,7 @@ class Trials:
             raise DamagedRowError(f"Trial {number} of {self.name!r} cannot be read: {wrong}")
         if document.get("removed"):
             raise self._removed(number, document)
-        return document
+        return presumed(document)
 
     def _removed(self, number: Number, row: Document) -> TrialIDNotFoundError:
         day = datetime.fromtimestamp(float(row["removed"])).date()
@@ -241,7 +242,7 @@ class Trials:
             for after, row in rows:
                 seen += 1
                 if not row.pop("removed", None):
-                    yield int(after), row
+                    yield int(after), presumed(row)
                     left = None if left is None else left - 1
                     if left == 0:
                         return
@@ -258,12 +259,7 @@ class Trials:
 
     def _bury(self, uid: str) -> None:
         number = self._number(uid)
-        crash = {
-            "state": TrialState.CRASHED.value,
-            "ended_by": "owner gone",
-            "description": "CRASHED(the process that ran the trial is gone)",
-        }
-        for expected, changes in ((_RUNNING, crash), (_PROVISIONAL, {"ended_by": "owner gone"})):
+        for expected, changes in ((_RUNNING, CRASH), (_PROVISIONAL, {"ended_by": "owner gone"})):
             if self.backend.update(self._path, number, changes, {**expected, "uid": uid}):
                 break
         self.backend.apply(Remove(self._running, uid))

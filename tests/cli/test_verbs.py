@@ -480,7 +480,7 @@ def test_an_error_of_ours_is_one_line_and_a_traceback_only_with_debug(
 def test_an_unexpected_error_is_one_line_too(
     command: Command, example: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from daskperiment.cli import documents
+    from daskperiment.history import documents
 
     def broken(*_: Any) -> None:
         raise KeyError("surprise")

@@ -33,12 +33,12 @@ demo: $(VENV)/demo
 
 # Packages of the system come by apt and only as root; without them their tests skip.
 # No service is started: tests start servers of their own.
-PROGRAMS = dot git strace redis-server
+PROGRAMS = dot git strace redis-server chromium
 packages:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
 	    && ! (for each in $(PROGRAMS); do command -v $$each || exit 1; done) >/dev/null; then \
 	    apt-get update -q && RUNLEVEL=1 apt-get install -y -q --no-install-recommends \
-	        graphviz git strace redis-server; fi
+	        graphviz git strace redis-server chromium fonts-dejavu-core; fi
 
 lint: $(VENV)/test
 	$(BIN)/ruff check .

@@ -189,6 +189,10 @@ class TrialReferenceError(TrialIDNotFoundError):
     """A text such as ``latest`` or ``3:7`` names no trial."""
 
 
+class DashboardError(DaskperimentError, ValueError):
+    """The dashboard cannot be served so: the address, the port, the token or a missing library."""
+
+
 class MissingMainGuardError(DaskperimentError, RuntimeError):
     """A script that starts worker processes lacks ``if __name__ == "__main__":``."""
 

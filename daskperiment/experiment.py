@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from daskperiment.dashboard.serving import Dashboard
+
 logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
@@ -722,6 +724,51 @@ class Experiment:
         """
         one, other = (item if isinstance(item, Trial) else self[item] for item in (a, b))
         return one.diff(other)
+
+    def start_dashboard(
+        self,
+        port: int = 5000,
+        blocking: bool | None = None,
+        host: str = "127.0.0.1",
+        token: str | None = None,
+    ) -> Dashboard:
+        """Serve pages that show the trials, live, in a browser; nothing can be changed there.
+
+        Parameters
+        ----------
+        port : int
+            The port; where it is taken the next one that is free.
+        blocking : bool, optional
+            Whether to wait until the dashboard is stopped.  None waits, but not in a notebook,
+            which shows a link.  Without waiting it ends with the process.
+        host : str
+            The address to listen at; ``"0.0.0.0"`` lets other machines in.
+        token : str, optional
+            What whoever opens the pages has to bring.  None needs none on this machine, and
+            makes one, which is printed once, at any other address.
+
+        Returns
+        -------
+        Dashboard
+            It has an ``url``, and ``close()`` stops it.
+
+        Raises
+        ------
+        DashboardError
+            It cannot listen there, or a library is missing; the message says what to do.
+
+        Examples
+        --------
+        >>> ex = Experiment("doc_dashboard", backend="memory://")
+        >>> dashboard = ex.start_dashboard(port=0, blocking=False)
+        Dashboard at http://127.0.0.1:...
+        >>> dashboard.close()
+        """
+        from daskperiment.dashboard import serving
+
+        script.reading()
+        served = serving.start(self.backend, self.id, host=host, port=port, token=token)
+        return serving.show(served, blocking)
 
     def get_history(
         self,

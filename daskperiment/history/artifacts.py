@@ -94,6 +94,11 @@ class Artifact:
         self.size: int = document.get("size", 0)
         self.digest: str | None = document.get("digest")
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it was saved as text, so that its bytes are UTF-8."""
+        return bool(self._document.get("text"))
+
     def open(self) -> BinaryIO:
         """Open the bytes for reading; of an object those that encode it.
 
@@ -131,7 +136,7 @@ class Artifact:
         self._check_kept()
         if self._document.get("file"):
             return self.read()
-        if self._document.get("text"):
+        if self.is_text:
             return self.read().decode("utf-8", "surrogatepass")
         return self._place.load(_slot(self.name), self._document)
 

@@ -210,6 +210,17 @@ def files(trials: Trials, number: int) -> list[Document]:
     return [{"file": name, "text": snapshots.text(digest)} for name, digest in sources.items()]
 
 
+def file_names(trials: Trials, number: int) -> list[str]:
+    """Names of the whole files and cells that the steps of a trial reach."""
+    return list(_code(trials, number)["sources"])
+
+
+def file_text(trials: Trials, number: int, name: str) -> str | None:
+    """Text of one of them; None where there is no such file."""
+    digest = _code(trials, number)["sources"].get(name)
+    return None if digest is None else Snapshots(trials.backend).text(digest)
+
+
 def output(trials: Trials, number: int, step: str | None, stream: str | None) -> list[Document]:
     """Lines that the steps of a trial have put out, in the order of their time."""
     row = trials.get(number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from daskperiment.backends.base import Append, Backend
@@ -11,6 +11,7 @@ from daskperiment.errors import MetricNotFoundError, TrialIDNotFoundError
 from daskperiment.history import paths
 from daskperiment.names import check_name as check_text
 from daskperiment.serializers import preview
+from daskperiment.typing import JSON
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,6 +74,18 @@ def check_value(value: Any) -> int | float:
         ) from None
 
 
+def series_of(entries: Iterable[JSON]) -> dict[str, list[Point]]:
+    """The series that the entries of a trial's log hold, each in the order of its points."""
+    series: dict[str, list[Point]] = {}
+    for batch in entries:
+        for name, columns in batch.items():
+            points = series.setdefault(name, [])
+            for epoch, value, time in zip(*columns, strict=True):
+                following = points[-1].epoch + 1 if points else 0
+                points.append(Point(following if epoch is None else epoch, value, time))
+    return series
+
+
 class Metrics:
     """Metric series of one experiment's trials."""
 
@@ -89,14 +102,7 @@ class Metrics:
 
     def read(self, uid: str) -> dict[str, list[Point]]:
         """All series of a trial, each in the order in which its points were saved."""
-        series: dict[str, list[Point]] = {}
-        for batch in self.backend.read(paths.metrics(self.name, uid)):
-            for name, columns in batch.items():
-                points = series.setdefault(name, [])
-                for epoch, value, time in zip(*columns, strict=True):
-                    following = points[-1].epoch + 1 if points else 0
-                    points.append(Point(following if epoch is None else epoch, value, time))
-        return series
+        return series_of(self.backend.read(paths.metrics(self.name, uid)))
 
     def frame(self, name: str, trials: Mapping[int, str]) -> pd.DataFrame:
         """One metric of several trials side by side.

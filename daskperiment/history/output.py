@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from daskperiment.backends.base import Append, Backend
 from daskperiment.history import paths
+from daskperiment.typing import JSON
 
 _MOST_LINES = 1000
 """Lines that a notebook shows."""
@@ -160,16 +161,22 @@ class Outputs:
 
     def read(self, uid: str) -> Output:
         """Output of a trial up to now."""
-        texts: dict[_Stream, list[tuple[_Moment, str]]] = {}
-        for position, (place, (time, stream, text, *record)) in enumerate(self._pieces(uid)):
-            source = (*place, stream, *(record or (None, None)))
-            texts.setdefault(source, []).append(((time, position), text))
-        return Output(line for _, line in sorted(_all_lines(texts), key=itemgetter(0)))
+        return output_of(self.backend.read(paths.output(self.name, uid)))
 
-    def _pieces(self, uid: str) -> Iterator[tuple[tuple[str, int], list[Any]]]:
-        for entry in self.backend.read(paths.output(self.name, uid)):
-            for piece in entry["pieces"]:
-                yield (entry["step"], entry["call"]), piece
+
+def output_of(entries: Iterable[JSON]) -> Output:
+    """The output that the entries of a trial's log hold."""
+    texts: dict[_Stream, list[tuple[_Moment, str]]] = {}
+    for position, (place, (time, stream, text, *record)) in enumerate(_pieces(entries)):
+        source = (*place, stream, *(record or (None, None)))
+        texts.setdefault(source, []).append(((time, position), text))
+    return Output(line for _, line in sorted(_all_lines(texts), key=itemgetter(0)))
+
+
+def _pieces(entries: Iterable[JSON]) -> Iterator[tuple[tuple[str, int], list[Any]]]:
+    for entry in entries:
+        for piece in entry["pieces"]:
+            yield (entry["step"], entry["call"]), piece
 
 
 _Stream: TypeAlias = tuple[str, int, str, str | None, str | None]

@@ -106,15 +106,28 @@ class Page(NamedTuple):
     states: dict[str, int]
 
 
-def page(trials: Trials, question: Question, offset: int, limit: int) -> Page:
+def page(
+    trials: Trials, question: Question, offset: int, limit: int, parameters: int | None = None
+) -> Page:
     """Rows of the answer from a position on, running trials too.
 
-    ``question.limit`` and ``question.running`` do not count.
+    Parameters
+    ----------
+    trials : Trials
+        Where they are.
+    question : Question
+        What is asked; its ``limit`` and ``running`` do not count.
+    offset, limit : int
+        How many rows are passed over, and how many are wanted then.
+    parameters : int, optional
+        Only so many parameters, where no columns are named.
     """
     with trials.mirror.columns() as columns:
         positions = columns.positions()
         answer = _Answer(columns, positions, [*question.parameters, *columns.names(positions)])
         _choose(answer, question)
+        if question.columns is None:
+            answer.wanted = [*list(answer.parameters)[:parameters], *question.standard]
         states = _states(columns.standard["State"], positions)
         if question.where is not None:
             holds = query.parse(question.where, answer.known).among(answer.column)

@@ -250,6 +250,30 @@ class Trials:
             # Where many were removed, many rows at a time.
             size = size and max(size, min(2 * size, _MOST))
 
+    def rows(self, numbers: Sequence[int]) -> list[Document | None]:
+        """The rows of these trials; None for one that was removed or cannot be read."""
+        found = self.backend.get_many(self._path, numbers)
+        owned = self.backend.owned
+        return [
+            None
+            if row is None or row.get("removed") or not (owned or problem(number, row) is None)
+            else presumed(row)
+            for number, row in zip(numbers, found, strict=True)
+        ]
+
+    def neighbours(self, number: int) -> tuple[int | None, int | None]:
+        """Numbers of the trials before and behind one, None where there is none."""
+        return self._beside(number, "-key"), self._beside(number, "key")
+
+    def _beside(self, number: int, order: Order) -> int | None:
+        rows = self.backend.find(self._path, fields=["removed"], order_by=order, after=number)
+        return next((int(other) for other, row in rows if not row.get("removed")), None)
+
+    def alive(self) -> int:
+        """How many trials have not ended, as far as is known here."""
+        owners = self.backend.find(self._running)
+        return sum(is_alive(owner) for _, owner in owners)
+
     def bury(self) -> None:
         """Mark trials whose process on this host is gone as CRASHED, if they can be changed."""
         dead = [uid for uid, owner in self.backend.find(self._running) if not is_alive(owner)]

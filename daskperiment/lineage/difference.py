@@ -131,7 +131,7 @@ class Difference:
 
     @property
     def _sections(self) -> dict[str, tuple[Change, ...]]:
-        return {name: getattr(self, name) for name in _SECTIONS}
+        return {name: getattr(self, name) for name in SECTIONS}
 
     def document(self) -> Document:
         """The difference as JSON of a stable shape.
@@ -181,7 +181,7 @@ class Difference:
             if name == "packages" and (code := list(self._code_report())):
                 yield "code", code
             if changes:
-                yield name, list(map(_SECTIONS[name], changes))
+                yield name, list(map(SECTIONS[name], changes))
         if self.notes:
             yield "not compared", list(self.notes)
 
@@ -223,7 +223,7 @@ def _digests(change: Change) -> str:
 
 
 _SINGLE = ("state", "seed", "result")
-_SECTIONS: dict[str, Callable[[Change], str]] = {
+SECTIONS: dict[str, Callable[[Change], str]] = {
     "state": _lines,
     "parameters": _values,
     "seed": _lines,
@@ -234,6 +234,7 @@ _SECTIONS: dict[str, Callable[[Change], str]] = {
     "outputs": _digests,
     "result": _values,
 }
+"""Parts of a difference that are lists of changes, each with how a line of it is written."""
 
 
 def difference(a: Side, b: Side) -> Difference:

@@ -1,0 +1,14 @@
+"""What the dashboard can be asked: a page with data of its own brings a module here."""
+
+from daskperiment.dashboard.api import (  # noqa: F401  # importing them makes the endpoints
+    artifacts,
+    code,
+    compare,
+    environment,
+    experiments,
+    graph,
+    metrics,
+    output,
+    trial,
+    trials,
+)

@@ -1,0 +1,50 @@
+"""The experiments of the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import daskperiment
+from daskperiment.dashboard.board import Board
+from daskperiment.dashboard.endpoint import get
+from daskperiment.history import documents
+from daskperiment.typing import Document
+
+
+@get("/meta")
+def meta(board: Board, query: dict[str, Any]) -> Document:
+    """What this dashboard shows.
+
+    ``experiment`` is the one that it was opened on, or null; ``store`` names the store.
+    """
+    return {
+        "version": daskperiment.__version__,
+        "experiment": board.opened,
+        "store": repr(board.backend),
+    }
+
+
+@get("/experiments")
+def experiments(board: Board, query: dict[str, Any]) -> Document:
+    """All experiments, each with the number of its trials and the last of them."""
+    return {"experiments": [_experiment(board, name) for name in board.names()]}
+
+
+def _experiment(board: Board, name: str) -> Document:
+    trials = board.experiment(name).trials
+    newest = next(iter(trials.find(newest=True, limit=1)), None)
+    last = None
+    if newest is not None:
+        number, row = newest
+        last = {
+            "trial": number,
+            "state": row["state"],
+            "started": documents.time(row["started"]),
+            "finished": documents.time(row.get("finished")),
+        }
+    return {
+        "experiment": name,
+        "trials": trials.count(),
+        "running": trials.alive(),
+        "last": last,
+    }

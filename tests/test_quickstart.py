@@ -24,6 +24,8 @@ from daskperiment import (
     TrialIDNotFoundError,
 )
 from daskperiment.backends import Backend
+from daskperiment.dashboard.app import create_app
+from daskperiment.dashboard.board import Board
 
 COLUMNS = ["a", "b", "Result", "Success", "Finished", "Process Time", "Description"]
 VERBOSE = ["a", "b", "Seed", "Result", "Result Type", *COLUMNS[3:]]
@@ -296,3 +298,34 @@ def test_histories_of_equal_trials_are_equal_on_all_schedulers(client: Any) -> N
     for other in others:
         pd.testing.assert_frame_equal(first, other)
     assert first["output"].nunique() == 4
+
+
+def test_q23_the_addresses_of_the_original_board(ex: Experiment) -> None:
+    @ex.result
+    def score(a: int) -> int:
+        for epoch in range(3):
+            ex.save_metric("my_metric", epoch, a + epoch)
+        return a + 1
+
+    s = score(ex.parameter("a"))
+    for a in range(3):
+        s.compute(parameters={"a": a})
+    client = create_app(Board(ex.backend, ex.id)).test_client()
+
+    page = client.get("/")
+    summary = client.get("/json/summary/result").json
+    table = client.get("/json/table").json
+    metric = client.get('/json/metric/?ids=[2]&keys=["my_metric"]').json
+
+    assert (page.status_code, page.mimetype) == (200, "text/html")
+    assert summary["labels"] == [1, 2, 3]
+    assert summary["datasets"][0]["data"] == [1, 2, 3]
+    assert [column["title"] for column in table["columns"]] == [
+        "", "Trial ID", "a", "Seed", "Result", "Result Type", "Success", "Finished",
+        "Process Time", "Description",
+    ]  # fmt: skip
+    assert [row[1:3] for row in table["data"]] == [[1, 0], [2, 1], [3, 2]]
+    assert metric["datasets"][0]["label"] == "my_metric:2"
+    assert metric["datasets"][0]["data"] == [1, 2, 3]
+    assert client.get("/data/code/1").text.startswith("@ex.result")
+    assert client.get("/data/env/1").text.startswith("Platform Information:")

@@ -161,6 +161,7 @@ def test_every_verb_has_a_shape_that_is_tested() -> None:
 
     elsewhere = {
         "run", "diff", "config", "salvage", "sync", "copy", "import", "import-legacy",
+        "dashboard",
     }  # fmt: skip
 
     assert {name.split()[0] for name in SHAPES} | elsewhere == set(cli.commands)

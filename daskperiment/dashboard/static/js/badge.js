@@ -44,7 +44,7 @@ export function tone(state) {
 }
 
 export function word(state) {
-  return state.charAt(0) + state.slice(1).toLowerCase();
+  return state.charAt(0).toUpperCase() + state.slice(1).toLowerCase();
 }
 
 export function badge(state) {

@@ -22,7 +22,7 @@ export function lineDash(i) {
 export function chart({ name, load, legend = false }) {
   const state = { series: [], zoom: null, log: false, hidden: new Set(), large: false };
   const plot = h("div", { class: "plot" });
-  const readout = h("p", { class: "readout", "aria-hidden": "true" });
+  const readout = h("span", { class: "readout", "aria-hidden": "true", hidden: true });
   const facts = h("span", { class: "muted small" });
   const entries = h("div", { class: "legend", role: "group", "aria-label": "Lines" });
   const log = toggle("Log", "Logarithmic scale", () => {
@@ -48,8 +48,8 @@ export function chart({ name, load, legend = false }) {
   const values = h("details", { class: "values" }, h("summary", {}, "Values as a table"));
   values.addEventListener("toggle", () => tabulate());
   const element = h("figure", { class: "chart", "data-metric": name, "aria-labelledby": id },
-    h("figcaption", { id }, h("span", { class: "chart-name", title: name }, name), facts),
-    tools, plot, readout, legend ? entries : null, values);
+    h("figcaption", { id }, h("span", { class: "chart-name", title: name }, name), facts, readout),
+    tools, plot, legend ? entries : null, values);
 
   let drawn = null;
   let width = 0;
@@ -145,8 +145,8 @@ export function chart({ name, load, legend = false }) {
     plot.replaceChildren();
     const drawable = (value) => (typeof value === "number" && (!state.log || value > 0) ? value : null);
     const tables = state.series.map((one) => [one.epochs, one.values.map(drawable)]);
-    drawn = new window.uPlot(options(), tables.length > 1 ? window.uPlot.join(tables) : tables[0], plot);
     if (legend) showLegend();
+    drawn = new window.uPlot(options(), tables.length > 1 ? window.uPlot.join(tables) : tables[0], plot);
     describe();
   }
 
@@ -167,7 +167,7 @@ export function chart({ name, load, legend = false }) {
         x: { time: false, range: (u, low, high) => (low === high ? [low - 1, high + 1] : state.zoom ?? [low, high]) },
         y: state.log ? { distr: 3 } : {},
       },
-      axes: [{ ...axis, size: 28, space: 60 }, { ...axis, size: 56, space: 32, values: (u, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick))) }],
+      axes: [{ ...axis, size: 28, space: 60 }, { ...axis, size: 48, space: 32, values: (u, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick))) }],
       series: [{}, ...state.series.map(({ trial }, i) => ({
         stroke: colour(lineColour(i)), width: 1.6, dash: lineDash(i), show: !state.hidden.has(trial),
         points: { size: 5 },
@@ -186,16 +186,16 @@ export function chart({ name, load, legend = false }) {
   }
 
   function read(u) {
-    const at = u.cursor.idx;
-    if (at === null || at === undefined || u.cursor.left < 0) {
-      say(readout, "");
-      return;
-    }
-    const found = state.series.map(({ trial }, i) => [trial, u.data[i + 1][at]])
-      .filter(([trial, value]) => Number.isFinite(value) && !state.hidden.has(trial))
-      .map(([trial, value]) => (legend ? `#${trial}: ${number(value)}` : number(value)));
-    const exact = state.series.length === 1 ? state.series[0].times?.[at] : null;
-    say(readout, `epoch ${number(u.data[0][at])}   ${found.join("   ")}${exact ? `   ${moment(exact)}` : ""}`);
+    const at = u.cursor.left < 0 ? null : u.cursor.idx;
+    const off = at === null || at === undefined;
+    readout.hidden = off;
+    facts.hidden = !off;
+    const texts = state.series.map((one, i) => (off || !Number.isFinite(u.data[i + 1][at]) ? "" : number(u.data[i + 1][at])));
+    if (legend) texts.forEach((text, i) => say(entries.children[i].lastElementChild, text));
+    if (off) return;
+    const exact = legend ? null : state.series[0].times?.[at];
+    say(readout, `epoch ${number(u.data[0][at])}${legend ? "" : `  ${number(state.series[0].values[at])}`}`);
+    readout.title = exact ? moment(exact) : "";
   }
 
   function showLegend() {
@@ -216,7 +216,7 @@ export function chart({ name, load, legend = false }) {
     paint.moveTo(0, 4);
     paint.lineTo(44, 4);
     paint.stroke();
-    const one = button([swatch, `Trial ${trial}`], () => {
+    const one = button([swatch, `Trial ${trial}`, h("span", { class: "legend-value" })], () => {
       if (!state.hidden.delete(trial)) state.hidden.add(trial);
       one.setAttribute("aria-pressed", String(!state.hidden.has(trial)));
       drawn?.setSeries(state.series.findIndex((other) => other.trial === trial) + 1, { show: !state.hidden.has(trial) });

@@ -99,6 +99,11 @@ export function arrange(parent, elements) {
   }
 }
 
+// Says in place of a part why it cannot be shown.
+export function trouble(element, error) {
+  fill(element, h("pre", { class: "trouble", role: "alert" }, error.message));
+}
+
 let last = 0;
 export function newId(prefix) {
   last += 1;

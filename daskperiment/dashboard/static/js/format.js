@@ -27,6 +27,7 @@ export function number(value) {
 export function duration(seconds) {
   if (seconds === null || seconds === undefined) return "";
   if (typeof seconds !== "number") return String(seconds);
+  if (seconds === 0) return "0 s";
   if (seconds < 0.001) return `${Math.round(seconds * 1e6)} µs`;
   if (seconds < 0.9995) return `${Number((seconds * 1000).toPrecision(3))} ms`;
   if (seconds < 9.995) return `${seconds.toFixed(2)} s`;
@@ -80,8 +81,8 @@ export function ticking(started) {
 }
 
 function tick(element) {
-  const seconds = (Date.now() - Date.parse(element.dataset.since)) / 1000;
-  say(element, duration(Math.max(0, seconds < 10 ? seconds : Math.floor(seconds))));
+  const seconds = Math.max(0, Math.floor((Date.now() - Date.parse(element.dataset.since)) / 1000));
+  say(element, seconds < 60 ? `${seconds} s` : duration(seconds));
 }
 
 setInterval(() => {

@@ -11,21 +11,26 @@ const DOWN = 70;
 const EDGE = 20;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-export function graphView(open) {
+export function graphView(open, legend) {
   const lines = svg("svg", { class: "edges", "aria-hidden": "true", focusable: "false" });
   const holder = h("div", { class: "nodes" });
   const plane = h("div", { class: "plane" }, lines, holder);
   const frame = h("div", { class: "graph-frame", role: "group", "aria-label": "Graph of steps" }, plane);
   const tools = h("div", { class: "graph-tools" },
-    button("−", () => scale(size / 1.25), { class: "button tiny", "aria-label": "Smaller" }),
-    button("Fit", fit, { class: "button tiny" }),
-    button("+", () => scale(size * 1.25), { class: "button tiny", "aria-label": "Larger" }));
-  const element = h("div", { class: "graph" }, tools, frame);
+    button("−", () => byHand(size / 1.25), { class: "button tiny", "aria-label": "Smaller" }),
+    button("Fit", () => { manual = false; fit(0.3); }, { class: "button tiny" }),
+    button("+", () => byHand(size * 1.25), { class: "button tiny", "aria-label": "Larger" }));
+  const element = h("div", { class: "graph" }, tools, frame, legend);
   const nodes = new Map();
   let graph = null;
   let edges = [];
   let size = 1;
   let chosen = null;
+  let manual = false;
+  const watch = new ResizeObserver(() => {
+    if (graph && !manual) fit();
+  });
+  watch.observe(frame);
 
   holder.addEventListener("keydown", (event) => {
     const step = ARROWS[event.key];
@@ -143,15 +148,26 @@ export function graphView(open) {
     trace(chosen);
   }
 
+  // Brings a node to where it is seen, by moving only what is in the frame.
+  function reveal(id) {
+    nodes.get(id)?.element.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }
+
   function scale(to) {
     size = Math.min(1.5, Math.max(0.3, to));
     plane.style.zoom = String(size);
   }
 
-  function fit() {
+  function byHand(to) {
+    manual = true;
+    scale(to);
+  }
+
+  // Makes it as wide as the frame, unless it could not be read then.
+  function fit(least = 0.8) {
     const room = frame.clientWidth - 2;
     const needed = parseFloat(plane.style.width);
-    if (room > 0) scale(Math.min(1, Math.max(0.5, room / needed)));
+    if (room > 0) scale(Math.min(1, Math.max(least, room / needed)));
   }
 
   function nearest(node, [right, down]) {
@@ -167,7 +183,7 @@ export function graphView(open) {
     return best?.one;
   }
 
-  return { element, show, choose, focus: (id) => nodes.get(id)?.element.focus() };
+  return { element, show, choose, reveal, focus: (id) => nodes.get(id)?.element.focus(), close: () => watch.disconnect() };
 }
 
 function place({ layer, slot }) {

@@ -16,13 +16,14 @@ function tell() {
 }
 
 // `work(signal)` may return the milliseconds to wait instead of `every`.  Errors that will not
-// pass go to `failed`.
+// pass go to `failed`; if it returns true, nothing is asked until `now()`.
 export function poll(work, { every = 1500, failed } = {}) {
   const control = {};
   let timer = null;
   let running = null;
   let wait = every;
   let stopped = false;
+  let resting = false;
 
   async function turn() {
     timer = null;
@@ -43,12 +44,12 @@ export function poll(work, { every = 1500, failed } = {}) {
       } else {
         if (away.delete(control)) tell();
         if (!failed) console.error(error);
-        failed?.(error);
+        resting = failed?.(error) === true;
       }
     } finally {
       if (running === abort) running = null;
     }
-    if (!stopped) timer = setTimeout(turn, wait);
+    if (!stopped && !resting) timer = setTimeout(turn, wait);
   }
 
   // Asks at once; what is on the way is given up, for it may be the answer to another question.
@@ -57,6 +58,7 @@ export function poll(work, { every = 1500, failed } = {}) {
     clearTimeout(timer);
     running?.abort();
     wait = every;
+    resting = false;
     turn();
   };
   control.stop = () => {

@@ -37,6 +37,9 @@ export function trialsTable({ id, sort, pick }) {
       body.replaceChildren();
     }
     mark(head, view.order || "-Trial ID");
+    columns.forEach((column, i) => {
+      head.children[i + 1].classList.toggle("number", numeric(column, data.rows));
+    });
     const known = new Set(rows.keys());
     const shown = data.rows.map((row) => {
       const key = String(row.trial);
@@ -101,11 +104,20 @@ function heads(columns, sort) {
   const trial = h("th", { scope: "col", class: "first", "data-column": "Trial ID" }, sorter("Trial ID", "Trial", sort));
   return [trial, ...columns.map(({ name, kind }) => {
     if (kind === "metric" || UNSORTED.has(name)) {
-      return h("th", { scope: "col", "data-metric": kind === "metric" ? name : null },
+      return h("th", { scope: "col", [kind === "metric" ? "data-metric" : "data-unsorted"]: name },
         h("span", { class: "head-text", title: name }, label(name)));
     }
     return h("th", { scope: "col", "data-column": name }, sorter(name, label(name), sort));
   })];
+}
+
+// Whether the cells of a column hold numbers: its head then stands at the right as they do.
+function numeric({ name, kind, type, at }, rows) {
+  if (kind === "row") return name === "Process Time";
+  if (kind === "metric") return true;
+  if (type === "duration") return true;
+  const values = rows.map(({ values: all }) => all[at]).filter((value) => value !== null);
+  return values.filter((value) => typeof value === "number").length > values.length / 2;
 }
 
 function sorter(name, text, sort) {
@@ -142,11 +154,11 @@ function update(entry, row, columns) {
   entry.element.classList.toggle("removed", row.removed);
   const absent = new Set(row.absent);
   columns.forEach((column, i) => {
-    const [text, make, numeric] = content(column, row, absent);
+    const [text, make, right] = content(column, row, absent);
     if (entry.texts[i] === text) return;
     entry.texts[i] = text;
     const td = entry.cells[i];
-    td.classList.toggle("number", numeric);
+    td.classList.toggle("number", right);
     fill(td, make());
   });
 }
@@ -162,6 +174,6 @@ function content(column, row, absent) {
     return [JSON.stringify(row.metrics[name] ?? null), () => metricCell(row.metrics[name]), false];
   }
   const value = absent.has(at) ? undefined : row.values[at];
-  const numeric = typeof value === "number" || value === "nan" || column.type === "duration";
-  return [JSON.stringify(value) ?? "", () => cell(column, value), numeric];
+  const right = typeof value === "number" || value === "nan" || column.type === "duration";
+  return [JSON.stringify(value) ?? "", () => cell(column, value), right];
 }

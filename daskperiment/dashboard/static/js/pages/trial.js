@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { badge, tags } from "../badge.js";
-import { fill, h } from "../dom.js";
+import { fill, h, say } from "../dom.js";
 import { duration, ticking, time } from "../format.js";
 import { poll } from "../live.js";
 import { artifacts } from "../trial/artifacts.js";
@@ -57,8 +57,13 @@ export function open(place) {
 
   const live = () => trial.state === "RUNNING" || trial.state === "WAITING";
 
+  let headed = null;
   function showHead() {
     const { previous, next } = trial;
+    showCounts();
+    const text = JSON.stringify({ ...trial, metrics: null, parameters: null, artifacts: null, steps: null });
+    if (text === headed) return;
+    headed = text;
     const hash = location.hash;
     const step = (to, text, name) => (to === null
       ? h("span", { class: "button off", "aria-hidden": "true" }, text)
@@ -76,13 +81,16 @@ export function open(place) {
       h("p", { class: "facts" }, facts()),
       trial.note ? h("p", { class: "note" }, trial.note) : null);
     if (focused) head.querySelector(`[data-step="${focused}"]`)?.focus();
+  }
+
+  function showCounts() {
     const { steps } = trial;
     const counts = {
       metrics: trial.metrics.length,
       artifacts: trial.artifacts.length,
       graph: steps.ran + steps.failed + steps.reused,
     };
-    for (const [name, number] of Object.entries(counts)) fill(links.get(name).count, number || null);
+    for (const [name, number] of Object.entries(counts)) say(links.get(name).count, number ? String(number) : "");
   }
 
   function facts() {

@@ -45,9 +45,9 @@ export function open(place) {
   const table = trialsTable({ id, sort, pick });
   const frame = h("div", { class: "frame", tabindex: "0", role: "region", "aria-label": "Trials" },
     h("p", { class: "waiting" }, "Loading ..."));
-  const pager = h("div", { class: "pager" });
+  const pager = h("div", { class: "pager", hidden: true });
   const bar = h("div", { class: "compare-bar", role: "region", "aria-label": "Selection", hidden: true });
-  const chooserButton = button("Columns", choose, { "aria-haspopup": "dialog" });
+  const chooserButton = button("Columns", choose, { "aria-haspopup": "dialog", "aria-label": "Choose columns" });
   fill(
     place.root,
     h("div", { class: "head" }, h("div", {}, h("h1", { title: id }, id), summary)),
@@ -88,11 +88,14 @@ export function open(place) {
     announceNext = false;
   }
 
-  async function refused(error) {
-    if (error.status !== 400 && error.status !== 422) {
-      place.fail(error);
-      return;
-    }
+  function refused(error) {
+    if (error.status === 400 || error.status === 422) explain(error);
+    else place.fail(error);
+    return true;
+  }
+
+  async function explain(error) {
+    const asking = view;
     frame.classList.add("old");
     let { message } = error;
     if (view.states.length && view.where) {
@@ -100,6 +103,8 @@ export function open(place) {
       const alone = question({ ...view, states: [], limit: 1, offset: 0 });
       message = await get(api.trials(id), alone).then(() => message, (other) => other.message);
     }
+    if (asking !== view) return;
+    showChips();
     where.setAttribute("aria-invalid", "true");
     trouble.hidden = false;
     say(trouble, message);
@@ -125,14 +130,14 @@ export function open(place) {
   }
 
   function showChips() {
-    const states = STATES.filter((state) => shown.states[state] || view.states.includes(state));
+    const states = STATES.filter((state) => shown?.states[state] || view.states.includes(state));
     const known = new Map([...chips.children].map((chip) => [chip.dataset.state, chip]));
     arrange(chips, states.map((state) => {
       const chip = known.get(state) ?? h("button",
         { type: "button", class: `chip ${tone(state)}`, "data-state": state, on: { click: () => toggle(state) } },
         stateSign(state), h("span", {}, word(state)), h("span", { class: "chip-count" }));
       chip.setAttribute("aria-pressed", String(view.states.includes(state)));
-      say(chip.lastElementChild, integer(shown.states[state] ?? 0));
+      say(chip.lastElementChild, shown ? integer(shown.states[state] ?? 0) : "");
       return chip;
     }));
   }
@@ -224,7 +229,8 @@ export function open(place) {
       timer = setTimeout(() => turn({}, { replace: true }), 200);
     };
     const names = shown.known.map(({ name }) => name).filter((name) => name !== "Trial ID" && name !== "State");
-    const visible = [...table.element.querySelectorAll("thead [data-column]")].map((th) => th.dataset.column)
+    const visible = [...table.element.querySelectorAll("thead [data-column], thead [data-unsorted]")]
+      .map((th) => th.dataset.column ?? th.dataset.unsorted)
       .filter((name) => name !== "Trial ID" && name !== "State");
     chooseColumns([
       { title: "Columns", names, chosen: view.columns ?? visible,

@@ -1,7 +1,7 @@
 // Files that were kept with a trial.
 
 import { get } from "../api.js";
-import { button, fill, h } from "../dom.js";
+import { button, fill, h, trouble } from "../dom.js";
 import { bytes } from "../format.js";
 import { api, withQuery } from "../urls.js";
 
@@ -44,7 +44,7 @@ export function artifacts({ id, n, root, trial }) {
       fill(body, h("pre", { class: "code text", tabindex: "0", "aria-label": name }, text),
         cut ? h("p", { class: "muted small" }, "This is the beginning. Download the file to read all of it.") : null);
     } catch (error) {
-      fill(body, h("pre", { class: "trouble", role: "alert" }, error.message));
+      trouble(body, error);
     }
   }
 

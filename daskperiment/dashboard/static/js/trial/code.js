@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { codeBlock } from "../code.js";
-import { fill, h } from "../dom.js";
+import { fill, h, trouble } from "../dom.js";
 import { api } from "../urls.js";
 
 export function code({ id, n, root }) {
@@ -14,7 +14,7 @@ export function code({ id, n, root }) {
     try {
       show(await get(api.trial(id, n, "code"), null, abort.signal));
     } catch (error) {
-      if (error.name !== "AbortError") fill(root, h("pre", { class: "trouble", role: "alert" }, error.message));
+      if (error.name !== "AbortError") trouble(root, error);
     }
   }
 

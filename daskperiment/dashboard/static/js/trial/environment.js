@@ -1,7 +1,7 @@
 // The environment of a trial by category.
 
 import { get } from "../api.js";
-import { fill, h } from "../dom.js";
+import { fill, h, trouble } from "../dom.js";
 import { count } from "../format.js";
 import { api } from "../urls.js";
 
@@ -17,7 +17,7 @@ export function environment({ id, n, root }) {
     try {
       show(await get(api.trial(id, n, "environment"), null, abort.signal));
     } catch (error) {
-      if (error.name !== "AbortError") fill(root, h("pre", { class: "trouble", role: "alert" }, error.message));
+      if (error.name !== "AbortError") trouble(root, error);
     }
   }
 

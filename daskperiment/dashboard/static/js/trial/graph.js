@@ -2,14 +2,14 @@
 
 import { get } from "../api.js";
 import { badge } from "../badge.js";
-import { button, fill, h, link } from "../dom.js";
+import { button, fill, h, link, trouble } from "../dom.js";
 import { bytes, duration, moment } from "../format.js";
 import { graphView } from "../graph.js";
 import { poll } from "../live.js";
 import { api, pages, section } from "../urls.js";
 
 export function graph({ id, n, root, trial, rest, go }) {
-  const view = graphView((node) => go(pages.trial(id, n, section("graph", node))));
+  const view = graphView((node) => go(pages.trial(id, n, section("graph", node))), legend());
   const panel = h("aside", { class: "record card", "aria-label": "Record of a step", hidden: true });
   const notice = h("p", { class: "notice", hidden: true }, "There are too many calls to draw each of them: a node stands for all calls of a step.");
   const box = h("div", { class: "graph-box" }, view.element, panel);
@@ -25,7 +25,7 @@ export function graph({ id, n, root, trial, rest, go }) {
       draw();
     }
     return trial.state === "RUNNING" ? undefined : 6000;
-  });
+  }, { failed: (error) => trouble(root, error) });
 
   function draw() {
     if (!data.nodes.length) {
@@ -33,7 +33,7 @@ export function graph({ id, n, root, trial, rest, go }) {
         h("p", {}, "Functions that are decorated with ", h("code", {}, "@ex"), " or ", h("code", {}, "@ex.result"), " appear here when they ran.")));
       return;
     }
-    if (box.parentNode !== root) fill(root, notice, box, legend());
+    if (box.parentNode !== root) fill(root, notice, box);
     notice.hidden = !data.collapsed;
     view.show(data);
     showRecord();
@@ -47,6 +47,7 @@ export function graph({ id, n, root, trial, rest, go }) {
     const text = JSON.stringify(node ?? null);
     if (text === drawn) return;
     drawn = text;
+    if (node) requestAnimationFrame(() => view.reveal(node.id));
     if (node) fill(panel, h("div", { class: "dialog-head" }, h("h2", {}, node.id), button("Close", close, { class: "button quiet" })), record(node));
     else panel.replaceChildren();
   }
@@ -111,7 +112,10 @@ export function graph({ id, n, root, trial, rest, go }) {
       if (data) showRecord();
     },
     escape: close,
-    close: polling.stop,
+    close() {
+      polling.stop();
+      view.close();
+    },
   };
 }
 

@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { chart } from "../chart.js";
-import { button, fill, h } from "../dom.js";
+import { button, fill, h, trouble } from "../dom.js";
 import { count } from "../format.js";
 import { poll } from "../live.js";
 import { api } from "../urls.js";
@@ -86,7 +86,7 @@ export function metrics({ id, n, root, trial, rest }) {
     if (grid.parentNode !== root) fill(root, tools, grid, h("p", { class: "center" }, more));
     tools.hidden = names.length < 2;
     draw();
-    polling ??= poll(ask);
+    polling ??= poll(ask, { failed: (error) => trouble(root, error) });
   }
   update(trial);
 

@@ -1,7 +1,7 @@
 // What the steps printed and logged, as it comes.
 
 import { get } from "../api.js";
-import { button, fill, h, say } from "../dom.js";
+import { button, fill, h, say, trouble } from "../dom.js";
 import { count, integer, moment, stripAnsi } from "../format.js";
 import { poll } from "../live.js";
 import { api } from "../urls.js";
@@ -47,7 +47,7 @@ export function output({ id, n, root, trial, announce }) {
     const next = await get(api.trial(id, n, "output"), { last, stream, step }, signal);
     if (next !== data) draw(next);
     return next.ended ? 6000 : undefined;
-  });
+  }, { failed: (error) => trouble(root, error) });
 
   function draw(next) {
     const now = JSON.stringify([stream, step]);

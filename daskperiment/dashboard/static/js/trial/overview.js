@@ -7,12 +7,29 @@ import { count, integer, moment, number, plain } from "../format.js";
 import { section } from "../urls.js";
 
 export function overview({ root, trial }) {
+  const slots = [];
+  // Each card is made anew only if its own facts changed, which keeps focus and selected text.
+  function slot(make, facts) {
+    const element = h("div", { class: "slot" });
+    let known = null;
+    slots.push((next) => {
+      const now = JSON.stringify(facts(next));
+      if (now !== known) fill(element, make(next));
+      known = now;
+    });
+    return element;
+  }
+
+  fill(root, slot(forgotten, (one) => one.forgotten),
+    slot(failure, (one) => [one.failure, one.traceback, one.state]),
+    h("div", { class: "columns" },
+      h("div", { class: "column" },
+        slot(result, (one) => [one.result, one.state]),
+        slot(parameters, (one) => one.parameters),
+        slot(metrics, (one) => one.metrics)),
+      h("div", { class: "column side" }, slot(details, (one) => ({ ...one, metrics: null, parameters: null })))));
   function update(next) {
-    const text = String(getSelection() ?? "");
-    if (text && root.contains(getSelection().anchorNode)) return;
-    fill(root, forgotten(next), failure(next), h("div", { class: "columns" },
-      h("div", { class: "column" }, result(next), parameters(next), metrics(next)),
-      h("div", { class: "column side" }, details(next))));
+    for (const change of slots) change(next);
   }
   update(trial);
   return { update };

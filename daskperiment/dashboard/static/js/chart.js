@@ -48,8 +48,8 @@ export function chart({ name, load, legend = false }) {
   const values = h("details", { class: "values" }, h("summary", {}, "Values as a table"));
   values.addEventListener("toggle", () => tabulate());
   const element = h("figure", { class: "chart", "data-metric": name, "aria-labelledby": id },
-    h("figcaption", { id }, h("span", { class: "chart-name", title: name }, name), facts, readout),
-    tools, plot, legend ? entries : null, values);
+    h("figcaption", { id }, h("span", { class: "chart-name", title: name }, name)),
+    tools, h("p", { class: "chart-facts" }, facts, readout), plot, legend ? entries : null, values);
 
   let drawn = null;
   let width = 0;
@@ -79,7 +79,7 @@ export function chart({ name, load, legend = false }) {
       exact ? "" : "thinned out",
       odd ? `${count(odd, "value")} not finite` : "",
     ].filter(Boolean).join(", "));
-    build();
+    draw();
     if (values.open) tabulate();
   }
 
@@ -135,6 +135,24 @@ export function chart({ name, load, legend = false }) {
     zoom([from, from + size]);
   }
 
+  let key = null;
+  function draw() {
+    const now = JSON.stringify(state.series.map(({ trial }) => trial));
+    // Only new points: the cursor and a part that is being marked stay as they are.
+    if (drawn && now === key) {
+      if (drawn.height !== height()) drawn.setSize({ width, height: height() });
+      drawn.setData(table());
+      describe();
+    } else build();
+    key = now;
+  }
+
+  function table() {
+    const drawable = (value) => (typeof value === "number" && (!state.log || value > 0) ? value : null);
+    const tables = state.series.map((one) => [one.epochs, one.values.map(drawable)]);
+    return tables.length > 1 ? window.uPlot.join(tables) : tables[0];
+  }
+
   function build() {
     drawn?.destroy();
     drawn = null;
@@ -143,10 +161,8 @@ export function chart({ name, load, legend = false }) {
       return;
     }
     plot.replaceChildren();
-    const drawable = (value) => (typeof value === "number" && (!state.log || value > 0) ? value : null);
-    const tables = state.series.map((one) => [one.epochs, one.values.map(drawable)]);
     if (legend) showLegend();
-    drawn = new window.uPlot(options(), tables.length > 1 ? window.uPlot.join(tables) : tables[0], plot);
+    drawn = new window.uPlot(options(), table(), plot);
     describe();
   }
 

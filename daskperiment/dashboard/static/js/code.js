@@ -39,8 +39,8 @@ export function copyButton(text, name) {
 
 // A difference: lines of [sign, text].
 export function diffBlock(lines, name) {
-  const kinds = { "+": "added", "-": "taken", "@": "place", " ": "same" };
+  const kinds = { "+": "added", "-": "taken", "@": "place", " ": "kept" };
   return h("pre", { class: "code diff", tabindex: "0", "aria-label": name }, h("code", {},
-    lines.map(([sign, text]) => h("span", { class: `diff-line ${kinds[sign] ?? "same"}` },
+    lines.map(([sign, text]) => h("span", { class: `diff-line ${kinds[sign] ?? "kept"}` },
       h("span", { class: "diff-sign" }, sign === "@" ? " " : sign), text, "\n"))));
 }

@@ -51,7 +51,10 @@ async function show({ moved = false } = {}) {
   if (pathname === "/") {
     const first = await begin();
     const address = first?.experiment ? pages.trials(first.experiment) : pages.experiments();
-    return go(address + search + hash, { replace: true });
+    // A token has done its work when the shell is there, and need not stand in the address.
+    const query = new URLSearchParams(search);
+    query.delete("token");
+    return go(address + (query.size ? `?${query}` : "") + hash, { replace: true });
   }
   const found = find(pathname);
   const key = found ? JSON.stringify([found.pattern, found.params]) : pathname;
@@ -76,6 +79,7 @@ async function show({ moved = false } = {}) {
     },
   };
   current = { key, place, page: null };
+  document.getElementById("health").hidden = false;
   const module = await (found ? found.load() : import("./pages/missing.js"));
   if (mine !== visit) return undefined;
   main.replaceChildren(place.root);
@@ -97,6 +101,8 @@ function leave() {
 // Shows why a page cannot be shown in place of it.
 async function fail(place, error) {
   current?.page?.close?.();
+  // A page that cannot be shown is not kept up to date either.
+  document.getElementById("health").hidden = true;
   const { open } = await import("./pages/missing.js");
   if (current?.place !== place) return;
   current.page = open(place, error) ?? {};

@@ -38,7 +38,8 @@ export function trialsTable({ id, sort, pick }) {
     }
     mark(head, view.order || "-Trial ID");
     columns.forEach((column, i) => {
-      head.children[i + 1].classList.toggle("number", numeric(column, data.rows));
+      column.right = numeric(column, data.rows);
+      head.children[i + 1].classList.toggle("number", column.right);
     });
     const known = new Set(rows.keys());
     const shown = data.rows.map((row) => {
@@ -154,26 +155,24 @@ function update(entry, row, columns) {
   entry.element.classList.toggle("removed", row.removed);
   const absent = new Set(row.absent);
   columns.forEach((column, i) => {
-    const [text, make, right] = content(column, row, absent);
+    const [text, make] = content(column, row, absent);
+    entry.cells[i].classList.toggle("number", column.right);
     if (entry.texts[i] === text) return;
     entry.texts[i] = text;
-    const td = entry.cells[i];
-    td.classList.toggle("number", right);
-    fill(td, make());
+    fill(entry.cells[i], make());
   });
 }
 
-// A text that tells whether the cell changed, what makes its content, and whether it is a number.
+// A text that tells whether the cell changed, and what makes its content.
 function content(column, row, absent) {
   const { name, kind, at } = column;
   if (kind === "row") {
     const facts = [row.state, row.started, row.seconds, row.tags, row.note];
-    return [JSON.stringify(facts), () => ROW[name](row), name === "Process Time"];
+    return [JSON.stringify(facts), () => ROW[name](row)];
   }
   if (kind === "metric") {
-    return [JSON.stringify(row.metrics[name] ?? null), () => metricCell(row.metrics[name]), false];
+    return [JSON.stringify(row.metrics[name] ?? null), () => metricCell(row.metrics[name])];
   }
   const value = absent.has(at) ? undefined : row.values[at];
-  const right = typeof value === "number" || value === "nan" || column.type === "duration";
-  return [JSON.stringify(value) ?? "", () => cell(column, value), right];
+  return [JSON.stringify(value) ?? "", () => cell(column, value)];
 }

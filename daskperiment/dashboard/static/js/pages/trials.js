@@ -108,6 +108,7 @@ export function open(place) {
     where.setAttribute("aria-invalid", "true");
     trouble.hidden = false;
     say(trouble, message);
+    if (!shown) frame.classList.remove("old");
     if (!shown) fill(frame, h("p", { class: "waiting" }, "The condition or the columns cannot be read."));
   }
 
@@ -121,6 +122,7 @@ export function open(place) {
     }
     table.show(shown, view, { fresh: same });
     if (table.element.parentNode !== frame) fill(frame, table.element);
+    if (!same) frame.scrollTop = 0;
   }
 
   function showSummary() {

@@ -152,7 +152,6 @@ function makeRow(id, row, size, pick) {
 
 function update(entry, row, columns) {
   entry.element.dataset.state = row.state;
-  entry.element.classList.toggle("removed", row.removed);
   const absent = new Set(row.absent);
   columns.forEach((column, i) => {
     const [text, make] = content(column, row, absent);

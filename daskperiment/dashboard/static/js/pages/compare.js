@@ -82,7 +82,8 @@ export function open(place) {
 
   function draw() {
     const rows = data.sections.reduce((sum, section) => sum + section.rows.length, 0);
-    summary.textContent = rows || data.code.length ? `${count(rows, "value")} and the code of ${count(data.code.length, "step")} differ` : "Nothing that was recorded differs";
+    const code = data.code.length ? ` and the code of ${count(data.code.length, "function")}` : "";
+    summary.textContent = rows || code ? `${count(rows, "value")}${code} differ${rows + data.code.length === 1 ? "s" : ""}` : "Nothing that was recorded differs";
     const text = JSON.stringify(data);
     if (text === drawn) return;
     drawn = text;

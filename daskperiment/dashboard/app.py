@@ -117,7 +117,11 @@ def _guard(app: Flask, guard: Guard) -> None:
 
     @app.before_request
     def refuse() -> Any:
-        refusal = guard.refuse(request)
+        try:
+            refusal = guard.refuse(request)
+            _ = refusal or request.args
+        except UnicodeDecodeError:
+            return _error(400, "QueryError", "The query of the address is not UTF-8")
         if refusal is not None:
             return _error(refusal.status, "Refusal", refusal.reason)
         if guard.brings_token(request):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from flask.testing import FlaskClient
 
+from daskperiment import Experiment
+from daskperiment.dashboard.app import create_app
+from daskperiment.dashboard.board import Board
 from daskperiment.dashboard.endpoint import ROOT
-from tests.dashboard.fuzz import strict
+from tests.dashboard.fuzz import Request, ask, strict
 from tests.dashboard.stores import NAME
 
 TRIAL = f"{ROOT}/experiments/{NAME}/trials/1"
@@ -17,3 +21,11 @@ def test_a_metric_of_nan_and_infinities_is_a_curve_with_gaps(client: FlaskClient
     metrics = rows[-1]["metrics"]
     assert (metrics["odd"]["last"], metrics["far"]["last"]) == ("nan", "inf")
     assert metrics["odd"]["spark"] == metrics["far"]["spark"] == [None]
+
+
+@pytest.mark.parametrize("query", ["\xff", "trials=\xed\xa0\x80", "token=\xff", "%ff=1&\xc3"])
+def test_a_query_that_is_no_text_is_refused(shown: Experiment, query: str) -> None:
+    app = create_app(Board(shown.backend, shown.id))
+    for path in ("/", TRIAL, f"{TRIAL}/code", "/json/table", "/static/index.html"):
+        reply = ask(app, Request("GET", path, query))
+        assert reply.status == 400, (path, reply.body)

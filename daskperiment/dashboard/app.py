@@ -27,6 +27,7 @@ from daskperiment.errors import (
     MetricNotFoundError,
     PayloadError,
     QueryError,
+    SnapshotNotFoundError,
     StepNotFoundError,
     StoreCorruptError,
     TrialIDNotFoundError,
@@ -53,7 +54,7 @@ _STATUS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], int], ...] =
     ((QueryError, InvalidNameError), 400),
     (
         (ExperimentNotFoundError, TrialIDNotFoundError, StepNotFoundError, MetricNotFoundError,
-         ArtifactNotFoundError, ValueNotKeptError),
+         ArtifactNotFoundError, ValueNotKeptError, SnapshotNotFoundError),
         404,
     ),
     ((StoreCorruptError, PayloadError), 422),

@@ -6,9 +6,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from daskperiment import Experiment
+from daskperiment.backends import Remove
 from daskperiment.dashboard.app import create_app
 from daskperiment.dashboard.board import Board
 from daskperiment.dashboard.endpoint import ROOT
+from daskperiment.history import paths
 from tests.dashboard.fuzz import Request, ask, strict
 from tests.dashboard.stores import NAME
 
@@ -29,3 +31,14 @@ def test_a_query_that_is_no_text_is_refused(shown: Experiment, query: str) -> No
     for path in ("/", TRIAL, f"{TRIAL}/code", "/json/table", "/static/index.html"):
         reply = ask(app, Request("GET", path, query))
         assert reply.status == 400, (path, reply.body)
+
+
+@pytest.mark.parametrize("part", ["code", "environment", "file"])
+def test_what_is_gone_from_a_store_is_not_found_there(shown: Experiment, part: str) -> None:
+    for digest, _ in shown.backend.find(paths.SNAPSHOTS, fields=[]):
+        shown.backend.apply(Remove(paths.SNAPSHOTS, digest))
+
+    reply = create_app(Board(shown.backend)).test_client().get(f"{TRIAL}/{part}")
+
+    assert (reply.status_code, reply.json["error"]["type"]) == (404, "SnapshotNotFoundError")
+    assert "removed or is a partial copy" in reply.json["error"]["message"]

@@ -141,6 +141,10 @@ class StoreTooNewError(BackendError):
     """A newer release wrote the store; this one neither reads nor changes it."""
 
 
+class SnapshotNotFoundError(BackendError, LookupError):
+    """A capture of code or environment is gone: it was removed, or the store is a partial copy."""
+
+
 class StoreCorruptError(BackendError):
     """The store is damaged: what it holds is not what was written."""
 

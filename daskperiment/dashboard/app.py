@@ -27,6 +27,7 @@ from daskperiment.errors import (
     MetricNotFoundError,
     PayloadError,
     QueryError,
+    SnapshotNotFoundError,
     StepNotFoundError,
     StoreCorruptError,
     TrialIDNotFoundError,
@@ -53,7 +54,7 @@ _STATUS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], int], ...] =
     ((QueryError, InvalidNameError), 400),
     (
         (ExperimentNotFoundError, TrialIDNotFoundError, StepNotFoundError, MetricNotFoundError,
-         ArtifactNotFoundError, ValueNotKeptError),
+         ArtifactNotFoundError, ValueNotKeptError, SnapshotNotFoundError),
         404,
     ),
     ((StoreCorruptError, PayloadError), 422),
@@ -117,7 +118,11 @@ def _guard(app: Flask, guard: Guard) -> None:
 
     @app.before_request
     def refuse() -> Any:
-        refusal = guard.refuse(request)
+        try:
+            refusal = guard.refuse(request)
+            _ = refusal or request.args
+        except UnicodeDecodeError:
+            return _error(400, "QueryError", "The query of the address is not UTF-8")
         if refusal is not None:
             return _error(refusal.status, "Refusal", refusal.reason)
         if guard.brings_token(request):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from daskperiment.backends.base import Backend, Insert, Write
-from daskperiment.errors import BackendError, ConflictError
+from daskperiment.errors import ConflictError, SnapshotNotFoundError
 from daskperiment.history import paths, payloads
 from daskperiment.history.collection import referring
 from daskperiment.typing import Document
@@ -52,10 +52,10 @@ class Snapshots:
             self._known.clear()
 
     def get(self, digest: str) -> Document:
-        """The capture of this digest; BackendError where it is gone."""
+        """The capture of this digest; SnapshotNotFoundError where it is gone."""
         document = self.find(digest)
         if document is None:
-            raise BackendError(
+            raise SnapshotNotFoundError(
                 f"The store has no snapshot {digest}: it was removed or is a partial copy"
             )
         return document

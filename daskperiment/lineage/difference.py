@@ -9,7 +9,7 @@ from html import escape
 from typing import Any, NamedTuple
 
 from daskperiment.backends.base import Backend
-from daskperiment.errors import BackendError
+from daskperiment.errors import BackendError, SnapshotNotFoundError
 from daskperiment.history.comparison import (
     ABSENT,
     Change,
@@ -66,16 +66,16 @@ class Side(NamedTuple):
         return ABSENT if kept is None else place.shown(slot, kept)
 
     def snapshot(self, kind: str) -> Document:
-        """Its snapshot of a kind; BackendError where there is none any more."""
+        """Its snapshot of a kind; SnapshotNotFoundError where there is none any more."""
         return Snapshots(self.backend).get(self._digest(kind))
 
     def code(self) -> Code:
-        """Its code; BackendError where there is none any more."""
+        """Its code; SnapshotNotFoundError where there is none any more."""
         return Code(Snapshots(self.backend), self._digest("code"))
 
     def _digest(self, kind: str) -> str:
         if (digest := self.row.get(kind)) is None:
-            raise BackendError(f"{self} has no {kind}: it was removed or never recorded")
+            raise SnapshotNotFoundError(f"{self} has no {kind}: it was removed or never recorded")
         return str(digest)
 
 

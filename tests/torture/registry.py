@@ -5,6 +5,7 @@ from tests.torture import (  # noqa: F401  (importing registers)
     clock,
     crowds,
     damage,
+    dashboard,
     errors,
     kills,
     model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -141,5 +142,9 @@ def _short(summary: Summary) -> Document:
         "last": documents.plain(summary.last),
         "min": documents.plain(summary.min),
         "max": documents.plain(summary.max),
-        "spark": summary.spark,
+        "spark": list(map(_height, summary.spark)),
     }
+
+
+def _height(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,155 @@
+"""The dashboard: senseless requests, stores that others have spoilt, and who is let in."""
+
+from __future__ import annotations
+
+import io
+import random
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+from unittest import mock
+from urllib.parse import urlsplit
+
+from flask import Response
+
+from daskperiment.backends import Backend, open_backend
+from daskperiment.backends.local import LocalBackend
+from daskperiment.backends.reading import ReadOnlyBackend
+from daskperiment.dashboard import app as application
+from daskperiment.dashboard import serving
+from daskperiment.dashboard.api import artifacts
+from daskperiment.dashboard.app import create_app
+from daskperiment.dashboard.board import Board
+from daskperiment.dashboard.endpoint import ROOT, Query
+from tests.dashboard import fuzz
+from tests.dashboard.fuzz import Reply, Request
+from tests.dashboard.stores import NAME, Foreign, everything, fill, spoil
+from tests.stores import cells
+from tests.torture.harness import Outcome, scenario
+
+
+def _held(backend: Backend, folder: Path) -> object:
+    """All that a store holds."""
+    if isinstance(backend, LocalBackend):
+        blobs = {path: path.read_bytes() for path in folder.rglob("*") if len(path.name) == 64}
+        return sorted(cells(folder / "store.sqlite")), blobs
+    return everything(backend)
+
+
+# -- S1 ---------------------------------------------------------------------------------------
+
+
+@scenario(
+    "S1",
+    "requests of the dashboard, of its description and of chance, over sound and spoilt stores",
+    plants=("numbers-unchecked", "types-by-name", "names-are-written", "no-headers", "all-is-ours"),
+    short={"requests": 1000},
+    long={"requests": 10_000},
+    planted={"requests": 500},
+)
+def senseless_requests(seed: int, folder: Path, plant: str | None, *, requests: int) -> Outcome:
+    """Half of them over a sound store, half over one that is spoilt more and more."""
+    outcome, chance = Outcome("S1", seed), random.Random(seed)
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        stack.enter_context(redirect_stdout(io.StringIO()))
+        if plant is not None:
+            stack.enter_context(_planted(plant))
+        with open_backend(folder / "store") as backend:
+            fill(backend)
+        with open_backend(folder / "store") as backend:
+            _fuzz(outcome, backend, folder / "store", chance, requests // 2)
+        each = 25
+        for _ in range(requests // 2 // each):
+            backend = Foreign()
+            fill(backend)
+            spoiling = spoil(backend, chance)
+            spoilt = [next(spoiling) for _ in range(chance.choice([1, 2, 5, 20]))]
+            _fuzz(outcome, backend, folder, chance, each, ", ".join(spoilt))
+    return outcome
+
+
+def _fuzz(
+    outcome: Outcome,
+    backend: Backend,
+    folder: Path,
+    chance: random.Random,
+    count: int,
+    spoilt: str = "",
+) -> None:
+    app, before = create_app(Board(backend, NAME)), _held(backend, folder)
+
+    def judge(request: Request, reply: Reply) -> None:
+        found = [*fuzz.problems(request, reply, foreign=not backend.owned)]
+        outcome.add(ascii(f"{request} {spoilt[:300]}"), found)
+        outcome.count(f"{reply.status}")
+        outcome.rounds += 1
+        outcome.faults += reply.status >= 400
+
+    described = 0
+    if not spoilt:
+        described = count // 2
+        try:
+            fuzz.described(app, chance.randrange(10**6), described, judge)
+        except Exception as error:  # one that is not as described
+            outcome.add("described", [f"I7: {error}"[:1000]])
+        _through_a_socket(outcome, backend, chance, count // 10)
+        described += count // 10
+    making = fuzz.requests(chance)
+    for _ in range(count - described):
+        request = next(making)
+        reply = fuzz.ask(app, request)
+        judge(request, reply)
+        known = reply["ETag"] and reply.status == 200 and request.method in ("GET", "HEAD")
+        if known:
+            again = request._replace(headers=(*request.headers, ("If-None-Match", reply["ETag"])))
+            seen = fuzz.ask(app, again)
+            if (seen.status, seen.body) != (304, b""):
+                outcome.add(f"{again}", [f"I7: status {seen.status} for what is known"])
+    if _held(backend, folder) != before:
+        outcome.add(ascii(spoilt), ["I10: the store was changed"])
+
+
+def _through_a_socket(
+    outcome: Outcome, backend: Backend, chance: random.Random, count: int
+) -> None:
+    with serving.start(backend, NAME, port=0) as dashboard:
+        port = urlsplit(dashboard.url).port or 0
+        for _ in range(count):
+            sent = fuzz.raw(chance)
+            outcome.add("socket", fuzz.wrong_on_a_socket(sent, fuzz.exchanged(port, sent)))
+            outcome.count("through a socket")
+            outcome.rounds += 1
+        sound = f"GET {ROOT}/meta HTTP/1.0\r\nHost: localhost\r\n\r\n".encode()
+        if not fuzz.exchanged(port, sound).startswith(b"HTTP/1.0 200 "):
+            outcome.add("socket", ["I8: the server does not answer any more"])
+
+
+@contextmanager
+def _planted(plant: str) -> Iterator[None]:
+    target: Any
+    target, name, bug = {
+        "numbers-unchecked": (Query, "_integer", lambda self, text: int(text)),
+        "types-by-name": (artifacts, "_download", _with_type),
+        "names-are-written": (Board, "names", _writing(Board.names)),
+        "no-headers": (application, "HEADERS", {}),
+        "all-is-ours": (Foreign, "owned", True),
+    }[plant]
+    with mock.patch.object(target, name, bug):
+        yield
+
+
+def _with_type(artifact: Any) -> Response:
+    return Response(artifact.read(), mimetype=artifacts._type(artifact.name))
+
+
+def _writing(names: Callable[[Board], list[str]]) -> Callable[[Board], list[str]]:
+    def written(self: Board) -> list[str]:
+        assert isinstance(self.backend, ReadOnlyBackend)
+        self.backend.inner.append("seen", [1])
+        return names(self)
+
+    return written

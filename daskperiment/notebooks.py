@@ -40,7 +40,7 @@ def table(title: str, rows: Mapping[str, object]) -> str:
 
 
 def grid(title: str, rows: Mapping[int, Mapping[str, str]]) -> str:
-    """A titled table with a column for each name, as HTML; whatever it holds is escaped."""
+    """A titled table with a column for each name, as HTML; all but :class:`Html` is escaped."""
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
     head = _row("th", ["", *names])
     lines = (_row("td", [key, *(row.get(n, "") for n in names)]) for key, row in rows.items())
@@ -63,7 +63,14 @@ def _row(kind: str, values: Iterable[object]) -> str:
 
 
 def _cell(kind: str, value: object) -> str:
-    return f'<{kind} style="text-align:left">{escape(str(value))}</{kind}>'
+    content = value if isinstance(value, Html) else escape(str(value))
+    return f'<{kind} style="text-align:left">{content}</{kind}>'
+
+
+class Html(str):
+    """Text that is HTML already: a cell that holds it is not escaped."""
+
+    __slots__ = ()
 
 
 class Line:

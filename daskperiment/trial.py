@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 _SHOWN = 20
 """Trials that a notebook shows of a list."""
+_METRICS = 4
+"""Metrics that it shows of each."""
 
 
 class Trial:
@@ -381,7 +383,20 @@ class Trial:
         return f"Trial({self.number}, {self.state.value}, experiment={self.experiment!r})"
 
     def _repr_html_(self) -> str:
-        return notebooks.table(f"Trial {self.number} of {self.experiment}", facts(self._row))
+        row = self._row
+        table = notebooks.table(f"Trial {self.number} of {self.experiment}", facts(row))
+        try:
+            return table + self._picture(row)
+        except Exception:  # the store is in trouble, or others wrote to it: there is the table
+            return table
+
+    def _picture(self, row: Document) -> str:
+        from daskperiment.lineage.dag import dag
+        from daskperiment.lineage.picture import picture
+
+        records = Steps(self._backend, self.experiment).read(self.uid)
+        values = {name: document["preview"] for name, document in row["parameters"]}
+        return picture(dag(records), values) if records else ""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Trial) and self.uid == other.uid
@@ -427,7 +442,38 @@ class TrialList:
     def _repr_html_(self) -> str:
         newest = list(self._trials.find(newest=True, limit=_SHOWN))
         rows = {number: facts(row) for number, row in newest}
-        return notebooks.grid(f"Newest of {len(self)} trials of {self._experiment}", rows)
+        try:
+            shown = self._with_metrics(dict(newest), rows)
+        except Exception:  # the store is in trouble, or others wrote to it: there are the rows
+            shown = rows
+        return notebooks.grid(f"Newest of {len(self)} trials of {self._experiment}", shown)
+
+    def _with_metrics(
+        self, rows: dict[int, Document], shown: Mapping[int, Mapping[str, str]]
+    ) -> dict[int, dict[str, str]]:
+        """The rows with a column behind them for each of the first few metrics."""
+        from daskperiment.history.summaries import Summaries, stamp
+        from daskperiment.spark import sparkline
+
+        reader = Summaries(self._backend, self._experiment)
+        saved = {n: reader.summary(row["uid"], stamp(row)) for n, row in rows.items()}
+        metrics = list(dict.fromkeys(name for series in saved.values() for name in series))
+        columns = dict.fromkeys((name for row in shown.values() for name in row), "")
+        cells = {number: {**columns, **row} for number, row in shown.items()}
+        for metric in metrics[:_METRICS]:
+            name = metric
+            while name in columns:
+                name += " (metric)"
+            columns[name] = ""
+            for number, series in saved.items():
+                if metric in series:
+                    summary = series[metric]
+                    title = f"{metric}: {summary.points} points up to epoch {summary.epoch}"
+                    line = sparkline(summary.spark, title)
+                    cells[number][name] = notebooks.Html(f"{line} {summary.last:.4g}")
+                else:
+                    cells[number][name] = ""
+        return cells
 
 
 def check_number(trial_id: object) -> int:

@@ -33,6 +33,7 @@ LEVELS: list[set[str]] = [
         "conversion",
         "configuration",
         "notebooks",
+        "spark",
         "caller",
         "reloads",
     },

@@ -8,12 +8,18 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from daskperiment import Experiment, notebooks
+from daskperiment.backends.base import Clear
+from daskperiment.backends.memory import MemoryBackend
+from daskperiment.errors import BackendError
+from daskperiment.history import paths
+from daskperiment.spark import sparkline
 
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
@@ -263,6 +269,152 @@ def test_what_is_shown_escapes_what_it_shows(memory_ex: Experiment) -> None:
     for html in shown:
         assert "<script" not in html
         assert "&lt;script&gt;" in html
+
+
+def test_a_trial_is_shown_with_its_graph(ex: Experiment) -> None:
+    @ex
+    def prepare(a: int) -> int:
+        return a + 1
+
+    @ex.result
+    def score(s: int) -> float:
+        return 1 / (s - 1)
+
+    with suppress(ZeroDivisionError):
+        score(prepare(ex.parameter("a", default=0))).compute(seed=7, scheduler="synchronous")
+
+    table, _, graph = ex.latest._repr_html_().partition("</table>")
+
+    assert ">FAILED</td>" in table
+    titles = re.findall("<title>([^<]*)</title>", graph)
+    assert titles[0] == "parameter a\n= 0"
+    assert re.fullmatch(r"prepare: ran in .* s\na = 0\nseed \d+", titles[1])
+    assert re.fullmatch(r"score: failed in .* s\ns = 1\nseed \d+", titles[2])
+
+
+def test_a_graph_shows_hostile_names_as_text(memory_ex: Experiment) -> None:
+    hostile = "<script>alert('&')</script>"
+
+    @memory_ex.result
+    def score(a: str) -> str:
+        memory_ex.log_metric(hostile, 1)
+        return a
+
+    named = memory_ex(lambda a: a, name=hostile)
+    score(named(memory_ex.parameter("a", default=hostile))).compute(scheduler="synchronous")
+
+    for html in (memory_ex.latest._repr_html_(), memory_ex.trials._repr_html_()):
+        assert "<svg" in html
+        assert "<script" not in html
+        assert html.count("&lt;script&gt;") > 2
+
+
+def test_previews_that_were_forgotten_are_not_in_the_graph(memory_ex: Experiment) -> None:
+    @memory_ex.result
+    def score(a: str) -> int:
+        return len(a)
+
+    score(memory_ex.parameter("a", default="my name")).compute(scheduler="synchronous")
+    assert "my name" in memory_ex.latest._repr_html_()
+
+    memory_ex.latest.forget("parameters.a")
+
+    assert "my name" not in memory_ex.latest._repr_html_()
+    assert "<svg" in memory_ex.latest._repr_html_()
+
+
+def test_a_trial_without_step_records_is_shown_as_its_table(memory_ex: Experiment) -> None:
+    @memory_ex.result
+    def score(a: int) -> int:
+        return a
+
+    score(memory_ex.parameter("a", default=1)).compute(scheduler="synchronous")
+    memory_ex.backend.apply(Clear(paths.steps(memory_ex.id, memory_ex.latest.uid)))
+
+    shown = memory_ex.latest._repr_html_()
+
+    assert ">COMPLETE</td>" in shown
+    assert "<svg" not in shown
+
+
+@pytest.mark.parametrize("junk", [7, {}, {"inputs": 3}, {"inputs": [["a"]]}], ids=repr)
+def test_a_table_is_shown_whatever_stands_in_the_other_records(
+    memory_ex: Experiment, junk: Any
+) -> None:
+    @memory_ex.result
+    def score(a: int) -> int:
+        return a
+
+    score(memory_ex.parameter("a", default=1)).compute(scheduler="synchronous")
+    for log in (paths.steps, paths.metrics):
+        memory_ex.backend.append(log(memory_ex.id, memory_ex.latest.uid), [junk])
+
+    assert ">COMPLETE</td>" in memory_ex.latest._repr_html_()
+    assert ">COMPLETE</td>" in memory_ex.trials._repr_html_()
+
+
+class Troubled(MemoryBackend):
+    """A store whose logs cannot be read."""
+
+    def read(self, path: str, start: int = 0) -> list[Any]:
+        if "/steps/" in path or "/metrics/" in path:
+            raise BackendError("no answer")
+        return super().read(path, start)
+
+
+def test_trouble_of_the_store_costs_the_graph_and_not_the_table() -> None:
+    ex = Experiment("troubled", backend=Troubled())
+    ex.result(lambda a: a, name="same")(ex.parameter("a", default=1)).compute()
+
+    assert ">COMPLETE</td>" in ex.latest._repr_html_()
+    assert ">COMPLETE</td>" in ex.trials._repr_html_()
+
+
+def test_the_newest_trials_are_shown_with_a_line_for_each_of_the_first_metrics(
+    ex: Experiment,
+) -> None:
+    @ex.result
+    def train(rate: float) -> float:
+        for i in range(100):
+            ex.log_metric("loss", (i + 1) ** -rate)
+        if rate > 1:
+            ex.log_metrics({"State": 3, "b": 4, "rate": float("nan"), "more": 5})
+        return rate
+
+    node = train(ex.parameter("rate"))
+    for rate in (0.5, 2.0):
+        node.compute(parameters={"rate": rate}, scheduler="synchronous")
+
+    head, *rows = ex.trials._repr_html_().split("<tr>")[1:]
+
+    names = re.findall(r"<th[^>]*>([^<]*)</th>", head)
+    assert names[-4:] == ["loss", "State (metric)", "b", "rate (metric)"]
+    assert [row.count("<svg") for row in rows] == [3, 1]
+    for row, last in zip(rows, ("0.0001", "0.1"), strict=True):
+        assert f"</svg> {last}</td>" in row
+        assert "<title>loss: 100 points up to epoch 99</title>" in row
+        (points,) = re.findall('<polyline points="([^"]*)"', row)
+        assert 20 <= len(points.split()) <= 40
+    assert '<td style="text-align:left"> nan</td>' in rows[0]
+
+
+def test_a_value_that_is_not_finite_leaves_a_gap_in_a_line() -> None:
+    nan, inf = float("nan"), float("inf")
+
+    assert sparkline([1, 2, 3, nan, 5, 6]).count("<polyline") == 2
+    assert sparkline([1, 2, inf, -inf, 5, 6]).count("<polyline") == 2
+    assert sparkline([nan, inf, None]) == sparkline([]) == ""
+    assert sparkline([nan, 1, None]).count("<circle") == 1
+    for extreme in ([1e308, -1e308, 0], [5e-324, 0], [7, 7, 7], [2**63, 1]):
+        assert "nan" not in sparkline(extreme)
+
+
+def test_a_long_series_keeps_its_highs_and_lows_in_the_line() -> None:
+    (points,) = re.findall('points="([^"]*)"', sparkline([0] * 5000 + [9, -9] + [0] * 7000))
+
+    heights = {float(point.partition(",")[2]) for point in points.split()}
+    assert len(points.split()) <= 40
+    assert heights == {3.0, 10.0, 17.0}
 
 
 def test_every_repr_is_one_line(memory_ex: Experiment) -> None:

@@ -18,12 +18,13 @@ from daskperiment.backends import Backend, open_backend
 from daskperiment.backends.local import LocalBackend
 from daskperiment.backends.reading import ReadOnlyBackend
 from daskperiment.dashboard import app as application
-from daskperiment.dashboard import serving
+from daskperiment.dashboard import guard, serving
 from daskperiment.dashboard.api import artifacts
 from daskperiment.dashboard.app import create_app
 from daskperiment.dashboard.board import Board
 from daskperiment.dashboard.endpoint import ROOT, Query
-from tests.dashboard import fuzz
+from daskperiment.dashboard.guard import Guard
+from tests.dashboard import fuzz, matrix
 from tests.dashboard.fuzz import Reply, Request
 from tests.dashboard.stores import NAME, Foreign, everything, fill, spoil
 from tests.stores import cells
@@ -153,3 +154,49 @@ def _writing(names: Callable[[Board], list[str]]) -> Callable[[Board], list[str]
         return names(self)
 
     return written
+
+
+# -- S7 ---------------------------------------------------------------------------------------
+
+
+@scenario(
+    "S7",
+    "address, token, host, origin, method and site of a request, in all combinations",
+    plants=("any-host", "hosts-by-their-beginning", "any-origin", "tokens-by-their-beginning"),
+    short={"share": 0.01},
+    long={"share": 1.0},
+)
+def who_is_let_in(seed: int, folder: Path, plant: str | None, *, share: float) -> Outcome:
+    """Exactly the cells that deserve it are answered."""
+    outcome, chance = Outcome("S7", seed), random.Random(seed)
+    target: Any
+    with ExitStack() as stack:
+        if plant is not None:
+            target, name, bug = {
+                "any-host": (Guard, "_is_allowed", lambda self, host: True),
+                "hosts-by-their-beginning": (Guard, "_is_allowed", _by_its_beginning),
+                "any-origin": (Guard, "_is_own_page", lambda *_: True),
+                "tokens-by-their-beginning": (guard, "_equal", _begins),
+            }[plant]
+            stack.enter_context(mock.patch.object(target, name, bug))
+        for cell in matrix.cells():
+            # Most cells deserve to be refused at once: less of them are enough.
+            if chance.random() >= share * (10 if cell.status in (200, 303, 401) else 1):
+                continue
+            reply = fuzz.ask(matrix.app(cell.place), cell.request)
+            found = [*fuzz.problems(cell.request, reply)]
+            if reply.status != cell.status:
+                found.append(f"I6: {reply.status} instead of {cell.status}")
+            outcome.add(f"{cell}", found)
+            outcome.count(f"{reply.status}")
+            outcome.rounds += 1
+            outcome.faults += cell.status >= 400
+    return outcome
+
+
+def _by_its_beginning(self: Guard, host: str) -> bool:
+    return host.lower().startswith(tuple(self._names))
+
+
+def _begins(given: str, expected: str) -> bool:
+    return bool(given) and expected.startswith(given)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import random
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
@@ -22,13 +25,14 @@ from daskperiment.dashboard import guard, serving
 from daskperiment.dashboard.api import artifacts
 from daskperiment.dashboard.app import create_app
 from daskperiment.dashboard.board import Board
-from daskperiment.dashboard.endpoint import ROOT, Query
+from daskperiment.dashboard.endpoint import ROOT as API
+from daskperiment.dashboard.endpoint import Query
 from daskperiment.dashboard.guard import Guard
 from tests.dashboard import fuzz, matrix
 from tests.dashboard.fuzz import Reply, Request
 from tests.dashboard.stores import NAME, Foreign, everything, fill, spoil
 from tests.stores import cells
-from tests.torture.harness import Outcome, scenario
+from tests.torture.harness import ROOT, Outcome, scenario
 
 
 def _held(backend: Backend, folder: Path) -> object:
@@ -124,7 +128,7 @@ def _through_a_socket(
             outcome.add("socket", fuzz.wrong_on_a_socket(sent, fuzz.exchanged(port, sent)))
             outcome.count("through a socket")
             outcome.rounds += 1
-        sound = f"GET {ROOT}/meta HTTP/1.0\r\nHost: localhost\r\n\r\n".encode()
+        sound = f"GET {API}/meta HTTP/1.0\r\nHost: localhost\r\n\r\n".encode()
         if not fuzz.exchanged(port, sound).startswith(b"HTTP/1.0 200 "):
             outcome.add("socket", ["I8: the server does not answer any more"])
 
@@ -154,6 +158,35 @@ def _writing(names: Callable[[Board], list[str]]) -> Callable[[Board], list[str]
         return names(self)
 
     return written
+
+
+# -- S3 ---------------------------------------------------------------------------------------
+
+
+@scenario(
+    "S3",
+    "stores with pickles and code, looked at while Python tells what is loaded and run",
+    plants=("results-are-loaded", "code-is-compiled"),
+    short={"requests": 100},
+    long={"requests": 3000},
+)
+def nothing_is_unpickled(seed: int, folder: Path, plant: str | None, *, requests: int) -> Outcome:
+    """Every address of a sound store, of one with bombs and of a spoilt one is asked."""
+    outcome = Outcome("S3", seed)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.dashboard.audited", str(plant), str(requests), str(seed),
+         str(folder)],
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    if done.returncode:
+        outcome.add("audited", [f"I7: {done.stderr[-500:]}"])
+        return outcome
+    found = json.loads(done.stdout)
+    outcome.add("audited", [f"I6: {each}" for each in found["told"]])
+    if found["ran"]:
+        outcome.add("audited", ["I6: code of the store has run"])
+    outcome.rounds = outcome.faults = found["answers"]
+    return outcome
 
 
 # -- S7 ---------------------------------------------------------------------------------------

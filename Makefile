@@ -8,7 +8,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test lint types bench torture clean packages
+.PHONY: demo test lint types bench torture screenshots clean packages
 
 $(VENV)/installed: pyproject.toml requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -58,6 +58,10 @@ bench: packages $(VENV)/bench
 
 torture: packages $(VENV)/test
 	$(BIN)/python -m tests.torture
+
+# Every page at two widths in both themes; the best ones stand in the documentation.
+screenshots: packages $(VENV)/test
+	$(BIN)/python doc/screenshots.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

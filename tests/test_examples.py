@@ -73,6 +73,16 @@ def test_metrics_stand_side_by_side_and_artifacts_are_copied(tmp_path: Path) -> 
     assert (tmp_path / "best" / "plots" / "line.json").read_text().startswith("[2.8")
 
 
+def test_networks_are_watched_while_they_learn() -> None:
+    pytest.importorskip("sklearn")
+
+    address, *lines = run("dashboard.py", "--no-wait")
+
+    assert address.startswith("Dashboard at http://127.0.0.1:")
+    assert lines[-2].startswith("A rate of 30 is too high: the loss is ")
+    assert lines[-1].startswith("Best: 0.9")
+
+
 def test_files_are_merged_and_a_misspelt_name_is_told() -> None:
     base, small, misspelt, kept = run("parameter_files.py")
 

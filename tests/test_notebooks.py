@@ -274,3 +274,19 @@ def test_every_repr_is_one_line(memory_ex: Experiment) -> None:
 
     for shown in (memory_ex, memory_ex.latest, memory_ex.trials, score):
         assert os.linesep not in repr(shown)
+
+
+def test_a_dashboard_is_a_link_and_the_notebook_goes_on(run: Run) -> None:
+    *_, link, name = run(
+        DEFINE,
+        STEPS,
+        "score(prepare(a)).compute()",
+        "ex.start_dashboard(port=0)",
+        "import json, urllib.request\n"
+        "url = _.url + 'api/v1/experiments'\n"
+        "print(json.load(urllib.request.urlopen(url))['experiments'][0]['experiment'])\n"
+        "_.close()",
+    )
+
+    assert re.search(r'<a href="(http://127.0.0.1:\d+/)" [^>]*>\1</a>', link)
+    assert name == "cells\n"

@@ -161,19 +161,15 @@ def show(dashboard: Dashboard, blocking: bool | None) -> Dashboard:
     dashboard : Dashboard
         It is being served.
     blocking : bool, optional
-        Whether to wait; None waits but in a notebook, which shows a link.
+        Whether to wait; None waits but in a notebook.
 
     Returns
     -------
     Dashboard
-        The same.
+        The same, which a notebook shows as a link.
     """
     in_notebook = notebooks.is_kernel()
-    if in_notebook:
-        from IPython.display import display
-
-        display(dashboard)  # type: ignore[no-untyped-call,unused-ignore]
-    else:
+    if not in_notebook:
         print(dashboard, flush=True)
     if blocking or (blocking is None and not in_notebook):
         dashboard.wait()

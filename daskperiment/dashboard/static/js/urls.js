@@ -1,0 +1,45 @@
+// Addresses of pages and of the API.  Each part is encoded here and nowhere else.
+
+const part = encodeURIComponent;
+
+export function withQuery(path, params) {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(params ?? {})) {
+    for (const one of Array.isArray(value) ? value : [value]) {
+      if (one !== undefined && one !== null && one !== "") query.append(name, one);
+    }
+  }
+  const text = query.toString();
+  return text ? `${path}?${text}` : path;
+}
+
+export const pages = {
+  experiments: () => "/experiments",
+  trials: (id, query) => withQuery(`/experiments/${part(id)}`, query),
+  trial: (id, n, hash = "") => `/experiments/${part(id)}/trials/${part(n)}${hash}`,
+  compare: (id, trials) => withQuery(`/experiments/${part(id)}/compare`, { trials }),
+};
+
+export const api = {
+  meta: () => "/api/v1/meta",
+  experiments: () => "/api/v1/experiments",
+  trials: (id) => `/api/v1/experiments/${part(id)}/trials`,
+  trial: (id, n, what = "") =>
+    `/api/v1/experiments/${part(id)}/trials/${part(n)}${what ? `/${what}` : ""}`,
+  metrics: (id) => `/api/v1/experiments/${part(id)}/metrics`,
+  compare: (id) => `/api/v1/experiments/${part(id)}/compare`,
+};
+
+export function section(name, rest) {
+  return rest === undefined ? `#${name}` : `#${name}/${part(rest)}`;
+}
+
+// Of a hash such as "#graph/clean%5B0%5D": ["graph", "clean[0]"].
+export function readSection(hash) {
+  const [name, ...rest] = hash.replace(/^#/, "").split("/");
+  try {
+    return [decodeURIComponent(name), rest.length ? decodeURIComponent(rest.join("/")) : undefined];
+  } catch {
+    return [name, undefined];
+  }
+}

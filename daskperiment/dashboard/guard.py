@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 import secrets
 import socket
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlsplit
 
 from blake3 import blake3
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 TOKEN = "token"
 """Name of the query parameter that brings the token."""
 _LOCAL = ("localhost", "127.0.0.1", "::1")
+_HOST = re.compile(
+    r"(\[[0-9A-Fa-f:]+:[0-9A-Fa-f:.]*\]|[^][:@/\\?#\s]+)(?::([0-9]{0,5}))?", re.ASCII
+)
 _METHODS = ("GET", "HEAD")
 _POLICY = "; ".join(
     (
@@ -171,14 +174,10 @@ class Guard:
 
 def _name(host: str) -> str | None:
     """Name in a Host header, without the port; None where it is none."""
-    try:
-        parts = urlsplit(f"//{host}")
-        _ = parts.port
-    except ValueError:
+    found = _HOST.fullmatch(host)
+    if found is None or int(found[2] or 0) > 65535:
         return None
-    if not host or parts.netloc != host or "@" in host:
-        return None
-    return parts.hostname
+    return found[1].strip("[]").lower()
 
 
 def _equal(given: str, expected: str) -> bool:

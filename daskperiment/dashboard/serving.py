@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from html import escape
 from importlib.util import find_spec
 from typing import Any
+from urllib.parse import quote
 
 from daskperiment import notebooks
 from daskperiment.backends.base import Backend
@@ -130,7 +131,7 @@ def start(
     Raises
     ------
     DashboardError
-        The address is none of this machine, no port is free, the token is too short, or a
+        The address is none of this machine, no port is free, the token could be guessed, or a
         library is missing.
 
     Examples
@@ -145,11 +146,8 @@ def start(
 
     if token is None and not is_loopback(host):
         token = new_token()
-    if token is not None and len(token) < _SHORTEST_TOKEN:
-        raise DashboardError(
-            f"The token is shorter than {_SHORTEST_TOKEN} characters, so that it could be "
-            "guessed: leave it out, and one is made"
-        )
+    if token is not None:
+        _check_token(token)
     listening = _listen(host, port)
     app = create_app(Board(backend, experiment), Guard(host, token, allowed_hosts))
     return Dashboard(app, listening, _url(host, listening.getsockname()[1], token))
@@ -186,14 +184,26 @@ def _check_libraries() -> None:
             )
 
 
+def _check_token(token: str) -> None:
+    fits = isinstance(token, str) and token.isascii() and token.isprintable()
+    if not fits or len(token) < _SHORTEST_TOKEN:
+        raise DashboardError(
+            f"A token is a text of at least {_SHORTEST_TOKEN} printable ASCII characters, so that "
+            "nobody can guess it: leave it out, and one is made"
+        )
+
+
 def _listen(host: str, port: int) -> socket.socket:
     if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
         raise DashboardError(f"A port is an integer from 0 to 65535, not {port!r}")
+    if not _may_be_address(host):
+        raise DashboardError(f"Give an address, such as 127.0.0.1 or 0.0.0.0, not {host!r}")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host == "::" and socket.has_dualstack_ipv6()  # IPv4 too, as its name says everywhere
     ports = [port] if port == 0 else range(port, min(port + _TRIED, 65536))
     for tried in ports:
         try:
-            return socket.create_server((host, tried), family=family)
+            return socket.create_server((host, tried), family=family, dualstack_ipv6=both)
         except OSError as error:
             if error.errno not in (errno.EADDRINUSE, errno.EACCES):
                 raise DashboardError(
@@ -203,7 +213,14 @@ def _listen(host: str, port: int) -> socket.socket:
     raise DashboardError(f"No port from {ports[0]} to {ports[-1]} is free: choose another one")
 
 
+def _may_be_address(host: str) -> bool:
+    try:
+        return isinstance(host, str) and bool(host.encode("idna")) and host.isprintable()
+    except UnicodeError:
+        return False
+
+
 def _url(host: str, port: int, token: str | None) -> str:
     shown = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, host)
     name = f"[{shown}]" if ":" in shown else shown
-    return f"http://{name}:{port}/" + (f"?{TOKEN}={token}" if token else "")
+    return f"http://{name}:{port}/" + (f"?{TOKEN}={quote(token, safe='')}" if token else "")

@@ -113,7 +113,7 @@ def problems(request: Request, reply: Reply, *, foreign: bool = False) -> Iterat
 
 def _of_unknown_type(request: Request, reply: Reply) -> Iterator[str]:
     kind = reply["Content-Type"]
-    static = request.path.startswith("/static/") and reply.status == 200
+    static = request.path.lstrip("/").startswith("static/") and reply.status == 200
     if kind == "application/json":
         try:
             strict(reply.content)
@@ -130,7 +130,7 @@ def _of_unknown_type(request: Request, reply: Reply) -> Iterator[str]:
         if not reply["Content-Disposition"].startswith("attachment"):
             yield "I10: bytes that are not to be saved"
     elif kind == "text/plain; charset=utf-8":
-        if not static and not request.path.startswith("/data/"):
+        if not static and not request.path.lstrip("/").startswith("data/"):
             yield f"I10: text at {request.path!r}"
     elif not static:
         yield f"I10: a reply of the type {kind!r}"

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import random
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
@@ -18,16 +21,18 @@ from daskperiment.backends import Backend, open_backend
 from daskperiment.backends.local import LocalBackend
 from daskperiment.backends.reading import ReadOnlyBackend
 from daskperiment.dashboard import app as application
-from daskperiment.dashboard import serving
+from daskperiment.dashboard import guard, serving
 from daskperiment.dashboard.api import artifacts
 from daskperiment.dashboard.app import create_app
 from daskperiment.dashboard.board import Board
-from daskperiment.dashboard.endpoint import ROOT, Query
-from tests.dashboard import fuzz
+from daskperiment.dashboard.endpoint import ROOT as API
+from daskperiment.dashboard.endpoint import Query
+from daskperiment.dashboard.guard import Guard
+from tests.dashboard import fuzz, matrix
 from tests.dashboard.fuzz import Reply, Request
 from tests.dashboard.stores import NAME, Foreign, everything, fill, spoil
 from tests.stores import cells
-from tests.torture.harness import Outcome, scenario
+from tests.torture.harness import ROOT, Outcome, scenario
 
 
 def _held(backend: Backend, folder: Path) -> object:
@@ -123,7 +128,7 @@ def _through_a_socket(
             outcome.add("socket", fuzz.wrong_on_a_socket(sent, fuzz.exchanged(port, sent)))
             outcome.count("through a socket")
             outcome.rounds += 1
-        sound = f"GET {ROOT}/meta HTTP/1.0\r\nHost: localhost\r\n\r\n".encode()
+        sound = f"GET {API}/meta HTTP/1.0\r\nHost: localhost\r\n\r\n".encode()
         if not fuzz.exchanged(port, sound).startswith(b"HTTP/1.0 200 "):
             outcome.add("socket", ["I8: the server does not answer any more"])
 
@@ -153,3 +158,78 @@ def _writing(names: Callable[[Board], list[str]]) -> Callable[[Board], list[str]
         return names(self)
 
     return written
+
+
+# -- S3 ---------------------------------------------------------------------------------------
+
+
+@scenario(
+    "S3",
+    "stores with pickles and code, looked at while Python tells what is loaded and run",
+    plants=("results-are-loaded", "code-is-compiled"),
+    short={"requests": 100},
+    long={"requests": 3000},
+)
+def nothing_is_unpickled(seed: int, folder: Path, plant: str | None, *, requests: int) -> Outcome:
+    """Every address of a sound store, of one with bombs and of a spoilt one is asked."""
+    outcome = Outcome("S3", seed)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.dashboard.audited", str(plant), str(requests), str(seed),
+         str(folder)],
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    if done.returncode:
+        outcome.add("audited", [f"I7: {done.stderr[-500:]}"])
+        return outcome
+    found = json.loads(done.stdout)
+    outcome.add("audited", [f"I6: {each}" for each in found["told"]])
+    if found["ran"]:
+        outcome.add("audited", ["I6: code of the store has run"])
+    outcome.rounds = outcome.faults = found["answers"]
+    return outcome
+
+
+# -- S7 ---------------------------------------------------------------------------------------
+
+
+@scenario(
+    "S7",
+    "address, token, host, origin, method and site of a request, in all combinations",
+    plants=("any-host", "hosts-by-their-beginning", "any-origin", "tokens-by-their-beginning"),
+    short={"share": 0.01},
+    long={"share": 1.0},
+)
+def who_is_let_in(seed: int, folder: Path, plant: str | None, *, share: float) -> Outcome:
+    """Exactly the cells that deserve it are answered."""
+    outcome, chance = Outcome("S7", seed), random.Random(seed)
+    target: Any
+    with ExitStack() as stack:
+        if plant is not None:
+            target, name, bug = {
+                "any-host": (Guard, "_is_allowed", lambda self, host: True),
+                "hosts-by-their-beginning": (Guard, "_is_allowed", _by_its_beginning),
+                "any-origin": (Guard, "_is_own_page", lambda *_: True),
+                "tokens-by-their-beginning": (guard, "_equal", _begins),
+            }[plant]
+            stack.enter_context(mock.patch.object(target, name, bug))
+        for cell in matrix.cells():
+            # Most cells deserve to be refused at once: less of them are enough.
+            if chance.random() >= share * (10 if cell.status in (200, 303, 401) else 1):
+                continue
+            reply = fuzz.ask(matrix.app(cell.place), cell.request)
+            found = [*fuzz.problems(cell.request, reply)]
+            if reply.status != cell.status:
+                found.append(f"I6: {reply.status} instead of {cell.status}")
+            outcome.add(f"{cell}", found)
+            outcome.count(f"{reply.status}")
+            outcome.rounds += 1
+            outcome.faults += cell.status >= 400
+    return outcome
+
+
+def _by_its_beginning(self: Guard, host: str) -> bool:
+    return host.lower().startswith(tuple(self._names))
+
+
+def _begins(given: str, expected: str) -> bool:
+    return bool(given) and expected.startswith(given)

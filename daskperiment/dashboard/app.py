@@ -16,7 +16,7 @@ from daskperiment.dashboard import api, original
 from daskperiment.dashboard.board import Board
 from daskperiment.dashboard.endpoint import ENDPOINTS, ROOT, Endpoint
 from daskperiment.dashboard.files import SHELL, File, static_files
-from daskperiment.dashboard.guard import HEADERS, TOKEN, Guard
+from daskperiment.dashboard.guard import HEADERS, PUBLIC, TOKEN, Guard
 from daskperiment.dashboard.openapi import description
 from daskperiment.errors import (
     ArtifactNotFoundError,
@@ -104,7 +104,7 @@ def create_app(board: Board, guard: Guard | None = None) -> Flask:
 
     for path in PAGES:
         add(path, lambda **parts: _sent(static_files()[SHELL]), f"page {path}")
-    add("/static/<path:path>", _static, "static")
+    add(f"{PUBLIC}<path:path>", _static, "static")
     for endpoint in ENDPOINTS:
         add(endpoint.path, _view(board, endpoint), endpoint.name)
     openapi = description(ENDPOINTS, daskperiment.__version__)
@@ -203,7 +203,7 @@ def _error(status: int, kind: str, message: str) -> Response:
     from flask import request
 
     if status == 401 and re.match("text/html|.*,text/html", request.headers.get("Accept", "")):
-        response = _sent(static_files()["token.html"], 401)
+        response = _sent(static_files()[SHELL], 401)
     else:
         response = reply({"error": {"type": kind, "message": message}}, status)
     if status == 405:

@@ -11,7 +11,7 @@ from daskperiment.dashboard.series import Curves
 from daskperiment.dashboard.tail import Tail
 from daskperiment.errors import ExperimentNotFoundError
 from daskperiment.history import paths
-from daskperiment.history.metric_summaries import Summaries
+from daskperiment.history.summaries import Summaries
 from daskperiment.history.trials import Trials
 
 _MOST = 16

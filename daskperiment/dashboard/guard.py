@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 TOKEN = "token"
 """Name of the query parameter that brings the token."""
+PUBLIC = "/static/"
+"""Where the files of the page are, which need no token."""
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _HOST = re.compile(
     r"(\[[0-9A-Fa-f:]+:[0-9A-Fa-f:.]*\]|[^][:@/\\?#\s]+)(?::([0-9]{0,5}))?", re.ASCII
@@ -137,7 +139,10 @@ class Guard:
             return Refusal(405, "The dashboard only shows: GET and HEAD are answered")
         if not self._is_own_page(request, host):
             return Refusal(403, "The dashboard does not answer pages of other sites")
-        if self.token is not None and not self._knows_token(request):
+        # The files of the page are the same for everybody.  A link on another site leads to it
+        # without the cookie, and only what it asks for itself then brings it.
+        public = request.path.startswith(PUBLIC)
+        if self.token is not None and not public and not self._knows_token(request):
             return Refusal(
                 401, "A token is needed: open the address that the dashboard printed at its start"
             )

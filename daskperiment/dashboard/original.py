@@ -135,7 +135,7 @@ def _metric(board: Board, shown: Shown) -> Document:
     found = []
     for number in numbers:
         row = shown.trials.get(number)
-        curves = board.curves.read(shown.name, row["uid"])
+        curves = board.curves.read(shown.name, row)
         found += [(f"{key}:{number}", curves[key]) for key in keys if key in curves]
     found = found[:_SERIES]
     values = {

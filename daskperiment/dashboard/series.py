@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from daskperiment.dashboard.tail import Tail
 from daskperiment.history import paths
 from daskperiment.history.metrics import series_of
+from daskperiment.history.summaries import stamp
+from daskperiment.typing import Document
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,20 +105,21 @@ class Curves:
     def __init__(self, tail: Tail) -> None:
         self._tail = tail
         self._lock = threading.Lock()
-        self._known: OrderedDict[str, tuple[int, Any, dict[str, Curve]]] = OrderedDict()
+        self._known: OrderedDict[str, tuple[tuple[int, Hashable], dict[str, Curve]]] = OrderedDict()
 
-    def read(self, experiment: str, uid: str) -> dict[str, Curve]:
-        """All series of a trial by name."""
-        entries = self._tail.read(paths.metrics(experiment, uid))
-        last = entries[-1] if entries else None
+    def read(self, experiment: str, row: Document) -> dict[str, Curve]:
+        """All series of a trial, of which this is the row, by name."""
+        uid: str = row["uid"]
+        entries = self._tail.read(paths.metrics(experiment, uid), stamp(row))
+        version = len(entries), stamp(row)
         with self._lock:
             known = self._known.get(uid)
-            if known and known[0] == len(entries) and known[1] is last:
+            if known and known[0] == version:
                 self._known.move_to_end(uid)
-                return known[2]
+                return known[1]
         curves = {name: _curve(points) for name, points in series_of(entries).items()}
         with self._lock:
-            self._known[uid] = len(entries), last, curves
+            self._known[uid] = version, curves
             while len(self._known) > _MOST:
                 self._known.popitem(last=False)
         return curves

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Hashable
 
 from daskperiment.backends.base import Backend
 from daskperiment.typing import JSON
@@ -38,20 +39,26 @@ class Tail:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._lock = threading.Lock()
-        self._logs: OrderedDict[str, list[JSON]] = OrderedDict()
+        self._logs: OrderedDict[str, tuple[Hashable, list[JSON]]] = OrderedDict()
 
-    def read(self, path: str) -> list[JSON]:
-        """All entries of a log; a new list, whose entries must not be changed."""
+    def read(self, path: str, stamp: Hashable = None) -> list[JSON]:
+        """All entries of a log; a new list, whose entries must not be changed.
+
+        Parameters
+        ----------
+        path : str
+            The log.
+        stamp : hashable
+            What changes when entries of the log are replaced, and not only added: see
+            :func:`daskperiment.history.summaries.stamp`.
+        """
         with self._lock:
-            known = self._logs.get(path, [])
-        # The last entry is read again: a log that was cleared since begins anew.
-        new = self._backend.read(path, max(0, len(known) - 1))
-        if known and new[:1] == known[-1:]:
-            entries = known + new[1:]
-        else:
-            entries = self._backend.read(path) if known else new
+            known_stamp, known = self._logs.get(path, (stamp, []))
+        if known_stamp != stamp:
+            known = []
+        entries = known + self._backend.read(path, len(known))
         with self._lock:
-            self._logs[path] = entries
+            self._logs[path] = stamp, entries
             self._logs.move_to_end(path)
             while len(self._logs) > _MOST:
                 self._logs.popitem(last=False)

@@ -208,7 +208,7 @@ def test_the_graph_has_every_call_with_its_record(ask: Asked) -> None:
 
     outcomes = {node["id"]: node["outcome"] for node in graph["nodes"] if node["kind"] == "step"}
     assert outcomes == {"clean[0]": "ran", "score[0]": "failed"}
-    assert {"from": "clean[0]", "to": "score[0]"} in graph["edges"]
+    assert {"from": "clean[0]", "to": "score[0]", "bends": []} in graph["edges"]
     (record,) = (node["record"] for node in graph["nodes"] if node["id"] == "clean[0]")
     assert [(i["name"], i["preview"], i["origins"]) for i in record["inputs"]] == [
         ("a", "3", ["a"])

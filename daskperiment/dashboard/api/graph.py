@@ -7,6 +7,7 @@ from typing import Any
 from daskperiment.dashboard.board import Board
 from daskperiment.dashboard.endpoint import get
 from daskperiment.history import documents, paths
+from daskperiment.history.summaries import stamp
 from daskperiment.lineage.dag import Node, dag
 from daskperiment.records import StepRecord
 from daskperiment.typing import Document
@@ -17,17 +18,23 @@ def graph(board: Board, experiment: str, number: int, query: dict[str, Any]) -> 
     """The graph of a trial as far as its steps have ended, with the record of each call.
 
     Nodes stand in ``layers`` from left to right and in ``slots`` from top to bottom.  Where
-    there are too many calls the graph is ``collapsed``: a node stands for all of a step.
+    there are too many calls the graph is ``collapsed``: a node stands for all of a step.  An
+    edge passes the layers between its ends at its ``bends``, pairs of layer and slot.  Parameters
+    and steps beyond some hundreds are ``omitted``.
     """
     row = board.experiment(experiment).trials.get(number)
-    entries = board.tail.read(paths.steps(experiment, row["uid"]))
+    entries = board.tail.read(paths.steps(experiment, row["uid"]), stamp(row))
     found = dag([StepRecord.from_document(row["uid"], entry) for entry in entries])
     return {
         "nodes": list(map(_node, found.nodes)),
-        "edges": [{"from": one, "to": other} for one, other in found.edges],
+        "edges": [
+            {"from": one, "to": other, "bends": found.bends.get((one, other), ())}
+            for one, other in found.edges
+        ],
         "layers": found.layers,
         "slots": found.slots,
         "collapsed": found.collapsed,
+        "omitted": found.omitted,
     }
 
 

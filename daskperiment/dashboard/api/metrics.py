@@ -38,7 +38,7 @@ def metrics(board: Board, experiment: str, query: dict[str, Any]) -> Document:
     for number in dict.fromkeys(query["trials"]):
         row = trials.get(number)
         check_kept(row, "metrics")
-        curves = board.curves.read(experiment, row["uid"])
+        curves = board.curves.read(experiment, row)
         for name in query["names"] or list(curves)[:_NAMES]:
             if name in curves:
                 found.append({"trial": number, "name": name, **_series(curves[name], query)})

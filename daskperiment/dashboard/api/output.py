@@ -9,6 +9,7 @@ from daskperiment.dashboard.endpoint import Query, get
 from daskperiment.history import documents, paths
 from daskperiment.history.forgetting import check_kept
 from daskperiment.history.output import output_of
+from daskperiment.history.summaries import stamp
 from daskperiment.records import TrialState
 from daskperiment.typing import Document
 
@@ -32,7 +33,7 @@ def output(board: Board, experiment: str, number: int, query: dict[str, Any]) ->
     check_kept(row, "output")
     lines = [
         line
-        for line in output_of(board.tail.read(paths.output(experiment, row["uid"])))
+        for line in output_of(board.tail.read(paths.output(experiment, row["uid"]), stamp(row)))
         if query["stream"] in (None, line.stream) and query["step"] in (None, line.step)
     ]
     return {

@@ -11,6 +11,7 @@ from daskperiment.dashboard.endpoint import get
 from daskperiment.errors import BackendError
 from daskperiment.history import documents, paths
 from daskperiment.history.snapshots import Snapshots
+from daskperiment.history.summaries import stamp
 from daskperiment.typing import Document
 
 _LONGEST = 20_000
@@ -61,7 +62,7 @@ def trial(board: Board, experiment: str, number: int, query: dict[str, Any]) -> 
                 "min": documents.plain(each.min),
                 "max": documents.plain(each.max),
             }
-            for name, each in shown.summaries.summary(row["uid"]).items()
+            for name, each in shown.summaries.summary(row["uid"], stamp(row)).items()
         ],
         "artifacts": listed(backend, experiment, row["uid"]),
         "steps": _steps(board, experiment, row["uid"]),

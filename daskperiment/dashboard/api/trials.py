@@ -10,8 +10,8 @@ from daskperiment.dashboard.board import Board, Shown
 from daskperiment.dashboard.endpoint import Query, get
 from daskperiment.history import documents, table
 from daskperiment.history.columns import ABSENT, INDEX
-from daskperiment.history.metric_summaries import Summary
 from daskperiment.history.places import Kept
+from daskperiment.history.summaries import Summary, stamp
 from daskperiment.serializers import preview
 from daskperiment.typing import JSON, Document
 
@@ -87,7 +87,7 @@ def _page(shown: Shown, query: dict[str, Any]) -> table.Page:
 
 
 def _summaries(shown: Shown, row: Document | None) -> dict[str, Summary]:
-    return {} if row is None else shown.summaries.summary(row["uid"])
+    return {} if row is None else shown.summaries.summary(row["uid"], stamp(row))
 
 
 def _known(page: table.Page) -> list[Document]:

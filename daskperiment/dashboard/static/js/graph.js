@@ -87,7 +87,7 @@ export function graphView(open, legend) {
     fill(one,
       step ? (node.outcome ? stateSign(node.outcome) : sign("ring")) : null,
       h("span", { class: "node-text" },
-        h("span", { class: "node-label" }, node.label, step && node.calls === 1 && node.call > 0 ? h("span", { class: "node-call" }, `[${node.call}]`) : null,
+        h("span", { class: "node-label" }, node.label,
           node.calls > 1 ? h("span", { class: "node-call" }, ` × ${node.calls}`) : null),
         h("span", { class: "node-note" }, step ? note(node, longestOne) : "parameter")),
       share ? h("span", { class: "node-bar", style: { width: `${Math.max(2, share * 100)}%` } }) : null);
@@ -98,18 +98,29 @@ export function graphView(open, legend) {
     const text = JSON.stringify([graph.edges, graph.nodes.map(({ id, layer, slot }) => [id, layer, slot])]);
     if (edges.text === text) return;
     const found = [];
-    for (const { from, to } of graph.edges) {
+    for (const { from, to, bends } of graph.edges) {
       const [start, end] = [nodes.get(from), nodes.get(to)];
       if (!start || !end) continue;
-      const a = place(start.node);
-      const b = place(end.node);
-      const [x1, y1, x2, y2] = [a.x + WIDTH, a.y + HEIGHT / 2, b.x, b.y + HEIGHT / 2];
-      const bend = Math.max(24, (x2 - x1) / 2);
-      found.push({ from, to, path: svg("path", { class: "edge", d: `M${x1} ${y1}C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}` }) });
+      const passed = bends.map(([layer, slot]) => place({ layer, slot }));
+      found.push({ from, to, path: svg("path", { class: "edge", d: curve(place(start.node), passed, place(end.node)) }) });
     }
     found.text = text;
     edges = found;
     fill(lines, edges.map(({ path }) => path));
+  }
+
+  // From the right of one place through the others to the left of the last one.
+  function curve(first, passed, last) {
+    const middle = ({ y }) => y + HEIGHT / 2;
+    let [x, y] = [first.x + WIDTH, middle(first)];
+    let line = `M${x} ${y}`;
+    for (const stop of [...passed, last]) {
+      const bend = Math.max(24, (stop.x - x) / 2);
+      line += `C${x + bend} ${y} ${stop.x - bend} ${middle(stop)} ${stop.x} ${middle(stop)}`;
+      [x, y] = [stop.x + WIDTH, middle(stop)];
+      if (stop !== last) line += `H${x}`;
+    }
+    return line;
   }
 
   // Marks what a node came from and what came from it.

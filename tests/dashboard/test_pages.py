@@ -501,3 +501,59 @@ def test_a_page_with_a_token_opens_by_the_printed_address_alone(
         assert "token" not in known.url
         assert known.evaluate("document.cookie") == ""
         assert stranger.locator("tr[data-trial]").count() == 0
+
+
+def test_a_hidden_page_asks_for_nothing_and_is_up_to_date_when_it_is_seen_again(
+    shown: Experiment, served: Dashboard, open_page: OpenPage
+) -> None:
+    page = open_page(BOARD)
+    page.wait_for_selector('tr[data-trial="4"]')
+    page.evaluate(HIDE.replace("HIDDEN", "true"))
+    page.wait_for_timeout(500)  # what was asked before has been answered
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+
+    page.wait_for_timeout(4000)
+    while_hidden = list(asked)
+    shown[1].tags = ["seen again"]
+    page.evaluate(HIDE.replace("HIDDEN", "false"))
+    page.wait_for_selector("text=seen again")
+
+    assert while_hidden == []
+
+
+HIDE = """() => {
+  Object.defineProperty(document, "hidden", { configurable: true, get: () => HIDDEN });
+  Object.defineProperty(document, "visibilityState", {
+    configurable: true, get: () => HIDDEN ? "hidden" : "visible",
+  });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def test_what_has_not_changed_is_not_sent_again(open_page: OpenPage) -> None:
+    page = open_page(BOARD)
+    page.wait_for_selector('tr[data-trial="4"]')
+
+    with page.expect_response(re.compile("/api/v1/experiments/shown/trials")) as reply:
+        pass
+
+    assert reply.value.status == 304
+
+
+def test_a_thousand_columns_can_be_searched(open_page: OpenPage) -> None:
+    ex = Experiment("wide", backend="memory://")
+
+    @ex.result
+    def count(values: list[int]) -> int:
+        return len(values)
+
+    count([ex.parameter(f"p{i}", default=i) for i in range(1000)]).compute(scheduler="synchronous")
+    with serving.start(ex.backend, "wide", port=0) as board:
+        page = open_page("/experiments/wide", board)
+        page.wait_for_selector('tr[data-trial="1"]')
+        assert page.locator("th[data-column]").count() < 40
+        page.get_by_role("button", name="Columns").click()
+        page.get_by_role("searchbox").last.fill("p777")
+        page.get_by_role("checkbox", name="p777").check()
+        page.wait_for_selector('th[data-column="p777"]')

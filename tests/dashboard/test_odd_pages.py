@@ -44,3 +44,29 @@ def test_names_that_every_object_knows_are_names_as_any_other(open_page: OpenPag
 
     assert heads == ["Trial", "State", *INHERITED, *INHERITED]
     assert texts == ["Complete", *["0"] * 3, *["–no such metric"] * 3]
+
+
+def test_columns_that_were_chosen_for_other_trials_hide_nothing(
+    shown: Experiment, open_page: OpenPage
+) -> None:
+    page = open_page("/experiments", expecting="400")
+    page.evaluate(
+        """() => localStorage.setItem("daskperiment.columns.shown", '{"columns": ["gone"]}')"""
+    )
+
+    page.goto(page.url + "/shown")
+
+    page.wait_for_selector('tr[data-trial="1"]')
+    assert page.locator('th[data-column="kind"]').count() == 1
+    shown[1].tags = ["fresh"]
+    page.wait_for_selector("text=fresh")
+
+
+def test_an_address_that_asks_for_what_is_not_there_has_a_way_out(open_page: OpenPage) -> None:
+    page = open_page("/experiments/shown?columns=gone&order_by=lost", expecting="400")
+    assert "There is no column 'gone'" in page.locator("#trouble").inner_text()
+
+    page.get_by_role("button", name="Show all trials").click()
+
+    page.wait_for_selector('tr[data-trial="1"]')
+    assert page.url.endswith("/experiments/shown")

@@ -165,6 +165,6 @@ def open_page(page: Callable[..., Any], request: pytest.FixtureRequest) -> Calla
 def loaded(page: Any) -> None:
     """Wait until a page of the dashboard shows what it has asked for."""
     page.wait_for_function(
-        "() => document.querySelector('#main')?.childElementCount"
+        "() => document.querySelector('#main > .page')"
         " && !document.querySelector('#main .waiting')"
     )

@@ -70,3 +70,29 @@ def test_an_address_that_asks_for_what_is_not_there_has_a_way_out(open_page: Ope
 
     page.wait_for_selector('tr[data-trial="1"]')
     assert page.url.endswith("/experiments/shown")
+
+
+def test_a_trial_that_is_not_there_can_be_taken_out_of_a_comparison(open_page: OpenPage) -> None:
+    page = open_page("/experiments/shown/compare?trials=1&trials=2", expecting="404")
+    page.get_by_label("Number of a trial to add").fill("99")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=There is no trial 99")
+    assert "differ" not in page.locator("#main").inner_text()
+
+    page.get_by_role("button", name="Remove 99").click()
+
+    page.wait_for_selector('th[data-trial="2"]')
+    assert "There is no trial 99" not in page.locator("#main").inner_text()
+
+
+def test_a_trial_is_compared_whose_metrics_were_forgotten(
+    shown: Experiment, open_page: OpenPage
+) -> None:
+    shown[2].forget("metrics")
+
+    page = open_page("/experiments/shown/compare?trials=1&trials=2")
+
+    page.wait_for_selector('[data-metric="loss"] canvas')
+    page.wait_for_timeout(500)
+    assert page.locator(".trouble").count() == 0
+    assert page.locator('th[data-trial="2"]').count() == 1

@@ -70,6 +70,12 @@ class Board:
         found = {str(name) for name, _ in self.backend.find(paths.EXPERIMENTS, fields=[])}
         return sorted(found | ({self.opened} if self.opened else set()))
 
+    def trials(self, name: str) -> Trials:
+        """Trials of an experiment, which for this alone is not held in memory."""
+        with self._lock:
+            shown = self._shown.get(name)
+        return Trials(self.backend, name) if shown is None else shown.trials
+
     def experiment(self, name: str) -> Shown:
         """One experiment; ExperimentNotFoundError where there is none."""
         if name != self.opened and self.backend.get(paths.EXPERIMENTS, name) is None:

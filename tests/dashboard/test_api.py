@@ -19,6 +19,7 @@ from daskperiment.dashboard.app import create_app
 from daskperiment.dashboard.board import Board
 from daskperiment.dashboard.endpoint import ENDPOINTS
 from daskperiment.errors import BackendUnreachableError, StoreReadOnlyError
+from daskperiment.history import paths
 
 ROOT = "/api/v1/experiments/example"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
@@ -465,3 +466,28 @@ def test_several_experiments_are_told_apart() -> None:
     assert ask("/api/v1/experiments/two/trials")["rows"][0]["values"][0] == "two"
     assert ask.refused("/json/table") == (404, "Name an experiment: ?experiment=ID")
     assert ask("/json/summary/result", experiment="two")["labels"] == [1]
+
+
+def test_a_look_at_all_experiments_lets_go_of_none() -> None:
+    backend = MemoryBackend()
+    for number in range(20):
+        backend.insert(paths.EXPERIMENTS, {}, f"e{number:02}")
+    board = Board(backend)
+    held = board.experiment("e00")
+
+    reply = create_app(board).test_client().get("/api/v1/experiments")
+
+    assert len(reply.json["experiments"]) == 20
+    assert board.experiment("e00") is held
+
+
+def test_an_experiment_that_is_dropped_meanwhile_hides_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    board = Board(trained(MemoryBackend()).backend)
+    monkeypatch.setattr(board, "names", lambda: ["dropped", "example"])
+
+    reply = create_app(board).test_client().get("/api/v1/experiments")
+
+    assert reply.status_code == 200
+    assert reply.json["experiments"][1]["trials"] == 5

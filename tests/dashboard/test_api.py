@@ -491,3 +491,26 @@ def test_an_experiment_that_is_dropped_meanwhile_hides_no_other(
 
     assert reply.status_code == 200
     assert reply.json["experiments"][1]["trials"] == 5
+
+
+def test_after_a_part_was_forgotten_logs_are_still_read_from_where_they_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ex = trained(MemoryBackend())
+    ex[1].forget("parameters.a")
+    ask = Asked(ex.backend)
+    ask("trials/1/graph")
+    starts = []
+    read = ex.backend.read
+
+    def noted(path: str, start: int = 0) -> Any:
+        starts.append((path, start))
+        return read(path, start)
+
+    monkeypatch.setattr(ex.backend, "read", noted)
+    for _ in range(2):
+        ask("trials/1")
+        ask("trials/1/graph")
+
+    steps = paths.steps("example", ex[1].uid)
+    assert [start for path, start in starts if path == steps] == [2] * 4

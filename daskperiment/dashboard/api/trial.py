@@ -65,7 +65,7 @@ def trial(board: Board, experiment: str, number: int, query: dict[str, Any]) -> 
             for name, each in shown.summaries.summary(row["uid"], stamp(row)).items()
         ],
         "artifacts": listed(backend, experiment, row["uid"]),
-        "steps": _steps(board, experiment, row["uid"]),
+        "steps": _steps(board, experiment, row),
         "forgotten": sorted(row.get("forgotten", {})),
         "previous": previous,
         "next": following,
@@ -92,7 +92,7 @@ def _python(board: Board, row: Document) -> str | None:
     return version if isinstance(version, str) else None
 
 
-def _steps(board: Board, experiment: str, uid: str) -> Document:
-    entries = board.tail.read(paths.steps(experiment, uid))
+def _steps(board: Board, experiment: str, row: Document) -> Document:
+    entries = board.tail.read(paths.steps(experiment, row["uid"]), stamp(row))
     counts = Counter(str(entry["outcome"]) for entry in entries)
     return {outcome: counts[outcome] for outcome in ("ran", "failed", "reused")}

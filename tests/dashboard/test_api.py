@@ -514,3 +514,16 @@ def test_after_a_part_was_forgotten_logs_are_still_read_from_where_they_were(
 
     steps = paths.steps("example", ex[1].uid)
     assert [start for path, start in starts if path == steps] == [2] * 4
+
+
+def test_a_dict_with_a_preview_of_its_own_is_shown_whole() -> None:
+    ex = Experiment("example", backend=MemoryBackend())
+
+    @ex.result
+    def give(a: int) -> Any:
+        return {"preview": "short", "rest": a}
+
+    give(ex.parameter("a")).compute(parameters={"a": 5})
+    found = Asked(ex.backend)("trials", columns="Result")["rows"][0]["values"]
+
+    assert found == [{"preview": "{'preview': 'short', 'rest': 5}"}]

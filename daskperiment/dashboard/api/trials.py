@@ -131,6 +131,8 @@ def _cell(column: str, value: Any) -> JSON:
     if _TYPES.get(column) == "time" and isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
     plain = documents.plain(value)
+    if isinstance(plain, dict) and "preview" in plain:  # it would be taken for ours
+        return {"preview": preview(value, _LONGEST)}
     short = plain is None or isinstance(plain, (bool, int, float))
     return plain if short or len(str(plain)) <= _LONGEST else {"preview": preview(value, _LONGEST)}
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from daskperiment import Experiment
 from daskperiment.backends.memory import MemoryBackend
 from daskperiment.dashboard import serving
-from daskperiment.dashboard.serving import Dashboard
 
 OpenPage = Callable[..., Any]
 INHERITED = ["__proto__", "constructor", "toString"]
@@ -131,3 +133,14 @@ def test_a_line_that_is_written_over_is_shown_as_it_is(
     finally:
         go_on.release(9)
         running.join()
+
+
+def test_a_page_that_cannot_be_loaded_says_so(shown: Experiment, open_page: OpenPage) -> None:
+    with serving.start(shown.backend, port=0) as dashboard:
+        page = open_page("/experiments", dashboard)
+    page.wait_for_selector("#banner:not([hidden])")
+
+    page.get_by_role("link", name="shown").first.click()
+
+    page.wait_for_selector("text=This page cannot be loaded")
+    assert not page.is_visible("#health")

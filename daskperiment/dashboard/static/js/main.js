@@ -1,7 +1,7 @@
 // The table of pages, and what brings one of them onto the screen.
 
 import { get } from "./api.js";
-import { fill, h, say } from "./dom.js";
+import { button, fill, h, say } from "./dom.js";
 import { listen, setKeys } from "./keys.js";
 import { onHealth, retry } from "./live.js";
 import { startTheme } from "./themes.js";
@@ -80,7 +80,13 @@ async function show({ moved = false } = {}) {
   };
   current = { key, place, page: null };
   document.getElementById("health").hidden = false;
-  const module = await (found ? found.load() : import("./pages/missing.js"));
+  let module;
+  try {
+    module = await (found ? found.load() : import("./pages/missing.js"));
+  } catch {
+    // A browser may not fetch a script again which it could not get once.
+    module = { open: unreachable };
+  }
   if (mine !== visit) return undefined;
   main.replaceChildren(place.root);
   current.page = module.open(place) ?? {};
@@ -90,6 +96,14 @@ async function show({ moved = false } = {}) {
     main.focus({ preventScroll: true });
   }
   return undefined;
+}
+
+function unreachable(place) {
+  document.getElementById("health").hidden = true;
+  place.title("daskperiment");
+  fill(place.root, h("div", { class: "empty" }, h("h1", {}, "This page cannot be loaded"),
+    h("p", {}, "The dashboard does not answer. Does its command still run?"),
+    button("Try again", () => location.reload())));
 }
 
 function leave() {

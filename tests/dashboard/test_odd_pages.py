@@ -144,3 +144,15 @@ def test_a_page_that_cannot_be_loaded_says_so(shown: Experiment, open_page: Open
 
     page.wait_for_selector("text=This page cannot be loaded")
     assert not page.is_visible("#health")
+
+
+
+def test_a_long_note_does_not_push_the_title_away(shown: Experiment, open_page: OpenPage) -> None:
+    shown[1].note = "a long note " * 700
+
+    page = open_page("/experiments/shown/trials/1#artifacts", width=360)
+    page.wait_for_selector('[data-part="artifacts"][aria-current]')
+
+    assert page.evaluate("window.scrollY") == 0
+    inside = "(it) => it.getBoundingClientRect().right < innerWidth + 1"
+    assert page.locator('[data-part="artifacts"]').evaluate(inside)

@@ -108,6 +108,12 @@ export function open(place) {
     return items;
   }
 
+  // Scrolls the tabs alone, not the page with them.
+  function reveal(element) {
+    const [outer, inner] = [nav.getBoundingClientRect(), element.getBoundingClientRect()];
+    nav.scrollLeft += Math.min(0, inner.left - outer.left) + Math.max(0, inner.right - outer.right);
+  }
+
   function turned() {
     if (!trial) return;
     const [name, rest] = readSection(location.hash);
@@ -115,7 +121,7 @@ export function open(place) {
     for (const [one, { element }] of links) {
       if (one === entry[0]) {
         element.setAttribute("aria-current", "page");
-        element.scrollIntoView({ block: "nearest", inline: "nearest" });
+        reveal(element);
       } else element.removeAttribute("aria-current");
     }
     for (const step of head.querySelectorAll("a[data-step]")) {

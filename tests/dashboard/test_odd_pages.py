@@ -146,6 +146,25 @@ def test_a_page_that_cannot_be_loaded_says_so(shown: Experiment, open_page: Open
     assert not page.is_visible("#health")
 
 
+@pytest.mark.parametrize(
+    ("part", "shows"),
+    [("metrics", "canvas"), ("graph", "[data-node]"), ("output", ".output-line")],
+)
+def test_a_part_comes_back_after_an_error(part: str, shows: str, open_page: OpenPage) -> None:
+    page = open_page(f"/experiments/shown/trials/1#{part}", expecting="500")
+    page.wait_for_selector(shows)
+    page.route(
+        re.compile(f"/{part}"),
+        lambda route: route.fulfill(
+            status=500, json={"error": {"type": "InternalError", "message": "It failed"}}
+        ),
+    )
+    page.wait_for_selector("text=It failed", timeout=15_000)
+    page.unroute_all()
+
+    page.wait_for_selector(shows, timeout=30_000)
+    assert page.locator("text=It failed").count() == 0
+
 
 def test_a_long_note_does_not_push_the_title_away(shown: Experiment, open_page: OpenPage) -> None:
     shown[1].note = "a long note " * 700

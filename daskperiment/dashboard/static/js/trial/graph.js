@@ -2,8 +2,8 @@
 
 import { get } from "../api.js";
 import { badge } from "../badge.js";
-import { button, fill, h, link, trouble } from "../dom.js";
-import { bytes, duration, moment } from "../format.js";
+import { button, fill, h, link, say, trouble } from "../dom.js";
+import { bytes, count, duration, moment } from "../format.js";
 import { graphView } from "../graph.js";
 import { poll } from "../live.js";
 import { api, pages, section } from "../urls.js";
@@ -11,7 +11,7 @@ import { api, pages, section } from "../urls.js";
 export function graph({ id, n, root, trial, rest, go }) {
   const view = graphView((node) => go(pages.trial(id, n, section("graph", node))), legend());
   const panel = h("aside", { class: "record card", "aria-label": "Record of a step", hidden: true });
-  const notice = h("p", { class: "notice", hidden: true }, "There are too many calls to draw each of them: a node stands for all calls of a step.");
+  const notice = h("p", { class: "notice", hidden: true });
   const box = h("div", { class: "graph-box" }, view.element, panel);
   fill(root, h("p", { class: "waiting" }, "Loading ..."));
   let data = null;
@@ -25,7 +25,12 @@ export function graph({ id, n, root, trial, rest, go }) {
       draw();
     }
     return trial.state === "RUNNING" ? undefined : 6000;
-  }, { failed: (error) => trouble(root, error) });
+  }, { failed });
+
+  function failed(error) {
+    data = null;
+    trouble(root, error);
+  }
 
   function draw() {
     if (!data.nodes.length) {
@@ -34,7 +39,11 @@ export function graph({ id, n, root, trial, rest, go }) {
       return;
     }
     if (box.parentNode !== root) fill(root, notice, box);
-    notice.hidden = !data.collapsed;
+    say(notice, [
+      data.collapsed ? "There are too many calls to draw each of them: a node stands for all calls of a step." : "",
+      data.omitted ? `${count(data.omitted, "parameter or step is", "parameters and steps are")} left out.` : "",
+    ].filter(Boolean).join(" "));
+    notice.hidden = !notice.textContent;
     view.show(data);
     showRecord();
   }
@@ -77,7 +86,6 @@ export function graph({ id, n, root, trial, rest, go }) {
       ["Duration", duration(one.seconds)],
       ["Started", one.started && moment(one.started)],
       ["Call", String(one.call)],
-      ["Attempt", one.attempt > 1 ? String(one.attempt) : null],
       ["Seed", one.seed === null || one.seed === undefined ? null : h("code", {}, String(one.seed))],
       ["Random", randomness(one)],
       ["Output", digest(one.output)],

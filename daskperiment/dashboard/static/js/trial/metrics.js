@@ -2,7 +2,7 @@
 
 import { get } from "../api.js";
 import { chart } from "../chart.js";
-import { button, fill, h, trouble } from "../dom.js";
+import { arrange, button, fill, h, trouble } from "../dom.js";
 import { count } from "../format.js";
 import { poll } from "../live.js";
 import { api } from "../urls.js";
@@ -44,8 +44,7 @@ export function metrics({ id, n, root, trial, rest }) {
       }
     }
     for (const name of shown) if (!charts.has(name)) charts.set(name, make(name));
-    const elements = shown.map((name) => charts.get(name).element);
-    if (elements.length !== grid.children.length || elements.some((one, i) => one !== grid.children[i])) fill(grid, elements);
+    arrange(grid, shown.map((name) => charts.get(name).element));
     more.hidden = all.length <= most;
     found.textContent = all.length === names.length ? count(all.length, "metric") : `${all.length} of ${count(names.length, "metric")}`;
     last = null;
@@ -65,11 +64,21 @@ export function metrics({ id, n, root, trial, rest }) {
     for (let i = 0; i < asked.length; i += AT_ONCE) {
       const part = asked.slice(i, i + AT_ONCE);
       const data = await get(api.metrics(id), { trials: [n], names: part, points: 1000 }, signal);
+      if (grid.parentNode !== root) put();
       if (last?.get(i) === data) continue;
       last = (last ?? new Map()).set(i, data);
       for (const one of data.series) charts.get(one.name)?.live([one]);
     }
     return trial.state === "RUNNING" ? undefined : 6000;
+  }
+
+  function put() {
+    fill(root, tools, grid, h("p", { class: "center" }, more));
+  }
+
+  function close() {
+    for (const one of charts.values()) one.close();
+    charts.clear();
   }
 
   function update(next) {
@@ -78,12 +87,13 @@ export function metrics({ id, n, root, trial, rest }) {
     if (JSON.stringify(now) === JSON.stringify(names) && names.length) return;
     names = now;
     if (!names.length) {
+      close();
       fill(root, h("div", { class: "empty" }, h("h2", {}, "No metrics"),
         h("p", {}, "Log values from within a step, and they are drawn here while it runs:"),
         h("pre", { class: "sample" }, 'ex.log_metric("loss", value, epoch=epoch)')));
       return;
     }
-    if (grid.parentNode !== root) fill(root, tools, grid, h("p", { class: "center" }, more));
+    if (grid.parentNode !== root) put();
     tools.hidden = names.length < 2;
     draw();
     polling ??= poll(ask, { failed: (error) => trouble(root, error) });
@@ -98,7 +108,7 @@ export function metrics({ id, n, root, trial, rest }) {
     },
     close() {
       polling?.stop();
-      for (const one of charts.values()) one.close();
+      close();
     },
   };
 }

@@ -48,7 +48,12 @@ export function output({ id, n, root, trial, announce }) {
     const next = await get(api.trial(id, n, "output"), { last, stream, step }, signal);
     if (next !== data) draw(next);
     return next.ended ? 6000 : undefined;
-  }, { failed: (error) => trouble(root, error) });
+  }, { failed });
+
+  function failed(error) {
+    data = null;
+    trouble(root, error);
+  }
 
   function draw(next) {
     const first = Math.max(0, next.total - next.lines.length);

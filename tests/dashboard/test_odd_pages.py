@@ -175,3 +175,49 @@ def test_a_long_note_does_not_push_the_title_away(shown: Experiment, open_page: 
     assert page.evaluate("window.scrollY") == 0
     inside = "(it) => it.getBoundingClientRect().right < innerWidth + 1"
     assert page.locator('[data-part="artifacts"]').evaluate(inside)
+
+
+def test_what_a_graph_leaves_out_is_told(open_page: OpenPage) -> None:
+    ex = Experiment("wide", backend=MemoryBackend())
+
+    @ex.result
+    def last(*values: int) -> int:
+        return len(values)
+
+    last(*[ex.parameter(f"a{i}", default=1) for i in range(201)]).compute()
+
+    with serving.start(ex.backend, ex.id, port=0) as dashboard:
+        page = open_page("/experiments/wide/trials/1#graph", dashboard)
+        page.wait_for_selector("text=201 parameters and steps are left out")
+
+
+def test_the_focus_stays_on_a_step_while_others_come(
+    shown: Experiment, open_page: OpenPage
+) -> None:
+    go_on = threading.Event()
+
+    @shown
+    def early() -> int:
+        return 1
+
+    @shown
+    def late(value: int) -> int:
+        go_on.wait(20)
+        return value
+
+    @shown.result
+    def end(value: int) -> int:
+        return value
+
+    node = end(late(early()))
+    running = threading.Thread(target=node.compute, kwargs={"scheduler": "synchronous"})
+    running.start()
+    try:
+        page = open_page("/experiments/shown/trials/6#graph")
+        page.locator('[data-node="early[0]"]').focus()
+        go_on.set()
+        page.wait_for_selector('[data-node="end[0]"]')
+        assert page.evaluate("document.activeElement.dataset.node") == "early[0]"
+    finally:
+        go_on.set()
+        running.join()

@@ -1,7 +1,7 @@
 // The graph of a trial: nodes are buttons in layers from left to right, above curved edges.
 
 import { sign, stateSign, tone, word } from "./badge.js";
-import { button, fill, h, svg } from "./dom.js";
+import { arrange, button, fill, h, svg } from "./dom.js";
 import { duration } from "./format.js";
 
 const WIDTH = 168;
@@ -56,7 +56,9 @@ export function graphView(open, legend) {
     lines.setAttribute("viewBox", `0 0 ${wide} ${high}`);
     const longest = Math.max(0, ...graph.nodes.map(({ seconds }) => seconds ?? 0));
     const wanted = graph.nodes.map((node) => draw(node, longest));
-    if (wanted.length !== holder.children.length || wanted.some((one, i) => one !== holder.children[i])) fill(holder, wanted);
+    const there = new Set(graph.nodes.map(({ id }) => id));
+    for (const id of nodes.keys()) if (!there.has(id)) nodes.delete(id);
+    arrange(holder, wanted);
     drawEdges();
     if (first) fit();
     trace(chosen);

@@ -1,6 +1,5 @@
 // Result or failure, parameters, and where and how the trial ran.
 
-import { spark } from "../cells.js";
 import { copyButton } from "../code.js";
 import { fill, h, link } from "../dom.js";
 import { count, integer, moment, number, plain } from "../format.js";
@@ -86,7 +85,7 @@ function metrics({ metrics: all }) {
       h("caption", { class: "unseen" }, "Metrics"),
       h("thead", {}, h("tr", {}, heads.map((head, i) => h("th", { scope: "col", class: i ? "number" : null }, head)))),
       h("tbody", {}, all.slice(0, 20).map((one) => h("tr", {},
-        h("th", { scope: "row" }, link(section("metrics", one.name), one.name), one.spark ? spark(one.spark) : null),
+        h("th", { scope: "row" }, link(section("metrics", one.name), one.name)),
         [number(one.last), number(one.min), number(one.max), integer(one.points)].map((text) => h("td", { class: "number" }, text))))))),
     all.length > 20 ? h("p", { class: "small" }, link(section("metrics"), `All ${all.length} metrics`)) : null);
 }

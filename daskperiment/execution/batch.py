@@ -56,10 +56,13 @@ class Job:
         Values for this trial.
     seed : int, optional
         Its seed.
+    repeat : int, optional
+        Which of several trials with these parameters it is.
     """
 
     parameters: dict[str, Any]
     seed: int | None
+    repeat: int | None = None
     attempts: int = 0
     uid: str = ""
     before: str | None = None
@@ -76,7 +79,8 @@ class Job:
         """What the row of the next attempt says besides."""
         self.attempts += 1
         self.before, self.uid = self.uid or None, uuid.uuid4().hex
-        return {"uid": self.uid} | ({"retry_of": self.before} if self.before else {})
+        about = {"uid": self.uid, "retry_of": self.before, "repeat": self.repeat}
+        return {name: value for name, value in about.items() if value is not None}
 
 
 def planned(parameters: Sequence[dict[str, Any]], repeats: int, seed: int | None) -> list[Job]:
@@ -85,7 +89,7 @@ def planned(parameters: Sequence[dict[str, Any]], repeats: int, seed: int | None
     for values in parameters:
         for repeat in range(repeats):
             own = seed if seed is None or not repeat else seeds.derive(seed, "repeats", repeat)
-            jobs.append(Job(values, own))
+            jobs.append(Job(values, own, repeat if repeats > 1 else None))
     return jobs
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -58,6 +59,13 @@ def served(shown: Experiment) -> Iterator[Dashboard]:
 def browser() -> Iterator[Any]:
     """Chromium, of the system."""
     needs_program("chromium")
+    with chromium() as browser:
+        yield browser
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """Chromium, for the block."""
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as running:
         browser = running.chromium.launch(
@@ -99,8 +107,9 @@ class Watched:
         def asked(request: Any) -> None:
             parts = urlsplit(request.url)
             if parts.scheme in ("http", "https", "ws", "wss", "ftp", "file"):
-                own.append(parts.netloc)
-                if parts.netloc != own[0]:
+                if request.is_navigation_request() and not own:
+                    own.append(parts.netloc)
+                if parts.netloc not in own:
                     told(f"a request to another origin: {request.url}")
 
         def asks(dialog: Any) -> None:

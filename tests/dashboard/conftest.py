@@ -118,7 +118,10 @@ class Watched:
 
         context.on("request", asked)
         context.on("console", lambda it: told(f"{it.type}: {it.text}") if _bad(it) else None)
-        context.on("weberror", lambda it: told(f"an error of the page: {it.error}"))
+        context.on(
+            "weberror",
+            lambda it: None if _STOPPED.search(str(it.error)) else told(f"an error: {it.error}"),
+        )
         context.on("dialog", asks)
         context.on("page", lambda it: None if it == page else told(f"another page: {it.url}"))
         return page
@@ -129,7 +132,13 @@ class Watched:
             context.close()
 
 
+_STOPPED = re.compile("ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|dynamically imported module")
+"""What a page says when the dashboard of a test has been stopped before it."""
+
+
 def _bad(message: Any) -> bool:
+    if _STOPPED.search(message.text):
+        return False
     return message.type in ("error", "assert") or "Content Security Policy" in message.text
 
 

@@ -36,7 +36,7 @@ def locked(shown: Experiment) -> FlaskClient:
 
 
 def test_without_the_token_nothing_is_answered(locked: FlaskClient) -> None:
-    for path in ("/", META, "/static/index.html", "/json/table", "/nowhere", "/data/code/1"):
+    for path in ("/", META, "/json/table", "/nowhere", "/data/code/1"):
         refused = locked.get(path)
         assert refused.status_code == 401
         assert "open the address that the dashboard printed" in refused.json["error"]["message"]

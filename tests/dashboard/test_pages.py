@@ -57,7 +57,7 @@ class Worker:
         Path("worker.py").write_text(textwrap.dedent(WORKER))
         command = [sys.executable, "worker.py", place]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
     def go_on(self) -> None:
@@ -69,7 +69,7 @@ class Worker:
     def kill(self) -> None:
         """End it as a crash ends it."""
         self.process.kill()
-        self.process.wait()
+        self.process.communicate()
 
 
 @contextmanager
@@ -191,11 +191,11 @@ def test_a_click_on_a_head_sorts_at_the_server_and_is_in_the_address(open_page: 
 
     page.click('th[data-column="a"] button')
     page.wait_for_selector('th[data-column="a"][aria-sort="ascending"]')
-    page.wait_for_function("document.querySelector('tr[data-trial]').dataset.trial === '4'")
+    page.wait_for_function("() => document.querySelector('tr[data-trial]').dataset.trial === '4'")
     upwards = rows(page)
     page.click('th[data-column="a"] button')
     page.wait_for_selector('th[data-column="a"][aria-sort="descending"]')
-    page.wait_for_function("document.querySelector('tr[data-trial]').dataset.trial === '3'")
+    page.wait_for_function("() => document.querySelector('tr[data-trial]').dataset.trial === '3'")
 
     assert (upwards, rows(page)) == (["4", "1", "2", "3"], ["3", "2", "1", "4"])
     assert "order_by=-a" in page.url
@@ -210,7 +210,7 @@ def test_a_condition_filters_and_a_wrong_one_says_where(open_page: OpenPage) -> 
 
     box.fill("a > 1 and Success")
     box.press("Enter")
-    page.wait_for_function("document.querySelectorAll('tr[data-trial]').length === 2")
+    page.wait_for_function("() => document.querySelectorAll('tr[data-trial]').length === 2")
     assert "where=a+%3E+1+and+Success" in page.url or "where=a%20%3E" in page.url
     box.fill("a >")
     box.press("Enter")
@@ -224,7 +224,7 @@ def test_a_state_is_chosen_by_its_chip(open_page: OpenPage) -> None:
     page = open_page(BOARD)
 
     page.click('.chip[data-state="FAILED"]')
-    page.wait_for_function("document.querySelectorAll('tr[data-trial]').length === 1")
+    page.wait_for_function("() => document.querySelectorAll('tr[data-trial]').length === 1")
 
     assert rows(page) == ["4"]
     assert page.get_attribute('.chip[data-state="FAILED"]', "aria-pressed") == "true"
@@ -268,7 +268,7 @@ def test_a_click_on_a_step_shows_its_record(open_page: OpenPage) -> None:
     assert "v1:" in shown
     assert "#graph/prepare" in page.url
     page.keyboard.press("Escape")
-    page.wait_for_selector(".record", state="detached")
+    page.wait_for_selector(".record", state="hidden")
 
 
 def test_a_step_has_an_address(open_page: OpenPage) -> None:
@@ -281,6 +281,7 @@ def test_a_step_has_an_address(open_page: OpenPage) -> None:
 
 def test_a_failure_says_where(open_page: OpenPage) -> None:
     page = open_page(f"{BOARD}/trials/4")
+    page.wait_for_selector('tr[data-parameter="a"]')
 
     assert "ValueError(a is -1)" in page.inner_text("#main")
     assert "Traceback (most recent call last)" in page.inner_text("#main")
@@ -316,6 +317,7 @@ def test_a_curve_is_exact_where_one_looks_closer(open_page: OpenPage) -> None:
 
 def test_the_keyboard_alone_is_enough(open_page: OpenPage) -> None:
     page = open_page(BOARD)
+    page.wait_for_selector("tr[data-trial]")
 
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.getAttribute('aria-label')") == (
@@ -323,7 +325,7 @@ def test_the_keyboard_alone_is_enough(open_page: OpenPage) -> None:
     )
     page.keyboard.type("Success")
     page.keyboard.press("Enter")
-    page.wait_for_function("document.querySelectorAll('tr[data-trial]').length === 3")
+    page.wait_for_function("() => document.querySelectorAll('tr[data-trial]').length === 3")
     page.keyboard.press("Escape")
     page.keyboard.press("j")
     page.keyboard.press("x")
@@ -339,7 +341,7 @@ def test_the_keyboard_alone_is_enough(open_page: OpenPage) -> None:
     page.wait_for_selector(".sections")
     title = page.title()
     page.keyboard.press("[")
-    page.wait_for_function(f"document.title !== {title!r}")
+    page.wait_for_function(f"() => document.title !== {title!r}")
 
 
 def test_everything_that_can_be_clicked_can_be_reached_by_tab(open_page: OpenPage) -> None:
@@ -357,8 +359,13 @@ def test_everything_that_can_be_clicked_can_be_reached_by_tab(open_page: OpenPag
     assert set(everything) <= reached
 
 
-@pytest.mark.parametrize("path", ["/experiments", BOARD, f"{BOARD}/trials/1", f"{BOARD}/trials/1#graph",
-                                  f"{BOARD}/trials/1#environment", f"{BOARD}/compare?trials=1&trials=4"])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/experiments", BOARD, f"{BOARD}/trials/1", f"{BOARD}/trials/1#graph",
+        f"{BOARD}/trials/1#environment", f"{BOARD}/compare?trials=1&trials=4",
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_narrow_page_does_not_scroll_sideways_and_its_text_can_be_read(
     open_page: OpenPage, path: str, scheme: str
@@ -380,26 +387,31 @@ POOR_CONTRAST = """() => {
   }
   const over = (top, under) => top.slice(0, 3).map((v, i) => v * top[3] + under[i] * (1 - top[3]));
   function light(colour) {
-    const [r, g, b] = colour.map((v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    const part = (v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+    const [r, g, b] = colour.map((v) => part(v / 255));
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   }
   function ground(element) {
     const layers = [];
-    for (let at = element; at; at = at.parentElement) layers.unshift(rgba(getComputedStyle(at).backgroundColor));
+    for (let at = element; at; at = at.parentElement) {
+      layers.unshift(rgba(getComputedStyle(at).backgroundColor));
+    }
     return layers.reduce((under, layer) => over(layer, under), [255, 255, 255]);
   }
   const poor = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const element = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || !element.checkVisibility() || element.closest("svg, :disabled, noscript")) continue;
+    const text = walker.currentNode.data.trim().slice(0, 40);
+    if (!text || !element.checkVisibility()) continue;
+    if (element.closest("svg, :disabled, noscript")) continue;
     const style = getComputedStyle(element);
     const under = ground(element);
     const [one, other] = [light(over(rgba(style.color), under)), light(under)];
     const ratio = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
     const size = parseFloat(style.fontSize);
     const large = size >= 24 || (size >= 18.66 && parseInt(style.fontWeight) >= 700);
-    if (ratio < (large ? 3 : 4.5)) poor.push([walker.currentNode.data.trim().slice(0, 40), ratio.toFixed(2)]);
+    if (ratio < (large ? 3 : 4.5)) poor.push([text, ratio.toFixed(2)]);
   }
   return poor;
 }"""
@@ -420,22 +432,21 @@ def test_the_theme_follows_the_system_and_can_be_set(open_page: OpenPage) -> Non
     assert page.evaluate(ground) == light
 
 
-def test_every_control_has_a_name_for_a_screen_reader(open_page: OpenPage) -> None:
-    for path in (
-        BOARD,
-        f"{BOARD}/trials/1",
-        f"{BOARD}/trials/1#metrics",
-        f"{BOARD}/compare?trials=1&trials=4",
-    ):
-        page = open_page(path)
-        unnamed = page.eval_on_selector_all(
-            "button, input, select, a[href], [role=img], figure",
-            "them => them.filter(it => it.checkVisibility() && !(it.ariaLabel || it.textContent.trim()"
-            " || it.labels?.length || it.title || it.getAttribute('aria-labelledby')))"
-            ".map(it => it.outerHTML)",
-        )
-        assert unnamed == [], path
-        assert page.get_attribute("html", "lang") == "en"
+@pytest.mark.parametrize(
+    "path", [BOARD, f"{BOARD}/trials/1#metrics", f"{BOARD}/compare?trials=1&trials=4"]
+)
+def test_every_control_has_a_name_for_a_screen_reader(open_page: OpenPage, path: str) -> None:
+    page = open_page(path)
+
+    unnamed = page.eval_on_selector_all(
+        "button, input, select, a[href], figure",
+        """them => them.filter(it => it.checkVisibility() && !(
+            it.ariaLabel || it.textContent.trim() || it.labels?.length || it.title ||
+            it.getAttribute('aria-labelledby')
+        )).map(it => it.outerHTML)""",
+    )
+    assert unnamed == []
+    assert page.get_attribute("html", "lang") == "en"
 
 
 # when there is nothing, and when something is wrong
@@ -458,7 +469,7 @@ def test_before_the_first_trial_the_page_says_what_to_do(open_page: OpenPage) ->
 def test_what_is_not_there_says_so_and_leads_back(open_page: OpenPage) -> None:
     for path in (f"{BOARD}/trials/999", "/experiments/nothing", "/experiments/shown/trials/5"):
         page = open_page(path, expecting="404")
-        page.wait_for_function("document.querySelector('#main').innerText.length > 20")
+        page.wait_for_function("() => document.querySelector('#main').innerText.length > 20")
         page.locator("#main a").first.wait_for()
 
 
@@ -490,3 +501,59 @@ def test_a_page_with_a_token_opens_by_the_printed_address_alone(
         assert "token" not in known.url
         assert known.evaluate("document.cookie") == ""
         assert stranger.locator("tr[data-trial]").count() == 0
+
+
+def test_a_hidden_page_asks_for_nothing_and_is_up_to_date_when_it_is_seen_again(
+    shown: Experiment, served: Dashboard, open_page: OpenPage
+) -> None:
+    page = open_page(BOARD)
+    page.wait_for_selector('tr[data-trial="4"]')
+    page.evaluate(HIDE.replace("HIDDEN", "true"))
+    page.wait_for_timeout(500)  # what was asked before has been answered
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+
+    page.wait_for_timeout(4000)
+    while_hidden = list(asked)
+    shown[1].tags = ["seen again"]
+    page.evaluate(HIDE.replace("HIDDEN", "false"))
+    page.wait_for_selector("text=seen again")
+
+    assert while_hidden == []
+
+
+HIDE = """() => {
+  Object.defineProperty(document, "hidden", { configurable: true, get: () => HIDDEN });
+  Object.defineProperty(document, "visibilityState", {
+    configurable: true, get: () => HIDDEN ? "hidden" : "visible",
+  });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
+def test_what_has_not_changed_is_not_sent_again(open_page: OpenPage) -> None:
+    page = open_page(BOARD)
+    page.wait_for_selector('tr[data-trial="4"]')
+
+    with page.expect_response(re.compile("/api/v1/experiments/shown/trials")) as reply:
+        pass
+
+    assert reply.value.status == 304
+
+
+def test_a_thousand_columns_can_be_searched(open_page: OpenPage) -> None:
+    ex = Experiment("wide", backend="memory://")
+
+    @ex.result
+    def count(values: list[int]) -> int:
+        return len(values)
+
+    count([ex.parameter(f"p{i}", default=i) for i in range(1000)]).compute(scheduler="synchronous")
+    with serving.start(ex.backend, "wide", port=0) as board:
+        page = open_page("/experiments/wide", board)
+        page.wait_for_selector('tr[data-trial="1"]')
+        assert page.locator("th[data-column]").count() < 40
+        page.get_by_role("button", name="Columns").click()
+        page.get_by_role("searchbox").last.fill("p777")
+        page.get_by_role("checkbox", name="p777").check()
+        page.wait_for_selector('th[data-column="p777"]')

@@ -17,7 +17,7 @@ export function lineDash(i) {
   return DASHES[i % DASHES.length];
 }
 
-// `load(part)` gets {start, end, points} and promises the series of the contract.  `name` is the
+// `load(part)` gets {start, end, points} and promises the series of the reply.  `name` is the
 // metric; `legend` says whether the trials are told apart.
 export function chart({ name, load, legend = false }) {
   const state = { series: [], zoom: null, log: false, hidden: new Set(), large: false };
@@ -92,7 +92,9 @@ export function chart({ name, load, legend = false }) {
     const points = state.large ? 2000 : 1000;
     const asked = state.zoom;
     try {
-      const series = await load({ start: asked?.[0], end: asked?.[1], points });
+      // Epochs are whole numbers; one more at each side lets the line reach the edges.
+      const [start, end] = asked ? [Math.floor(asked[0]), Math.ceil(asked[1])] : [];
+      const series = await load({ start, end, points });
       if (asked === state.zoom) show(series);
     } catch (error) {
       if (!error.passing) say(facts, error.message);

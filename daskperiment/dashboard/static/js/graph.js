@@ -79,17 +79,17 @@ export function graphView(open, legend) {
     one.style.top = `${at.y}px`;
     const step = node.kind === "step";
     one.className = `node ${node.kind} ${step ? tone(node.outcome ?? "") : ""}`;
-    one.setAttribute("aria-label", describe(node));
-    one.title = describe(node);
     const share = longest > 0 && node.seconds ? node.seconds / longest : 0;
     const longestOne = share === 1 && graph.nodes.length > 1;
+    one.title = describe(node, longestOne);
+    one.setAttribute("aria-label", one.title);
     one.classList.toggle("longest", longestOne);
     fill(one,
       step ? (node.outcome ? stateSign(node.outcome) : sign("ring")) : null,
       h("span", { class: "node-text" },
         h("span", { class: "node-label" }, node.label,
           node.calls > 1 ? h("span", { class: "node-call" }, ` × ${node.calls}`) : null),
-        h("span", { class: "node-note" }, step ? note(node, longestOne) : "parameter")),
+        h("span", { class: "node-note" }, step ? note(node) : "parameter")),
       share ? h("span", { class: "node-bar", style: { width: `${Math.max(2, share * 100)}%` } }) : null);
     return one;
   }
@@ -201,13 +201,13 @@ function place({ layer, slot }) {
   return { x: EDGE + layer * ACROSS, y: EDGE + slot * DOWN };
 }
 
-function note(node, longest) {
-  const parts = [node.outcome ? word(node.outcome) : "Not recorded yet", duration(node.seconds), longest ? "longest" : ""];
+function note(node) {
+  const parts = [node.outcome ? word(node.outcome) : "Not recorded yet", duration(node.seconds)];
   return parts.filter(Boolean).join(" · ");
 }
 
-function describe(node) {
+function describe(node, longest) {
   if (node.kind === "parameter") return `Parameter ${node.label}`;
   const calls = node.calls > 1 ? `, ${node.calls} calls` : node.call ? `, call ${node.call}` : "";
-  return `Step ${node.label}${calls}, ${node.outcome ?? "not recorded yet"}${node.seconds === null ? "" : `, ${duration(node.seconds)}`}`;
+  return `Step ${node.label}${calls}, ${node.outcome ?? "not recorded yet"}${node.seconds === null ? "" : `, ${duration(node.seconds)}`}${longest ? ", the longest" : ""}`;
 }

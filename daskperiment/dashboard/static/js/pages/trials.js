@@ -175,7 +175,7 @@ export function open(place) {
   function nothing() {
     if (!shown.trials) {
       return h("div", { class: "empty" }, h("h2", {}, "No trial yet"),
-        h("p", {}, "Compute a step of this experiment, and its trial appears here by itself:"),
+        h("p", {}, "Compute a result of this experiment, and its trial appears here by itself:"),
         h("pre", { class: "sample" }, "score(a).compute()"));
     }
     if (view.offset) {

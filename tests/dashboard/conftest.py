@@ -117,7 +117,7 @@ class Watched:
             dialog.dismiss()
 
         context.on("request", asked)
-        context.on("console", lambda it: told(f"{it.type}: {it.text}") if _bad(it) else None)
+        context.on("console", lambda it: told(_said(it)) if _bad(it) else None)
         context.on(
             "weberror",
             lambda it: None if _STOPPED.search(str(it.error)) else told(f"an error: {it.error}"),
@@ -140,6 +140,10 @@ def _bad(message: Any) -> bool:
     if _STOPPED.search(message.text):
         return False
     return message.type in ("error", "assert") or "Content Security Policy" in message.text
+
+
+def _said(message: Any) -> str:
+    return f"{message.type}: {message.text} ({message.location.get('url', '')[:300]})"
 
 
 @pytest.fixture
@@ -174,6 +178,7 @@ def open_page(page: Callable[..., Any], request: pytest.FixtureRequest) -> Calla
 def loaded(page: Any) -> None:
     """Wait until a page of the dashboard shows what it has asked for."""
     page.wait_for_function(
-        "() => document.querySelector('#main')?.childElementCount"
-        " && !document.querySelector('#main .waiting')"
+        "() => document.querySelector('#main > :not(noscript)')"
+        " && ![...document.querySelectorAll('#main .waiting')]"
+        ".some((it) => it.textContent.startsWith('Loading'))"
     )

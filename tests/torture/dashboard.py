@@ -173,9 +173,9 @@ def _writing(names: Callable[[Board], list[str]]) -> Callable[[Board], list[str]
     "S2",
     "texts that would be scripts in every field, on every page in a browser",
     plants=("texts-are-markup", "and-nothing-forbids-scripts"),
-    short={"trials": 3},
+    short={"trials": 2},
     long={"trials": len(PAYLOADS)},
-    planted={"trials": 2},
+    planted={"trials": 0},
 )
 def scripts_in_data(seed: int, folder: Path, plant: str | None, *, trials: int) -> Outcome:
     """Nothing runs, nothing is asked elsewhere, and no page tells an error."""

@@ -11,11 +11,13 @@ import threading
 import types
 import warnings
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from daskperiment.fingerprint.code import fingerprint
+from daskperiment.fingerprint.parsing import parse
 from daskperiment.fingerprint.syntax import canonical, combine
 
 
@@ -911,3 +913,16 @@ def test_threads_that_ask_together_get_one_answer(load):
         thread.join()
     assert len(found) == 8
     assert len(set(map(id, found))) == 1
+
+
+def test_threads_that_read_code_at_the_same_time_do_not_disturb_each_other() -> None:
+    source = "\n".join(f"def f{i}(a):\n    return [a, (a, {{a: [a + {i}]}})]" for i in range(300))
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            trees = list(pool.map(parse, [source] * 40))
+    finally:
+        sys.setswitchinterval(before)
+
+    assert {len(tree.body) for tree in trees} == {300}

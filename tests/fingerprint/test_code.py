@@ -8,6 +8,7 @@ import linecache
 import sys
 import textwrap
 import threading
+import time
 import types
 import warnings
 import weakref
@@ -917,12 +918,18 @@ def test_threads_that_ask_together_get_one_answer(load):
 
 def test_threads_that_read_code_at_the_same_time_do_not_disturb_each_other() -> None:
     source = "\n".join(f"def f{i}(a):\n    return [a, (a, {{a: [a + {i}]}})]" for i in range(300))
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
+    threshold = gc.get_threshold()
+
+    def let_others_run(phase: str, info: object) -> None:
+        time.sleep(0)
+
+    gc.callbacks.append(let_others_run)
+    gc.set_threshold(50)
     try:
         with ThreadPoolExecutor(8) as pool:
-            trees = list(pool.map(parse, [source] * 40))
+            trees = list(pool.map(parse, [source] * 20))
     finally:
-        sys.setswitchinterval(before)
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(let_others_run)
 
     assert {len(tree.body) for tree in trees} == {300}

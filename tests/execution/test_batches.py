@@ -199,11 +199,13 @@ def test_another_seed_or_other_code_is_run(ex: Experiment) -> None:
 
     assert [t.number for t in ex.map(s, [{"a": 1}], seed=6, skip_completed=True)] == [2]
 
-    @ex.result
-    def finish(doubled: int, fate: str) -> int:
-        return doubled
+    with pytest.warns(UserWarning, match="has been redefined"):
 
-    other = finish(ex.parameter("a"), ex.parameter("fate"))
+        @ex.result
+        def finish(doubled: int, fate: str) -> int:
+            return doubled
+
+    other = finish(ex.parameter("a"), ex.parameter("fate", default=""))
     with pytest.warns(UserWarning, match="Code has changed"):
         assert [t.number for t in ex.map(other, [{"a": 1}], skip_completed=True)] == [3]
 

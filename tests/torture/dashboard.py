@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 from unittest import mock
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from flask import Response
 
@@ -35,7 +35,7 @@ from tests.dashboard import fuzz, matrix
 from tests.dashboard.conftest import Watched, chromium
 from tests.dashboard.fuzz import Reply, Request
 from tests.dashboard.scripts import PAYLOADS, infested
-from tests.dashboard.stores import NAME, Foreign, everything, fill, spoil
+from tests.dashboard.stores import ARTIFACTS, NAME, Foreign, everything, fill, spoil
 from tests.dashboard.tour import NAMELESS, tour
 from tests.stores import cells
 from tests.torture.harness import ROOT, Outcome, scenario
@@ -109,6 +109,10 @@ def _fuzz(
             outcome.add("described", [f"I7: {error}"[:1000]])
         _through_a_socket(outcome, backend, chance, count // 10)
         described += count // 10
+        for name in ARTIFACTS:
+            path = f"{API}/experiments/{NAME}/trials/1/artifact"
+            request = Request(path=path, query=urlencode({"name": name}))
+            judge(request, fuzz.ask(app, request))
     making = fuzz.requests(chance)
     for _ in range(count - described):
         request = next(making)

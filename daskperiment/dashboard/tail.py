@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 
 from daskperiment.backends.base import Backend
+from daskperiment.history.news import news
 from daskperiment.typing import JSON
 
 _MOST = 32
@@ -44,12 +45,8 @@ class Tail:
         """All entries of a log; a new list, whose entries must not be changed."""
         with self._lock:
             known = self._logs.get(path, [])
-        # The last entry is read again: a log that was cleared since begins anew.
-        new = self._backend.read(path, max(0, len(known) - 1))
-        if known and new[:1] == known[-1:]:
-            entries = known + new[1:]
-        else:
-            entries = self._backend.read(path) if known else new
+        new = news(self._backend, path, len(known), known[-1] if known else None)
+        entries = self._backend.read(path) if new is None else known + new
         with self._lock:
             self._logs[path] = entries
             self._logs.move_to_end(path)

@@ -40,7 +40,7 @@ def compare(board: Board, experiment: str, query: dict[str, Any]) -> Document:
     found = [difference(sides[0], other) for other in sides[1:]]
     sections = {name: _rows(name, found) for name in SECTIONS}
     code = list(_code(numbers[1:], found))
-    saved = [shown.summaries.summary(side.row["uid"]) for side in sides]
+    saved = [shown.summary(side.row) for side in sides]
     return {
         "experiment": experiment,
         "trials": [_trial(side) for side in sides],

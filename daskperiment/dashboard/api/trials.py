@@ -87,7 +87,7 @@ def _page(shown: Shown, query: dict[str, Any]) -> table.Page:
 
 
 def _summaries(shown: Shown, row: Document | None) -> dict[str, Summary]:
-    return {} if row is None else shown.summaries.summary(row["uid"])
+    return {} if row is None else shown.summary(row)
 
 
 def _known(page: table.Page) -> list[Document]:

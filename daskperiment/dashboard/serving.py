@@ -149,8 +149,11 @@ def start(
     if token is not None:
         _check_token(token)
     listening = _listen(host, port)
-    app = create_app(Board(backend, experiment), Guard(host, token, allowed_hosts))
-    return Dashboard(app, listening, _url(host, listening.getsockname()[1], token))
+    board = Board(backend, experiment)
+    app = create_app(board, Guard(host, token, allowed_hosts))
+    dashboard = Dashboard(app, listening, _url(host, listening.getsockname()[1], token))
+    threading.Thread(target=board.warm, name="daskperiment-dashboard-warm", daemon=True).start()
+    return dashboard
 
 
 def show(dashboard: Dashboard, blocking: bool | None) -> Dashboard:

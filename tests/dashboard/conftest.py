@@ -132,7 +132,9 @@ class Watched:
             context.close()
 
 
-_STOPPED = re.compile("ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|dynamically imported module")
+_STOPPED = re.compile(
+    "ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_CONTENT_LENGTH_MISMATCH|dynamically imported module"
+)
 """What a page says when the dashboard of a test has been stopped before it."""
 
 

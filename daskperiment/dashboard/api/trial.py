@@ -11,7 +11,6 @@ from daskperiment.dashboard.endpoint import get
 from daskperiment.errors import BackendError
 from daskperiment.history import documents, paths
 from daskperiment.history.snapshots import Snapshots
-from daskperiment.history.summaries import stamp
 from daskperiment.typing import Document
 
 _LONGEST = 20_000
@@ -62,7 +61,7 @@ def trial(board: Board, experiment: str, number: int, query: dict[str, Any]) -> 
                 "min": documents.plain(each.min),
                 "max": documents.plain(each.max),
             }
-            for name, each in shown.summaries.summary(row["uid"], stamp(row)).items()
+            for name, each in shown.summary(row).items()
         ],
         "artifacts": listed(backend, experiment, row["uid"]),
         "steps": _steps(board, experiment, row["uid"]),

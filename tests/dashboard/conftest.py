@@ -180,7 +180,7 @@ def open_page(page: Callable[..., Any], request: pytest.FixtureRequest) -> Calla
 def loaded(page: Any) -> None:
     """Wait until a page of the dashboard shows what it has asked for."""
     page.wait_for_function(
-        "() => document.querySelector('#main > :not(noscript)')"
+        "() => document.querySelector('#main > .page')"
         " && ![...document.querySelectorAll('#main .waiting')]"
         ".some((it) => it.textContent.startsWith('Loading'))"
     )

@@ -6,6 +6,7 @@ import { duration, integer, number, plain, ticking, time } from "./format.js";
 
 // Columns which each row has anyway, with what shows them.
 export const ROW = {
+  __proto__: null, // a parameter may be named like what every object has
   State: (row) => badge(row.state),
   Started: (row) => (row.started ? time(row.started) : missing("not started")),
   "Process Time": (row) => {

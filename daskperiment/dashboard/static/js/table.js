@@ -5,7 +5,7 @@ import { arrange, fill, h, link, say } from "./dom.js";
 import { ROW, cell, metricCell } from "./cells.js";
 import { pages } from "./urls.js";
 
-const LABELS = { "Process Time": "Duration" };
+const LABELS = { __proto__: null, "Process Time": "Duration" };
 const UNSORTED = new Set(["Tags"]);
 // Columns that the table shows anyway, or that say the same as another one.
 const SAID = new Set(["Trial ID", "State", "Success", "Started", "Finished", "Process Time", "Tags", "Note"]);
@@ -170,7 +170,8 @@ function content(column, row, absent) {
     return [JSON.stringify(facts), () => ROW[name](row)];
   }
   if (kind === "metric") {
-    return [JSON.stringify(row.metrics[name] ?? null), () => metricCell(row.metrics[name])];
+    const metric = Object.hasOwn(row.metrics, name) ? row.metrics[name] : null;
+    return [JSON.stringify(metric), () => metricCell(metric)];
   }
   const value = absent.has(at) ? undefined : row.values[at];
   return [JSON.stringify(value) ?? "", () => cell(column, value)];

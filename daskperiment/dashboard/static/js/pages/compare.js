@@ -60,8 +60,16 @@ export function open(place) {
   }
 
   function refused(error) {
-    if (error.status === 401) place.fail(error);
-    else fill(body, h("pre", { class: "trouble", role: "alert" }, error.message), trials.length > 1 ? chosen() : null);
+    if (error.status === 401) {
+      place.fail(error);
+      return;
+    }
+    // What stood here is gone: the next answer is drawn, even if it is one that was there before.
+    data = null;
+    drawn = null;
+    closeCharts();
+    summary.textContent = "";
+    fill(body, h("pre", { class: "trouble", role: "alert" }, error.message), trials.length > 1 ? chosen() : null);
   }
 
   function few() {

@@ -22,8 +22,10 @@ export function open(place) {
   let shown = null;
   let asked = null;
   const stored = remembered(id);
+  let restored = false;
   if (!place.query.has("columns") && !place.query.has("metrics") && (stored.columns || stored.metrics)) {
     view = { ...view, ...stored };
+    restored = true;
     history.replaceState(null, "", address());
   }
 
@@ -89,6 +91,13 @@ export function open(place) {
   }
 
   function refused(error) {
+    if (error.status === 400 && restored && !shown) {
+      // They were chosen for other trials, perhaps of another store at this address.
+      restored = false;
+      // Behind this, since what has failed rests until it is asked again.
+      queueMicrotask(() => turn({ columns: null, metrics: null }, { replace: true }));
+      return true;
+    }
     if (error.status === 400 || error.status === 422) explain(error);
     else place.fail(error);
     return true;
@@ -109,7 +118,13 @@ export function open(place) {
     trouble.hidden = false;
     say(trouble, message);
     if (!shown) frame.classList.remove("old");
-    if (!shown) fill(frame, h("p", { class: "waiting" }, "The condition or the columns cannot be read."));
+    if (!shown) {
+      fill(frame, h("div", { class: "empty" }, h("p", {}, "The condition or the columns cannot be read."),
+        button("Show all trials", () => {
+          where.value = "";
+          turn({ where: "", states: [], order: "", columns: null, metrics: null, offset: 0 }, { tell: true });
+        })));
+    }
   }
 
   function draw(same) {

@@ -1,0 +1,98 @@
+"""The pages where things go otherwise than usual: odd names, wrong turns, a server that is away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from daskperiment import Experiment
+from daskperiment.backends.memory import MemoryBackend
+from daskperiment.dashboard import serving
+from daskperiment.dashboard.serving import Dashboard
+
+OpenPage = Callable[..., Any]
+INHERITED = ["__proto__", "constructor", "toString"]
+"""Names that every object of JavaScript knows without having them."""
+
+
+def test_names_that_every_object_knows_are_names_as_any_other(open_page: OpenPage) -> None:
+    ex = Experiment("odd", backend=MemoryBackend())
+
+    @ex.result
+    def add(a: int, b: int, c: int) -> int:
+        if a:
+            ex.log_metrics(dict.fromkeys(INHERITED, 1.0))
+        return a + b + c
+
+    total = add(*[ex.parameter(name) for name in INHERITED])
+    for value in (1, 0):
+        total.compute(parameters=dict.fromkeys(INHERITED, value), scheduler="synchronous")
+    names = [
+        *(f"columns={name}" for name in INHERITED),
+        *(f"metrics={name}" for name in INHERITED),
+    ]
+
+    with serving.start(ex.backend, ex.id, port=0) as dashboard:
+        page = open_page("/experiments/odd?" + "&".join(names), dashboard)
+        page.wait_for_selector('tr[data-trial="1"]')
+        heads = page.eval_on_selector_all(
+            "th[data-column] .head-text, th[data-metric]", "all => all.map((it) => it.textContent)"
+        )
+        texts = page.eval_on_selector_all(
+            'tr[data-trial="2"] td', "all => all.map((it) => it.textContent)"
+        )
+
+    assert heads == ["Trial", "State", *INHERITED, *INHERITED]
+    assert texts == ["Complete", *["0"] * 3, *["–no such metric"] * 3]
+
+
+def test_columns_that_were_chosen_for_other_trials_hide_nothing(
+    shown: Experiment, open_page: OpenPage
+) -> None:
+    page = open_page("/experiments", expecting="400")
+    page.evaluate(
+        """() => localStorage.setItem("daskperiment.columns.shown", '{"columns": ["gone"]}')"""
+    )
+
+    page.goto(page.url + "/shown")
+
+    page.wait_for_selector('tr[data-trial="1"]')
+    assert page.locator('th[data-column="kind"]').count() == 1
+    shown[1].tags = ["fresh"]
+    page.wait_for_selector("text=fresh")
+
+
+def test_an_address_that_asks_for_what_is_not_there_has_a_way_out(open_page: OpenPage) -> None:
+    page = open_page("/experiments/shown?columns=gone&order_by=lost", expecting="400")
+    assert "There is no column 'gone'" in page.locator("#trouble").inner_text()
+
+    page.get_by_role("button", name="Show all trials").click()
+
+    page.wait_for_selector('tr[data-trial="1"]')
+    assert page.url.endswith("/experiments/shown")
+
+
+def test_a_trial_that_is_not_there_can_be_taken_out_of_a_comparison(open_page: OpenPage) -> None:
+    page = open_page("/experiments/shown/compare?trials=1&trials=2", expecting="404")
+    page.get_by_label("Number of a trial to add").fill("99")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=There is no trial 99")
+    assert "differ" not in page.locator("#main").inner_text()
+
+    page.get_by_role("button", name="Remove 99").click()
+
+    page.wait_for_selector('th[data-trial="2"]')
+    assert "There is no trial 99" not in page.locator("#main").inner_text()
+
+
+def test_a_trial_is_compared_whose_metrics_were_forgotten(
+    shown: Experiment, open_page: OpenPage
+) -> None:
+    shown[2].forget("metrics")
+
+    page = open_page("/experiments/shown/compare?trials=1&trials=2")
+
+    page.wait_for_selector('[data-metric="loss"] canvas')
+    page.wait_for_timeout(500)
+    assert page.locator(".trouble").count() == 0
+    assert page.locator('th[data-trial="2"]').count() == 1

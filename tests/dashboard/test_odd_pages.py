@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -96,3 +97,37 @@ def test_a_trial_is_compared_whose_metrics_were_forgotten(
     page.wait_for_timeout(500)
     assert page.locator(".trouble").count() == 0
     assert page.locator('th[data-trial="2"]').count() == 1
+
+
+def test_a_line_that_is_written_over_is_shown_as_it_is(
+    shown: Experiment, open_page: OpenPage
+) -> None:
+    go_on = threading.Semaphore(0)
+
+    @shown.result
+    def count() -> None:
+        print("before")
+        for text in ("1 of 2\r", "2 of 2\n", "after\n"):
+            print(text, end="", flush=True)
+            go_on.acquire(timeout=20)
+
+    node = count()
+    running = threading.Thread(target=node.compute, kwargs={"scheduler": "synchronous"})
+    running.start()
+    try:
+        page = open_page("/experiments/shown/trials/6#output")
+        for lines in (
+            ["before", "1 of 2"],
+            ["before", "2 of 2"],
+            ["before", "2 of 2", "after"],
+        ):
+            page.wait_for_function(
+                "(lines) => JSON.stringify([...document.querySelectorAll('.output-text')]"
+                ".map((it) => it.textContent)) === JSON.stringify(lines)",
+                arg=lines,
+                timeout=10_000,
+            )
+            go_on.release()
+    finally:
+        go_on.release(9)
+        running.join()

@@ -14,6 +14,7 @@ export function output({ id, n, root, trial, announce }) {
   let last = FIRST;
   let data = null;
   let from = 0;
+  let texts = [];
   let stream = "";
   let step = "";
   let asked = "";
@@ -50,7 +51,6 @@ export function output({ id, n, root, trial, announce }) {
   }, { failed: (error) => trouble(root, error) });
 
   function draw(next) {
-    const now = JSON.stringify([stream, step]);
     const first = Math.max(0, next.total - next.lines.length);
     if (!next.total && !stream && !step) {
       data = next;
@@ -63,21 +63,31 @@ export function output({ id, n, root, trial, announce }) {
     const begun = frame.parentNode?.parentNode === root;
     const follow = !begun || atEnd();
     if (!begun) fill(root, tools, h("div", { class: "output-box" }, frame, end));
-    const grown = data && asked === now && first >= from && next.total >= data.total && first <= data.total;
-    if (grown) {
+    // Lines stay as far as they are the same: the last one may grow or be written over, and one
+    // of another process may come late.
+    const now = next.lines.map((one) => JSON.stringify(one));
+    const ahead = first - from;
+    const question = JSON.stringify([stream, step]);
+    let same = 0;
+    if (question === asked && ahead >= 0) while (same < now.length && now[same] === texts[ahead + same]) same += 1;
+    if (same) {
+      while (body.childElementCount > ahead + same) body.lastElementChild.remove();
+      body.append(...next.lines.slice(same).map(line));
+      texts = [...texts.slice(0, ahead), ...now];
       // Old lines leave at the top as new ones come, so that a long trial does not fill the page.
-      const fresh = next.lines.slice(next.lines.length - (next.total - data.total));
-      if (next.total > data.total) body.append(...fresh.map(line));
-      if (follow) for (; from < first; from += 1) body.firstElementChild?.remove();
+      if (follow) {
+        for (; from < first; from += 1) body.firstElementChild.remove();
+        texts = now;
+      }
     } else {
       const below = frame.scrollHeight - frame.scrollTop;
       fill(body, next.lines.map(line));
-      from = first;
+      [from, texts] = [first, now];
       if (!follow) frame.scrollTop = frame.scrollHeight - below;
     }
     if (follow) frame.scrollTop = frame.scrollHeight;
     data = next;
-    asked = now;
+    asked = question;
     end.hidden = atEnd();
     earlier.hidden = first === 0 || last >= MOST;
     say(total, first ? `the last ${integer(next.lines.length)} of ${count(next.total, "line")}` : count(next.total, "line"));

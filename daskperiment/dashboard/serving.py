@@ -78,10 +78,11 @@ class Dashboard:
         from waitress import wasyncore
 
         if self._thread.is_alive():
+            # Whoever still writes a reply needs the sockets, so that they are closed afterwards.
+            self._server.task_dispatcher.shutdown()
             everything = self._sockets
             self._server.trigger.pull_trigger(lambda: wasyncore.close_all(everything, True))
             self._thread.join(10)
-            self._server.task_dispatcher.shutdown()
 
     def __enter__(self) -> Dashboard:
         return self

@@ -133,7 +133,14 @@ class Watched:
 
 
 _STOPPED = re.compile(
-    "ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|ERR_CONTENT_LENGTH_MISMATCH|dynamically imported module"
+    "|".join(
+        (
+            "ERR_CONNECTION_REFUSED",
+            "ERR_CONNECTION_RESET",
+            "ERR_CONTENT_LENGTH_MISMATCH",
+            "dynamically imported module",
+        )
+    )
 )
 """What a page says when the dashboard of a test has been stopped before it."""
 

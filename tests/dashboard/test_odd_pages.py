@@ -9,7 +9,6 @@ from typing import Any
 from daskperiment import Experiment
 from daskperiment.backends.memory import MemoryBackend
 from daskperiment.dashboard import serving
-from daskperiment.dashboard.serving import Dashboard
 
 OpenPage = Callable[..., Any]
 INHERITED = ["__proto__", "constructor", "toString"]
@@ -44,7 +43,7 @@ def test_names_that_every_object_knows_are_names_as_any_other(open_page: OpenPag
         )
 
     assert heads == ["Trial", "State", *INHERITED, *INHERITED]
-    assert texts == ["Complete", *["0"] * 3, *["–no such metric"] * 3]
+    assert texts == ["Complete", *["0"] * 3, *["\u2013no such metric"] * 3]
 
 
 def test_columns_that_were_chosen_for_other_trials_hide_nothing(

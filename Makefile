@@ -21,7 +21,7 @@ $(VENV)/demo: $(VENV)/installed
 	touch $@
 
 $(VENV)/bench: $(VENV)/demo
-	$(PIP) install -e ".[redis,mongodb]"
+	$(PIP) install -e ".[redis,mongodb,dashboard]" --group bench
 	touch $@
 
 $(VENV)/test: $(VENV)/installed

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks import (
     crowd,
+    dashboard,
     history,
     metrics,
     peers,
@@ -32,10 +33,11 @@ SUBJECTS: dict[str, Callable[[str], list[Row]]] = {
     "crowd": crowd.measure,
     "size": size.measure,
     "redis": redis_server.measure,
+    "dashboard": dashboard.measure,
 }
 PROFILES = {
     module.__name__.rpartition(".")[2]: module.profiled
-    for module in (trials, startup, metrics, history, crowd, size, redis_server)
+    for module in (trials, startup, metrics, history, crowd, size, redis_server, dashboard)
 }
 
 

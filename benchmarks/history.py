@@ -39,11 +39,12 @@ def fill(backend: Backend, experiment: str, trials: int) -> None:
     assert row is not None
     draw = random.Random(1)
     for first in range(1, trials, _GROUP):
-        copies = [_copy(row, draw) for _ in range(first, min(first + _GROUP, trials))]
+        copies = [copied(row, draw) for _ in range(first, min(first + _GROUP, trials))]
         backend.apply(*[Insert(paths.trials(experiment), copy) for copy in copies])
 
 
-def _copy(row: dict[str, Any], draw: random.Random) -> dict[str, Any]:
+def copied(row: dict[str, Any], draw: random.Random) -> dict[str, Any]:
+    """The row of a trial with two parameters, with other values."""
     a, b, late = draw.randrange(1000), draw.random(), draw.random() * 1e6
     (name_a, kept_a), (name_b, kept_b) = row["parameters"]
     return {

@@ -32,7 +32,8 @@ class Row:
     subject, figure, reference : str
         What was measured, what it took, and what stands beside it.
     values : sequence of float
-        Repetitions: ratios of pairs, unless ``unit`` says otherwise.
+        Repetitions: ratios of pairs, unless ``unit`` says otherwise; none where ``figure`` says
+        why nothing was measured.
     aim : float or None
         The median should be at most this; None where nothing was aimed at.
     unit : str
@@ -63,7 +64,7 @@ class Row:
 
     @property
     def met(self) -> str:
-        if self.aim is None:
+        if self.aim is None or not self.values:
             return ""
         return "met" if self.median <= self.aim else "MISSED"
 

@@ -42,14 +42,31 @@ class AbsentError(RuntimeError):
     """There is no redis-server here."""
 
 
+def free_port() -> int:
+    """A port of the loopback device that nobody uses."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def wait_for(port: int) -> None:
+    """Wait until a server answers at a port."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
 @contextmanager
 def server(folder: str) -> Iterator[str]:
     """A running server; gives its URI."""
     if shutil.which("redis-server") is None:
         raise AbsentError("the program redis-server is not installed")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    place = Path(folder, "redis")
+    port, place = free_port(), Path(folder, "redis")
     place.mkdir()
     process = subprocess.Popen(
         ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--dir", str(place),

@@ -25,6 +25,8 @@ def cells(row: Row, notes: list[str]) -> tuple[str, ...]:
         if row.note not in notes:
             notes.append(row.note)
         mark = f" ({notes.index(row.note) + 1})"
+    if not row.values:
+        return row.subject + mark, row.figure, row.reference, "", "", "", ""
     unit = "" if row.unit == "x" else f" {row.unit}"
     low, high = row.spread
     aim = "" if row.aim is None else f"{row.aim:g}{unit}"

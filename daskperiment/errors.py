@@ -193,6 +193,18 @@ class TrialReferenceError(TrialIDNotFoundError):
     """A text such as ``latest`` or ``3:7`` names no trial."""
 
 
+class ExecutorError(DaskperimentError, ValueError):
+    """There is no such executor, or not with these settings; the message lists what there is."""
+
+
+class BatchArgumentError(DaskperimentError, ValueError):
+    """What is asked of a batch cannot be done so; the message says what can."""
+
+
+class BatchError(DaskperimentError, RuntimeError):
+    """A trial of a batch was lost, as the process that ran it has died."""
+
+
 class DashboardError(DaskperimentError, ValueError):
     """The dashboard cannot be served so: the address, the port, the token or a missing library."""
 

@@ -17,17 +17,23 @@ from daskperiment.backends.base import Backend
 from daskperiment.backends.memory import MemoryBackend
 from daskperiment.errors import (
     BackendUnreachableError,
+    BatchArgumentError,
     ComputeArgumentError,
     InvalidNameError,
     TrialIDNotFoundError,
 )
+from daskperiment.execution import batch
+from daskperiment.execution.batch import Ended, OnError
 from daskperiment.execution.context import Ticket
 from daskperiment.execution.current import CurrentTrial, current_in
+from daskperiment.execution.executors import check_executor
 from daskperiment.execution.surroundings import Surroundings
 from daskperiment.execution.trial import Recorder, compute
 from daskperiment.execution.unrecorded import Bypass, UnrecordedTrial
+from daskperiment.fingerprint.values import try_digest
 from daskperiment.graph import Node, Step, layout_of, undefined
 from daskperiment.history import metrics, ranking, removal, table
+from daskperiment.history.finished import Finished
 from daskperiment.history.places import Trust, check_trust
 from daskperiment.history.ranking import Direction
 from daskperiment.history.removal import Collected
@@ -487,18 +493,139 @@ class Experiment:
         """Compute a node; see :meth:`Node.compute <daskperiment.graph.Node.compute>`."""
         seed, given = arguments.pop("seed"), arguments.pop("parameters")
         self._check_options(arguments)
-        layout = layout_of(node)
-        values = self.values() | self._parameters.checked(given or {})
-        if missing := layout.missing(values):
-            raise undefined(missing)
-        names = (name for name in self._parameters.declared if name in layout.parameters)
-        used = self._parameters.hidden({name: namespaced(values[name]) for name in names})
+        layout, used = layout_of(node), self._used(node, given or {})
         if not layout.records:
             return compute(layout, None, used, arguments)
         script.begun(self.backend, self.id)
         loaded = self._parameters.configuration
         seed = self.seed if seed is None else seed
         return self._recorder.run(layout, used, seed, arguments, loaded)
+
+    def _used(self, node: Node, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of the parameters that a graph uses."""
+        layout = layout_of(node)
+        values = self.values() | self._parameters.checked(given)
+        if missing := layout.missing(values):
+            raise undefined(missing)
+        names = (name for name in self._parameters.declared if name in layout.parameters)
+        return self._parameters.hidden({name: namespaced(values[name]) for name in names})
+
+    def attempt(
+        self,
+        node: Node,
+        parameters: Mapping[str, Any],
+        seed: int | None,
+        about: Document,
+        captured: code.CodeCapture | None,
+    ) -> Ended:
+        """Run one trial in the calling thread; what a step raises is told and not raised."""
+        number: Number | None = None
+
+        def begun(given: Number) -> None:
+            nonlocal number
+            number = given
+
+        options, loaded = {"scheduler": "synchronous"}, self._parameters.configuration
+        seed = self.seed if seed is None else seed
+        try:
+            used = self._used(node, parameters)
+            self._recorder.run(layout_of(node), used, seed, options, loaded, about, captured, begun)
+        except Exception as error:
+            return Ended(number, error)
+        return Ended(number, None)
+
+    def map(
+        self,
+        result: Node,
+        parameters: Iterable[Mapping[str, Any]],
+        executor: Any = None,
+        max_workers: int | None = None,
+        *,
+        repeats: int = 1,
+        seed: int | None = None,
+        on_error: OnError = "raise",
+        skip_completed: bool = False,
+        retries: int = 0,
+    ) -> list[Trial]:
+        """Run many trials at the same time.
+
+        Parameters
+        ----------
+        result : Node
+            What calling a result step has given.
+        parameters : iterable of mapping
+            Values of parameters, one mapping for each trial; all are checked before any runs.
+        executor : str, Executor or Client, optional
+            Where: ``"threads"`` of this process, the default; ``"processes"``, or
+            ``"processes:fork"`` and ``"processes:forkserver"`` by their start method; an
+            executor of :mod:`concurrent.futures`; a ``distributed.Client``, or the address of a
+            scheduler.  The steps of one trial run one after the other.
+        max_workers : int, optional
+            How many trials at a time; default as many as there are processors.
+        repeats : int
+            How many trials for each mapping.
+        seed : int, optional
+            Seed of each trial; of repeated ones the first has it, and the others have seeds that
+            follow from it.  Default the experiment's, else each draws its own.
+        on_error : {"raise", "continue"}
+            What a trial that fails does to the others: ``"raise"`` begins no more, waits for
+            those that run, and raises what the step has raised; ``"continue"`` runs them all.
+        skip_completed : bool
+            Whether a trial is left out of which a COMPLETE one with equal parameters and equal
+            code is there, also with an equal seed where one is asked for.  That one is
+            returned in its place.
+        retries : int
+            How often a trial that has failed, or whose process has died, is run again.  Each
+            attempt is a trial of its own, whose :attr:`Trial.retry_of` names the one before.
+
+        Returns
+        -------
+        list of Trial
+            In the order given, the repeated ones of a mapping side by side; of a trial that was
+            run again the last attempt.
+
+        Raises
+        ------
+        ExecutorError
+            There is no such executor.
+        ParameterError
+            A value is wrong or missing; no trial has begun.
+        BatchError
+            A process has died, and ``on_error`` is ``"raise"``.
+
+        Examples
+        --------
+        >>> ex = Experiment("doc_map", backend="memory://")
+        >>> @ex.result
+        ... def square(a):
+        ...     return a * a
+        >>> trials = ex.map(square(ex.parameter("a")), [{"a": 1}, {"a": 2}, {"a": 3}])
+        >>> [trial.result for trial in trials]
+        [1, 4, 9]
+        """
+        check_executor(executor, max_workers)
+        given = [dict(values) for values in parameters]
+        jobs = batch.planned(given, batch.check_repeats(repeats), self._seed(seed))
+        used = [self._used(result, values) for values in given]
+        if not isinstance(self._recorder, Recorder):
+            raise BatchArgumentError(
+                "Recording is switched off (DASKPERIMENT_MODE=disabled), so that there are no "
+                "trials to return: compute() one by one"
+            )
+        captured = self._recorder.capture(layout_of(result).steps, self._parameters.configuration)
+        if skip_completed:
+            done = Finished(self._trials, {n: s.digest for n, s in captured.steps.items()})
+            batch.skip(jobs, [try_digest(dict(values))[0] for values in used], done)
+        script.begun(self.backend, self.id)
+        many = batch.Batch(result, self._trials, jobs, captured, executor, max_workers)
+        many.run(batch.check_on_error(on_error), batch.check_retries(retries))
+        # One that is in the spool has no number yet: asking for it says that its store is away.
+        numbers = (job.number if isinstance(job.number, int) else 0 for job in jobs)
+        return [self[number] for number in numbers]
+
+    def _seed(self, seed: int | None) -> int | None:
+        seed = self.seed if seed is None else seed
+        return None if seed is None else seeds.check_seed(seed)
 
     def _check_options(self, options: Mapping[str, Any]) -> None:
         named = [name for name in options if name in self._parameters.declared]

@@ -214,6 +214,15 @@ class Trial:
         return str(self._known["owner"]["host"])
 
     @property
+    def retry_of(self) -> Trial | None:
+        """The trial that it was run again for; None where there is none, or it was removed."""
+        uid = self._known.get("retry_of")
+        found = self._trials.find({"uid": uid}, newest=True, limit=1) if uid else ()
+        for number, row in found:
+            return Trial(self._backend, self.experiment, number, row, trust=self._trials.trust)
+        return None
+
+    @property
     def steps(self) -> pd.DataFrame:
         """Step records, one row a call; see :meth:`Experiment.get_steps`."""
         return frame(Steps(self._backend, self.experiment).read(self.uid))

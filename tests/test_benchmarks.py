@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import records, work
+from benchmarks import dashboard, records, report, work
+from benchmarks.measure import Row
 from daskperiment import Experiment
 from daskperiment.backends import Backend, open_backend
 from daskperiment.backends.base import Clear, Remove, Update
+from daskperiment.backends.memory import MemoryBackend
 from daskperiment.history import paths
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,3 +86,32 @@ def test_nothing_is_measured_while_an_option_is_set() -> None:
     assert done.returncode == 1
     assert "the option mode is disabled by DASKPERIMENT_MODE" in done.stderr
     assert "median" not in done.stdout
+
+
+def test_each_page_of_the_dashboard_is_measured_on_a_history_of_copies() -> None:
+    backend = MemoryBackend()
+    dashboard.fill(backend, 300, group=70)
+
+    found = dashboard.answers(backend, 300)
+
+    assert found.keys() == dashboard.pages(300).keys()
+    for answer in found.values():
+        assert len(answer["warm"]) >= 3
+        assert 0 < answer["packed"] <= answer["size"]
+
+
+def test_pages_that_lack_trials_are_not_measured() -> None:
+    backend = MemoryBackend()
+    dashboard.fill(backend, 300)
+    uid = Experiment(dashboard.NAME, backend=backend)[300].uid
+    backend.apply(Clear(paths.metrics(dashboard.NAME, uid)))
+
+    with pytest.raises(records.RecordError, match="metrics of a row"):
+        dashboard.answers(backend, 300)
+
+
+def test_what_was_not_measured_says_why() -> None:
+    row = Row("pages in a browser", "not measured: no browser", "", [], 200, "ms")
+
+    assert "not measured: no browser" in report.text([row])
+    assert "MISSED" not in report.rst([row], [])

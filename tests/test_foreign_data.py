@@ -70,6 +70,16 @@ def test_a_row_that_is_none_is_told_of_and_left_out(ex: Experiment) -> None:
         _ = anew(ex)[2].result
 
 
+def test_a_parameter_whose_name_is_no_text_is_told_of_and_left_out(ex: Experiment) -> None:
+    row = ex.backend.get("experiment/foreign/trials", 2)
+    assert row is not None
+    parameters = [["\ud800", value] for _, value in row["parameters"]]
+    ex.backend.update("experiment/foreign/trials", 2, {"parameters": parameters})
+
+    with pytest.warns(DaskperimentWarning, match="Trial 2 of 'foreign' cannot be read.*parameters"):
+        assert list(anew(ex).get_history().index) == [1, 3]
+
+
 def test_bytes_that_are_no_row_are_told_of_and_left_out(
     ex: Experiment, redis_running: RedisServer, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import statistics
@@ -13,12 +14,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import crowd, startup
+from benchmarks import crowd, dashboard, startup
 from benchmarks.measure import BUILD, ROOT, Row, duration, fresh, in_turns, surroundings
 from benchmarks.peers import references
 
 _SCRIPTS = Path(__file__).parent
 _TIMES, _NUMBER, _LIMIT = 3, 120, 150
+_LISTS = (1_000, 100_000)
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,10 @@ class Peer:
         Version of Python that it needs, empty for ours.
     number, points : int
         Trials and metric points of one measurement, fewer where they are slow.
+    lists : sequence of int
+        Numbers of trials of which a page is listed, beside the dashboard.
+    query : str
+        What lists them.
     """
 
     script: str
@@ -48,6 +54,8 @@ class Peer:
     number: int = _NUMBER
     points: int = 10_000
     environment: str = field(default="")
+    lists: Sequence[int] = ()
+    query: str = ""
 
 
 PEERS = {
@@ -84,6 +92,8 @@ PEERS = {
         number=60,
         points=1000,
         environment="mlflow",
+        lists=_LISTS,
+        query="client.search_runs(max_results=50), filtered and ordered by a metric",
     ),
     "Optuna, SQLite": Peer(
         "with_optuna.py",
@@ -93,6 +103,8 @@ PEERS = {
         number=60,
         points=1000,
         environment="optuna",
+        lists=_LISTS,
+        query="study.get_trials(deepcopy=False), the cheapest way, chosen and sorted in Python",
     ),
     "Optuna, journal": Peer(
         "with_optuna.py",
@@ -119,16 +131,26 @@ class AbsentError(Exception):
 def measure(folder: str, only: Sequence[str] | None = None) -> tuple[list[Row], list[str]]:
     """Rows of every peer that installs, sorted by figure, and a line for each that does not."""
     found: list[list[Row]] = []
-    lines = []
+    lists, lines = list[Row](), list[str]()
+    shown = functools.cache(lambda trials: _shown(folder, trials))
     for name in only or PEERS:
         print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)
         try:
-            found.append(_Measured(name, PEERS[name], Path(folder)).rows())
+            peer = _Measured(name, PEERS[name], Path(folder))
+            found.append(peer.rows())
+            lists += [peer.listed(number, shown(number)) for number in PEERS[name].lists]
         except AbsentError as error:
             lines.append(f"{name}: not installed: {error}")
         except Exception as error:  # one peer that fails is said and passed over
             lines.append(f"{name}: {type(error).__name__}: {str(error)[-300:]}")
-    return [row for figure in zip(*found, strict=True) for row in figure], lines
+    return [*(row for figure in zip(*found, strict=True) for row in figure), *lists], lines
+
+
+def _shown(folder: str, trials: int) -> list[float]:
+    """Seconds of our page of so many trials."""
+    uri = f"{folder}/shown{trials}"
+    fresh(dashboard.filled, uri, trials, folder=folder)
+    return list(fresh(dashboard.listed, uri, trials, folder=folder))
 
 
 def interpreter(peer: Peer) -> str:
@@ -255,6 +277,23 @@ class _Measured:
             beside.append(fresh(references.point, number, folder=str(self.folder)))
             ours.append(self._answer(self.folder / f"points{turn}", "points", number))
         return self._ratio(f"a metric point of {number:,}", ours, beside, "of a WAL batch")
+
+    def listed(self, number: int, ours: Sequence[float]) -> Row:
+        """A page of 50 of so many trials, beside the same of the dashboard."""
+        found = self._answer(self.folder / f"listed{number}", "listed", number)
+        if found["rows"] != 50:
+            raise RuntimeError(f"the page has {found['rows']} rows")
+        beside = statistics.median(ours)
+        how = (
+            "by its interface" if number <= 1000 else "one by its interface and copies of its rows"
+        )
+        return self._row(
+            f"sorted, filtered 50 of {number:,}",
+            f"{duration(statistics.median(found['pages']))}, the first {duration(found['first'])}",
+            f"a reply of our dashboard: {duration(beside)}",
+            [seconds / beside for seconds in found["pages"]],
+            note=f"{self.peer.query}; {number:,} were made in {duration(found['made'])}, {how}",
+        )
 
     def _together(self) -> Row:
         floor, graphs = (

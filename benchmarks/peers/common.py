@@ -47,6 +47,10 @@ class Peer(NamedTuple):
     trial: Callable[[Any, int, int], Any]
     points: Callable[[Any, int], Any]
     history: Callable[[Any], Any]
+    fill: Callable[[Any, int], Any] | None = None
+    """``fill(store, n)`` makes so many trials quickly, nearly all as copies in its database."""
+    page: Callable[[Any], int] | None = None
+    """``page(store)`` lists 50 trials: sorted, of those that fit a condition."""
 
 
 def timed(function, *arguments):
@@ -92,6 +96,40 @@ def points(peer, number):
     return timed(peer.points, store, number) / number
 
 
+def listed(peer, number):
+    """Seconds of making so many trials, of the first page of them in a process and of others."""
+    if number <= 1000:
+        store = peer.open()
+        made = timed(lambda: [peer.trial(store, n, 2 + n % 7) for n in range(number)])
+    else:
+        made = timed(peer.fill, peer.open(), number)
+    store = peer.open()
+    first, pages = timed(peer.page, store), []
+    while len(pages) < 3 or (len(pages) < 9 and sum(pages) < 3):
+        pages.append(timed(peer.page, store))
+    return {"made": made, "first": first, "pages": pages, "rows": peer.page(store)}
+
+
+def copied(file, tables, number, change):
+    """Copy the rows of the only trial of an SQLite database, until there are so many trials.
+
+    ``change(table, row, n)`` gives the row of copy n the values that differ.
+    """
+    with closing(sqlite3.connect(file)) as connection:
+        connection.row_factory = sqlite3.Row
+        kept = [
+            (table, connection.execute(f"SELECT * FROM {table}").fetchall()) for table in tables
+        ]
+        for n in range(1, number):
+            for table, rows in kept:
+                for row in map(dict, rows):
+                    change(table, row, n)
+                    names, marks = ", ".join(row), ", ".join("?" * len(row))
+                    insert = f"INSERT INTO {table} ({names}) VALUES ({marks})"
+                    connection.execute(insert, list(row.values()))
+        connection.commit()
+
+
 def worker(peer, number, first_number, gate):
     """So many trials as soon as all workers are ready; how long, and what went wrong."""
     store, errors = peer.open(), []
@@ -114,7 +152,9 @@ def count(peer):
     return len(peer.history(peer.open()))
 
 
-COMMANDS = {function.__name__: function for function in (first, trials, points, worker, count)}
+COMMANDS = {
+    function.__name__: function for function in (first, trials, points, listed, worker, count)
+}
 
 
 def run(peer):

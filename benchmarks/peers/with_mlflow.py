@@ -39,5 +39,30 @@ def history(store):
     return mlflow.search_runs([store[1]], max_results=50_000)
 
 
+def fill(store, number):
+    """Copies of one run in all tables that have something of it."""
+    trial(store, 0, 2)
+
+    def change(table, row, n):
+        row["run_uuid"] = f"{n:032x}"
+        if table == "runs":
+            row["start_time"] += n
+            row["end_time"] += n
+        elif table.endswith("metrics"):
+            row["value"] = float(2 * (n % 1000))
+        elif row["key"] in "ab":
+            row["value"] = str(n % 1000)
+
+    tables = ("runs", "params", "metrics", "latest_metrics", "tags")
+    common.copied("mlflow.db", tables, number, change)
+
+
+def page(store):
+    client, experiment = store
+    where = "metrics.result > 100 and attributes.status = 'FINISHED'"
+    order = ["metrics.result DESC"]
+    return len(client.search_runs([experiment], where, max_results=50, order_by=order))
+
+
 if __name__ == "__main__":
-    common.run(common.Peer(open_store, trial, points, history))
+    common.run(common.Peer(open_store, trial, points, history, fill, page))

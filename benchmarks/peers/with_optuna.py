@@ -40,5 +40,33 @@ def points(study, number):
     study.tell(asked, 1.0)
 
 
+def fill(study, number):
+    """Copies of one trial in all tables that have something of it."""
+    trial(study, 0, 0)
+
+    def change(table, row, n):
+        row["trial_id"] = n + 1
+        if table == "trials":
+            row["number"] = n
+        elif table == "trial_params":
+            row["param_id"] += 2 * n
+            row["param_value"] = float(n % 1000)
+        else:
+            row["trial_value_id"] = n + 1
+            row["value"] = float(2 * (n % 1000))
+
+    common.copied("optuna.db", ("trials", "trial_params", "trial_values"), number, change)
+
+
+def page(study):
+    """Chosen and sorted here: there is no query but for all trials."""
+    complete = (optuna.trial.TrialState.COMPLETE,)
+    found = [t for t in study.get_trials(deepcopy=False, states=complete) if t.params["a"] > 100]
+    return len(sorted(found, key=lambda t: t.value, reverse=True)[:50])
+
+
 if __name__ == "__main__":
-    common.run(common.Peer(open_store, trial, points, lambda study: study.trials_dataframe()))
+    table = common.Peer(
+        open_store, trial, points, lambda study: study.trials_dataframe(), fill, page
+    )
+    common.run(table)

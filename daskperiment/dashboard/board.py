@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 
 from daskperiment.backends.base import Backend
 from daskperiment.backends.reading import ReadOnlyBackend
@@ -11,8 +12,9 @@ from daskperiment.dashboard.series import Curves
 from daskperiment.dashboard.tail import Tail
 from daskperiment.errors import ExperimentNotFoundError
 from daskperiment.history import paths
-from daskperiment.history.summaries import Summaries
+from daskperiment.history.summaries import Summaries, Summary, stamp
 from daskperiment.history.trials import Trials
+from daskperiment.typing import Document
 
 _MOST = 16
 """Experiments whose trials are held in memory."""
@@ -25,15 +27,17 @@ class Shown:
     ----------
     trials : Trials
         Its trials, with their rows in memory.
-    summaries : Summaries
-        Its metrics in short.
     """
 
     def __init__(self, backend: Backend, name: str) -> None:
         self.name = name
         self.backend = backend
         self.trials = Trials(backend, name)
-        self.summaries = Summaries(backend, name)
+        self._summaries = Summaries(backend, name)
+
+    def summary(self, row: Document) -> dict[str, Summary]:
+        """The metrics of a trial in short."""
+        return self._summaries.summary(row["uid"], stamp(row))
 
 
 class Board:
@@ -61,20 +65,31 @@ class Board:
         self.backend = ReadOnlyBackend(backend)
         self.opened = experiment
         self.tail = Tail(self.backend)
-        self.curves = Curves(self.tail)
+        self.curves = Curves(self.backend)
         self._lock = threading.Lock()
         self._shown: OrderedDict[str, Shown] = OrderedDict()
+        self._listed: dict[str, Trials] = {}
 
     def names(self) -> list[str]:
         """Ids of all experiments, in alphabetical order."""
         found = {str(name) for name, _ in self.backend.find(paths.EXPERIMENTS, fields=[])}
         return sorted(found | ({self.opened} if self.opened else set()))
 
-    def trials(self, name: str) -> Trials:
-        """Trials of an experiment, which for this alone is not held in memory."""
+    def listed(self, name: str) -> Trials:
+        """Trials of one of :meth:`names`, to be counted: their rows are not held in memory."""
         with self._lock:
-            shown = self._shown.get(name)
-        return Trials(self.backend, name) if shown is None else shown.trials
+            return self._listed.setdefault(name, Trials(self.backend, name))
+
+    def warm(self) -> None:
+        """Read the trials of the experiment that is likely to be shown first.
+
+        Its first page then need not wait for that.
+        """
+        with suppress(Exception):  # whoever asks for the page is told
+            names = [self.opened] if self.opened else self.names()
+            if len(names) == 1:
+                with self.experiment(names[0]).trials.mirror.columns() as columns:
+                    columns.positions()  # by arrays, whose library takes a while to import
 
     def experiment(self, name: str) -> Shown:
         """One experiment; ExperimentNotFoundError where there is none."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from daskperiment.dashboard.tail import Tail
+from daskperiment.backends.base import Backend
 from daskperiment.history import paths
-from daskperiment.history.metrics import series_of
 from daskperiment.history.summaries import stamp
 from daskperiment.typing import Document
 
@@ -91,48 +91,93 @@ def _kept(values: Array, buckets: int) -> Array:
     return np.unique(np.concatenate((starts, ends - 1, at[rows, lowest], at[rows, highest])))
 
 
+class _Known(NamedTuple):
+    """What was read of a log: the stamp of its trial, how much, the curves, and their last epochs.
+
+    The last epoch is that of the point that was saved last, which need not be the highest.
+    """
+
+    stamp: Hashable = None
+    length: int = 0
+    curves: Mapping[str, Curve] = MappingProxyType({})
+    epochs: Mapping[str, int] = MappingProxyType({})
+
+
 class Curves:
-    """Series of metrics as arrays, of the trials that were asked for last.
+    """Series of metrics as arrays, of the trials that were asked for last: each point is read once.
 
     May be used by many threads.
 
     Parameters
     ----------
-    tail : Tail
-        The logs.
+    backend : Backend
+        Where they are.
     """
 
-    def __init__(self, tail: Tail) -> None:
-        self._tail = tail
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
         self._lock = threading.Lock()
-        self._known: OrderedDict[str, tuple[tuple[int, Hashable], dict[str, Curve]]] = OrderedDict()
+        self._known: OrderedDict[str, _Known] = OrderedDict()
 
-    def read(self, experiment: str, row: Document) -> dict[str, Curve]:
+    def read(self, experiment: str, row: Document) -> Mapping[str, Curve]:
         """All series of a trial, of which this is the row, by name."""
-        uid: str = row["uid"]
-        entries = self._tail.read(paths.metrics(experiment, uid), stamp(row))
-        version = len(entries), stamp(row)
+        uid, now = str(row["uid"]), stamp(row)
         with self._lock:
-            known = self._known.get(uid)
-            if known and known[0] == version:
-                self._known.move_to_end(uid)
-                return known[1]
-        curves = {name: _curve(points) for name, points in series_of(entries).items()}
+            known = self._known.get(uid, _Known(now))
+        if known.stamp != now:
+            known = _Known(now)
+        entries = self._backend.read(paths.metrics(experiment, uid), known.length)
+        found = _longer(known, entries) if entries else known
         with self._lock:
-            self._known[uid] = version, curves
+            self._known[uid] = found
+            self._known.move_to_end(uid)
             while len(self._known) > _MOST:
                 self._known.popitem(last=False)
-        return curves
+        return found.curves
 
 
-def _curve(points: list[Any]) -> Curve:
+def _longer(known: _Known, entries: list[Any]) -> _Known:
+    """The same with what more entries of the log add."""
+    added: dict[str, tuple[list[Any], list[Any], list[Any]]] = {}
+    for batch in entries:
+        for name, columns in batch.items():
+            epochs, values, times = columns
+            if not len(epochs) == len(values) == len(times):
+                raise ValueError("the columns of a metric are not equally long")
+            for column, more in zip(added.setdefault(name, ([], [], [])), columns, strict=True):
+                column.extend(more)
+    curves, last = dict(known.curves), dict(known.epochs)
+    for name, (epochs, values, times) in added.items():
+        if None in epochs:
+            epochs = _counted(epochs, last.get(name, -1))
+        if epochs:
+            curves[name] = _joined(curves.get(name), _curve(epochs, values, times))
+            last[name] = epochs[-1]
+    return _Known(known.stamp, known.length + len(entries), curves, last)
+
+
+def _counted(epochs: list[int | None], last: int) -> list[int]:
+    """The epochs; None is the one after the point before it."""
+    found = []
+    for epoch in epochs:
+        last = last + 1 if epoch is None else epoch
+        found.append(last)
+    return found
+
+
+def _curve(epochs: list[int], values: list[float], times: list[float]) -> Curve:
     import numpy as np
 
-    epochs, values, times = zip(*points, strict=True)
-    found = Curve(
-        np.array(epochs, np.int64), np.array(values, np.float64), np.array(times, np.float64)
-    )
-    if (np.diff(found.epochs) < 0).any():
-        order = np.argsort(found.epochs, kind="stable")
-        return Curve(*(column[order] for column in found))
-    return found
+    return Curve(np.array(epochs, np.int64), np.array(values, np.float64), np.array(times, float))
+
+
+def _joined(curve: Curve | None, more: Curve) -> Curve:
+    """The points of both in the order of their epochs, those of one epoch as they were saved."""
+    import numpy as np
+
+    if curve is not None:
+        more = Curve(*map(np.concatenate, zip(curve, more, strict=True)))
+    if (np.diff(more.epochs) < 0).any():
+        order = np.argsort(more.epochs, kind="stable")
+        return Curve(*(column[order] for column in more))
+    return more

@@ -78,10 +78,11 @@ class Dashboard:
         from waitress import wasyncore
 
         if self._thread.is_alive():
+            # Whoever still writes a reply needs the sockets, so that they are closed afterwards.
+            self._server.task_dispatcher.shutdown()
             everything = self._sockets
             self._server.trigger.pull_trigger(lambda: wasyncore.close_all(everything, True))
             self._thread.join(10)
-            self._server.task_dispatcher.shutdown()
 
     def __enter__(self) -> Dashboard:
         return self
@@ -149,8 +150,11 @@ def start(
     if token is not None:
         _check_token(token)
     listening = _listen(host, port)
-    app = create_app(Board(backend, experiment), Guard(host, token, allowed_hosts))
-    return Dashboard(app, listening, _url(host, listening.getsockname()[1], token))
+    board = Board(backend, experiment)
+    app = create_app(board, Guard(host, token, allowed_hosts))
+    dashboard = Dashboard(app, listening, _url(host, listening.getsockname()[1], token))
+    threading.Thread(target=board.warm, name="daskperiment-dashboard-warm", daemon=True).start()
+    return dashboard
 
 
 def show(dashboard: Dashboard, blocking: bool | None) -> Dashboard:

@@ -44,10 +44,13 @@ def find(trial: TrialContext, records: Sequence[StepRecord]) -> list[Contradicti
     code = trial.ticket.row["code"]
     seen = [(r, now) for r in records if (now := observe(trial.number, code, r))]
     contradicted = trial.ticket.observations.compare(seen)
+    repeats = "repeat" in trial.ticket.row
     for (record, now), before in zip(seen, contradicted, strict=True):
         if before is not None:
             causes = find_causes(Snapshots(trial.backend), record, now, before)
-            found.setdefault((record.step, *causes), Contradiction(record, before, causes))
+            # Trials that repeat each other have other seeds so that they differ.
+            if not (repeats and list(causes) == ["seed"]):
+                found.setdefault((record.step, *causes), Contradiction(record, before, causes))
     return list(found.values())
 
 

@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ from daskperiment.history.observations import Observations
 from daskperiment.history.places import Place, check_key
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.parameters import check_may_travel, summary
-from daskperiment.records import TrialState
+from daskperiment.records import Number, TrialState
 from daskperiment.secrets import is_secret
 from daskperiment.tracking import code, environment, seeds
 from daskperiment.tracking.output import LISTENING
@@ -71,8 +71,25 @@ class Recorder:
         values: Mapping[str, Any],
         seed: int | None,
         loaded: Configuration | None = None,
+        about: Document | None = None,
+        captured: code.CodeCapture | None = None,
     ) -> Ticket:
         """Capture code and environment and settle the seed: all that precedes the number.
+
+        Parameters
+        ----------
+        steps : mapping of str to Step
+            The steps of the graph.
+        values : mapping
+            Values of its parameters.
+        seed : int, optional
+            The seed; None draws one.
+        loaded : Configuration, optional
+            What was loaded from files.
+        about : dict, optional
+            Further fields of the row, its uid among them.
+        captured : CodeCapture, optional
+            The code, where another process has captured it and has told what is new in it.
 
         Raises
         ------
@@ -88,22 +105,28 @@ class Recorder:
         settled = seeds.draw_seed() if seed is None else seeds.check_seed(seed)
         self._enlist()
         _log_start(settled, seed is not None, values)
-        captured, kept = self._keep_snapshots(steps, loaded)
-        uid = uuid.uuid4().hex
+        told = captured is not None
+        captured, kept = self._keep_snapshots(steps, loaded, captured)
+        uid = (about or {}).get("uid") or uuid.uuid4().hex
         described, writes = self._row(uid, values)
-        row = described | {
-            "uid": uid,
-            "seed": settled,
-            "started": time.time(),
-            **kept,
-            "owner": environment.process(),
-        }
+        row = (
+            described
+            | {
+                "uid": uid,
+                "seed": settled,
+                "started": time.time(),
+                **kept,
+                "owner": environment.process(),
+            }
+            | (about or {})
+        )
         logger.info("Saved code context: %s", kept["code"])
         fingerprints = {name: step.digest for name, step in captured.steps.items()}
         secrets = tuple(value for value in values.values() if is_secret(value))
         return Ticket(
             self.backend, self.name, row, fingerprints, self._observations, secrets,
-            self._changes, writes, partial(self._keep_again, steps, loaded), time.monotonic(),
+            None if told else self._changes, writes,
+            partial(self._keep_again, steps, loaded, captured), time.monotonic(),
         )  # fmt: skip
 
     def redefine(self, old: Step[..., Any], new: Step[..., Any]) -> None:
@@ -122,10 +145,29 @@ class Recorder:
             check_key(self.backend)
             self._enlisted = True
 
-    def _keep_snapshots(
+    def capture(
         self, steps: Mapping[str, Step[..., Any]], loaded: Configuration | None
+    ) -> code.CodeCapture:
+        """Keep code and environment for trials of other processes, and tell what is new in them.
+
+        Errors as for :meth:`prepare`; CodeChangedWarning and EnvironmentChangedWarning only
+        where warnings are made errors.
+        """
+        check_main_guard()
+        seeds.install()  # before steps are pickled: then functions of `random` go by reference
+        self._enlist()
+        captured, kept = self._keep_snapshots(steps, loaded)
+        self._changes.tell_ahead(kept)
+        return captured
+
+    def _keep_snapshots(
+        self,
+        steps: Mapping[str, Step[..., Any]],
+        loaded: Configuration | None,
+        captured: code.CodeCapture | None = None,
     ) -> tuple[code.CodeCapture, dict[str, str]]:
-        captured = code.capture({name: step.fn for name, step in steps.items()})
+        if captured is None:
+            captured = code.capture({name: step.fn for name, step in steps.items()})
         kept = captured if self._surroundings.keeps_code else captured.bare
         here, session = environment.snapshot(), self._surroundings.session(captured.digest)
         self._snapshots.keep(kept.digest, kept.document, kept.texts)
@@ -139,11 +181,14 @@ class Recorder:
         return captured, digests
 
     def _keep_again(
-        self, steps: Mapping[str, Step[..., Any]], loaded: Configuration | None
+        self,
+        steps: Mapping[str, Step[..., Any]],
+        loaded: Configuration | None,
+        captured: code.CodeCapture,
     ) -> dict[str, str]:
         self._snapshots.forget()
         enlist(self.backend, self.name)
-        return self._keep_snapshots(steps, loaded)[1]
+        return self._keep_snapshots(steps, loaded, captured)[1]
 
     def _row(self, uid: str, values: Mapping[str, Any]) -> tuple[Document, list[Write]]:
         place = Place(self.backend, self.name, uid)
@@ -165,17 +210,23 @@ class Recorder:
         seed: int | None,
         options: Any,
         loaded: Configuration | None = None,
+        about: Document | None = None,
+        captured: code.CodeCapture | None = None,
+        began: Callable[[Number], object] = lambda number: None,
     ) -> Any:
         """Run one trial to its end and return the computed value.
+
+        ``about`` and ``captured`` as for :meth:`prepare`; ``began`` is told its number.
 
         The trial ends in every case: COMPLETE, FAILED after an exception or ``SystemExit``,
         CANCELLED after ``KeyboardInterrupt``.
         """
-        ticket = self.prepare(layout.steps, values, seed, loaded)
+        ticket = self.prepare(layout.steps, values, seed, loaded, about, captured)
         context: TrialContext | None = None
         try:
             context = ticket.begin()
             context.supervised = True
+            began(context.number)
             ticket.tell(context.number)
             with LISTENING:
                 value = compute(layout, context, values, options)
@@ -267,15 +318,21 @@ def _original(error: BaseException) -> BaseException:
     kind = type(error).__mro__
     if any(base.__name__ == "RemoteException" for base in kind):
         return error.exception  # type: ignore[attr-defined,no-any-return]
-    if any(base.__name__ == "BrokenProcessPool" for base in kind) and not _main_is_guarded():
-        return MissingMainGuardError(
-            "The worker processes died while they started: each of them imports this script "
-            f"again. Put the part that runs trials under  {_GUARD}"
-        )
+    if any(base.__name__ == "BrokenProcessPool" for base in kind) and not main_is_guarded():
+        return missing_main_guard()
     return error
 
 
-def _main_is_guarded() -> bool:
+def missing_main_guard() -> MissingMainGuardError:
+    """The error for worker processes that died because they import the script that starts them."""
+    return MissingMainGuardError(
+        "The worker processes died while they started: each of them imports this script "
+        f"again. Put the part that runs trials under  {_GUARD}"
+    )
+
+
+def main_is_guarded() -> bool:
+    """Whether the main script may be imported by worker processes, as far as can be seen."""
     path = getattr(sys.modules.get("__main__"), "__file__", None)
     if path is None:
         return True

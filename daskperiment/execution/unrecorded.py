@@ -95,6 +95,9 @@ class Bypass:
         seed: int | None,
         options: Any,
         loaded: Any = None,
+        about: Any = None,
+        captured: Any = None,
+        began: Any = None,
     ) -> Any:
         """Compute a graph as a trial would."""
         return compute(layout, self.prepare(layout.steps, values, seed), values, options)

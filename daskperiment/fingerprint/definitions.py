@@ -6,6 +6,7 @@ import ast
 import textwrap
 from collections.abc import Iterator
 
+from daskperiment.fingerprint.parsing import parse
 from daskperiment.fingerprint.source import Place
 from daskperiment.fingerprint.syntax import canonical
 
@@ -79,6 +80,6 @@ def equal_code(one: str, other: str) -> bool:
 
 def _parsed(text: str) -> ast.Module:
     try:
-        return ast.parse(textwrap.dedent(text))
+        return parse(textwrap.dedent(text))
     except (SyntaxError, ValueError):
         return ast.Module([], [])

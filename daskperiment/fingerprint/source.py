@@ -25,6 +25,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from daskperiment.fingerprint.bytecode import nested
+from daskperiment.fingerprint.parsing import parse
 from daskperiment.fingerprint.syntax import Definition
 
 KEPT_FILES = 16
@@ -140,7 +141,7 @@ class _Text:
         self._imports: list[ast.stmt] = []
         self._compiled: dict[tuple[int, bool], frozenset[CodeType]] = {}
         with _quiet(), contextlib.suppress(SyntaxError, ValueError):
-            for statement in ast.parse(self.text).body:
+            for statement in parse(self.text).body:
                 self._index(statement)
 
     def _index(self, statement: ast.stmt) -> None:

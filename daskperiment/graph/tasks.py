@@ -10,7 +10,8 @@ from dask.task_spec import Task
 
 from daskperiment.errors import ParameterUndefinedError
 from daskperiment.namespace import namespaced
-from daskperiment.records import Origin
+from daskperiment.records import Number, Origin
+from daskperiment.typing import Document
 
 if TYPE_CHECKING:
     from daskperiment.graph.node import Node
@@ -51,6 +52,16 @@ class Owner(Protocol):
 
     def compute(self, node: Node, **arguments: Any) -> Any:
         """Compute a node, as a trial when it holds a result."""
+
+    def attempt(
+        self,
+        node: Node,
+        parameters: Mapping[str, Any],
+        seed: int | None,
+        about: Document,
+        captured: Any,
+    ) -> tuple[Number | None, BaseException | None]:
+        """Run one trial; its number, and what a step has raised."""
 
 
 class Beginning(Protocol):

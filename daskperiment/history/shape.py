@@ -20,6 +20,14 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and len(value) <= _LONGEST
 
 
+def _is_name(value: Any) -> bool:
+    """Whether it can be a column: Arrow has no halves of surrogate pairs."""
+    try:
+        return _is_text(value) and value.encode() is not None
+    except UnicodeEncodeError:
+        return False
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _MOST
 
@@ -49,7 +57,7 @@ def _is_kept(value: Any) -> bool:
 
 def _are_parameters(value: Any) -> bool:
     return isinstance(value, list) and all(
-        isinstance(each, list) and len(each) == 2 and _is_text(each[0]) and _is_kept(each[1])
+        isinstance(each, list) and len(each) == 2 and _is_name(each[0]) and _is_kept(each[1])
         for each in value
     )
 

@@ -17,13 +17,14 @@ from daskperiment.errors import (
     TrialIDNotFoundError,
 )
 from daskperiment.history import paths
+from daskperiment.history.counting import Count
 from daskperiment.history.crashes import CRASH, presumed
 from daskperiment.history.mirror import Mirror, changed
 from daskperiment.history.places import Place, Trust
 from daskperiment.history.shape import problem
 from daskperiment.platform import is_alive
 from daskperiment.records import Number, Provisional, TrialState
-from daskperiment.typing import Document, Where
+from daskperiment.typing import Document, Key, Where
 
 _MOST = 500
 """Rows that are read at a time where removed ones are passed over."""
@@ -53,6 +54,7 @@ class Trials:
         self.trust: Trust = trust
         self._path = paths.trials(name)
         self._running = paths.running(name)
+        self._count = Count(backend, name)
 
     @functools.cached_property
     def mirror(self) -> Mirror:
@@ -152,15 +154,11 @@ class Trials:
         return True
 
     def count(self) -> int:
-        """How many trials there are, running ones too; no row is read that was never edited."""
+        """How many trials there are, running ones too; those that were counted are not read."""
         if self.mirror.filled:
             with self.mirror.columns() as columns:
                 return columns.count
-        # In this order a trial that is removed meanwhile counts either as there or as gone.
-        edited = {number for number, _ in self.backend.read(paths.changes(self.name))}
-        rows = self.backend.get_many(self._path, sorted(edited))
-        removed = sum(row is not None and bool(row.get("removed")) for row in rows)
-        return sum(1 for _ in self.backend.find(self._path, fields=[])) - removed
+        return self._count.now()
 
     def newest(self) -> int | None:
         """Number of the last trial that was not removed, None where there is none."""
@@ -229,11 +227,15 @@ class Trials:
         fields: Sequence[str] | None = None,
         newest: bool = False,
         limit: int | None = None,
+        after: Key | None = None,
     ) -> Iterator[tuple[int, Document]]:
-        """Rows in the order of their numbers, or newest first, without removed ones."""
+        """Rows in the order of their numbers, or newest first, without removed ones.
+
+        ``after`` is a number behind which they begin, in that order.
+        """
         wanted = None if fields is None else [*fields, "removed"]
         order: Order = "-key" if newest else "key"
-        after, left, size, more = None, limit, limit, True
+        left, size, more = limit, limit, True
         while more:
             rows = self.backend.find(
                 self._path, where, fields=wanted, order_by=order, after=after, limit=size
@@ -263,11 +265,11 @@ class Trials:
 
     def neighbours(self, number: int) -> tuple[int | None, int | None]:
         """Numbers of the trials before and behind one, None where there is none."""
-        return self._beside(number, "-key"), self._beside(number, "key")
+        return self._beside(number, newest=True), self._beside(number, newest=False)
 
-    def _beside(self, number: int, order: Order) -> int | None:
-        rows = self.backend.find(self._path, fields=["removed"], order_by=order, after=number)
-        return next((int(other) for other, row in rows if not row.get("removed")), None)
+    def _beside(self, number: int, newest: bool) -> int | None:
+        found = self.find(fields=[], newest=newest, limit=1, after=number)
+        return next((other for other, _ in found), None)
 
     def alive(self) -> int:
         """How many trials have not ended, as far as is known here."""

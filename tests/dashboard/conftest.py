@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -58,6 +59,13 @@ def served(shown: Experiment) -> Iterator[Dashboard]:
 def browser() -> Iterator[Any]:
     """Chromium, of the system."""
     needs_program("chromium")
+    with chromium() as browser:
+        yield browser
+
+
+@contextmanager
+def chromium() -> Iterator[Any]:
+    """Chromium, for the block."""
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as running:
         browser = running.chromium.launch(
@@ -99,8 +107,9 @@ class Watched:
         def asked(request: Any) -> None:
             parts = urlsplit(request.url)
             if parts.scheme in ("http", "https", "ws", "wss", "ftp", "file"):
-                own.append(parts.netloc)
-                if parts.netloc != own[0]:
+                if request.is_navigation_request() and not own:
+                    own.append(parts.netloc)
+                if parts.netloc not in own:
                     told(f"a request to another origin: {request.url}")
 
         def asks(dialog: Any) -> None:
@@ -108,7 +117,7 @@ class Watched:
             dialog.dismiss()
 
         context.on("request", asked)
-        context.on("console", lambda it: told(f"{it.type}: {it.text}") if _bad(it) else None)
+        context.on("console", lambda it: told(_said(it)) if _bad(it) else None)
         context.on(
             "weberror",
             lambda it: None if _STOPPED.search(str(it.error)) else told(f"an error: {it.error}"),
@@ -123,7 +132,16 @@ class Watched:
             context.close()
 
 
-_STOPPED = re.compile("ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|dynamically imported module")
+_STOPPED = re.compile(
+    "|".join(
+        (
+            "ERR_CONNECTION_REFUSED",
+            "ERR_CONNECTION_RESET",
+            "ERR_CONTENT_LENGTH_MISMATCH",
+            "dynamically imported module",
+        )
+    )
+)
 """What a page says when the dashboard of a test has been stopped before it."""
 
 
@@ -131,6 +149,10 @@ def _bad(message: Any) -> bool:
     if _STOPPED.search(message.text):
         return False
     return message.type in ("error", "assert") or "Content Security Policy" in message.text
+
+
+def _said(message: Any) -> str:
+    return f"{message.type}: {message.text} ({message.location.get('url', '')[:300]})"
 
 
 @pytest.fixture
@@ -166,5 +188,6 @@ def loaded(page: Any) -> None:
     """Wait until a page of the dashboard shows what it has asked for."""
     page.wait_for_function(
         "() => document.querySelector('#main > .page')"
-        " && !document.querySelector('#main .waiting')"
+        " && ![...document.querySelectorAll('#main .waiting')]"
+        ".some((it) => it.textContent.startsWith('Loading'))"
     )

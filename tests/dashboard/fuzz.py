@@ -243,6 +243,8 @@ def _query(chance: random.Random, known: list[str]) -> str:
         return chance.randbytes(chance.randrange(60)).decode("latin-1")
     if drawn < 0.46:
         return "&".join(f"trials={n}" for n in range(10_000))
+    if drawn > 0.85 and "name" in known:
+        return urlencode({"name": chance.choice(_FITTING["name"])})
     names = _NAMES if drawn < 0.6 or not known else known
     chosen = [chance.choice(names) for _ in range(chance.randrange(1, 4))]
     fit = drawn > 0.7
@@ -254,6 +256,11 @@ def _some_headers(chance: random.Random) -> Iterator[tuple[str, str]]:
     for name in chance.sample(sorted(_HEADERS), chance.choice([0, 0, 1, 1, 2, 4])):
         if name != "Host" or chance.random() < 0.3:
             yield name, chance.choice(_HEADERS[name])
+
+
+def written(values: dict[str, Any]) -> str:
+    """A query, also of texts that UTF-8 has not."""
+    return urlencode(values, doseq=True, errors="surrogatepass")
 
 
 # -- bytes for a socket -------------------------------------------------------------------------

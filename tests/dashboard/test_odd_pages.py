@@ -46,7 +46,7 @@ def test_names_that_every_object_knows_are_names_as_any_other(open_page: OpenPag
         )
 
     assert heads == ["Trial", "State", *INHERITED, *INHERITED]
-    assert texts == ["Complete", *["0"] * 3, *["–no such metric"] * 3]
+    assert texts == ["Complete", *["0"] * 3, *["\u2013no such metric"] * 3]
 
 
 def test_columns_that_were_chosen_for_other_trials_hide_nothing(

@@ -480,6 +480,7 @@ def test_a_store_that_goes_away_is_told_and_comes_back(
         fill(backend)
         with serving.start(backend, "shown", port=0) as board:
             page = open_page(BOARD, board, expecting="503")
+            page.wait_for_selector('tr[data-trial="1"]')
             own_redis.kill()
             page.wait_for_selector("#banner:not([hidden])", timeout=60_000)
             assert rows(page) == ["4", "3", "2", "1"]

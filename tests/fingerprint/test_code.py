@@ -8,14 +8,17 @@ import linecache
 import sys
 import textwrap
 import threading
+import time
 import types
 import warnings
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from daskperiment.fingerprint.code import fingerprint
+from daskperiment.fingerprint.parsing import parse
 from daskperiment.fingerprint.syntax import canonical, combine
 
 
@@ -911,3 +914,22 @@ def test_threads_that_ask_together_get_one_answer(load):
         thread.join()
     assert len(found) == 8
     assert len(set(map(id, found))) == 1
+
+
+def test_threads_that_read_code_at_the_same_time_do_not_disturb_each_other() -> None:
+    source = "\n".join(f"def f{i}(a):\n    return [a, (a, {{a: [a + {i}]}})]" for i in range(300))
+    threshold = gc.get_threshold()
+
+    def let_others_run(phase: str, info: object) -> None:
+        time.sleep(0)
+
+    gc.callbacks.append(let_others_run)
+    gc.set_threshold(50)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            trees = list(pool.map(parse, [source] * 20))
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(let_others_run)
+
+    assert {len(tree.body) for tree in trees} == {300}

@@ -316,7 +316,7 @@ def permissions(seed: int, folder: Path, plant: str | None, *, rounds: int) -> O
                 if owner:
                     os.chown(file, owner, owner)
             said = _as_user(USER, store, umask, plant)
-            expected = "rows 3 wrote 1" if writes else "rows 2 refused 0 StoreReadOnlyError"
+            expected = "rows 3 wrote 1" if writes else "rows 3 refused 0 StoreReadOnlyError"
             if said != expected:
                 outcome.add(name, [f"I6: {said!r} instead of {expected!r}"])
             outcome.faults += not writes

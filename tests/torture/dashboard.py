@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import random
+import shutil
 import subprocess
 import sys
 import warnings
@@ -13,7 +15,7 @@ from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 from unittest import mock
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from flask import Response
 
@@ -27,10 +29,14 @@ from daskperiment.dashboard.app import create_app
 from daskperiment.dashboard.board import Board
 from daskperiment.dashboard.endpoint import ROOT as API
 from daskperiment.dashboard.endpoint import Query
+from daskperiment.dashboard.files import File, static_files
 from daskperiment.dashboard.guard import Guard
 from tests.dashboard import fuzz, matrix
+from tests.dashboard.conftest import Watched, chromium
 from tests.dashboard.fuzz import Reply, Request
-from tests.dashboard.stores import NAME, Foreign, everything, fill, spoil
+from tests.dashboard.scripts import PAYLOADS, infested
+from tests.dashboard.stores import ARTIFACTS, NAME, Foreign, everything, fill, spoil
+from tests.dashboard.tour import NAMELESS, tour
 from tests.stores import cells
 from tests.torture.harness import ROOT, Outcome, scenario
 
@@ -103,6 +109,10 @@ def _fuzz(
             outcome.add("described", [f"I7: {error}"[:1000]])
         _through_a_socket(outcome, backend, chance, count // 10)
         described += count // 10
+        for name in ARTIFACTS:
+            path = f"{API}/experiments/{NAME}/trials/1/artifact"
+            request = Request(path=path, query=urlencode({"name": name}))
+            judge(request, fuzz.ask(app, request))
     making = fuzz.requests(chance)
     for _ in range(count - described):
         request = next(making)
@@ -158,6 +168,67 @@ def _writing(names: Callable[[Board], list[str]]) -> Callable[[Board], list[str]
         return names(self)
 
     return written
+
+
+# -- S2 ---------------------------------------------------------------------------------------
+
+
+@scenario(
+    "S2",
+    "texts that would be scripts in every field, on every page in a browser",
+    plants=("texts-are-markup", "and-nothing-forbids-scripts"),
+    short={"trials": 2},
+    long={"trials": len(PAYLOADS)},
+    planted={"trials": 0},
+)
+def scripts_in_data(seed: int, folder: Path, plant: str | None, *, trials: int) -> Outcome:
+    """Nothing runs, nothing is asked elsewhere, and no page tells an error."""
+    outcome, chance = Outcome("S2", seed), random.Random(seed)
+    if "js/main.js" not in static_files():
+        outcome.not_run = "the page itself is not here"
+    if shutil.which("chromium") is None:
+        outcome.not_run = "chromium is not installed"
+    if outcome.not_run:
+        return outcome
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        if plant is not None:
+            stack.enter_context(mock.patch.object(application, "static_files", _with_markup))
+        if plant == "and-nothing-forbids-scripts":
+            stack.enter_context(mock.patch.object(application, "HEADERS", {}))
+        dashboard = stack.enter_context(serving.start(infested(), port=0))
+        browser = stack.enter_context(chromium())
+        watched = Watched(browser)
+        always = {1, 11, _HALF} if plant else {_HALF}
+        numbers = sorted({*chance.sample(range(1, len(PAYLOADS) + 1), trials), *always})
+        page = watched(expecting=NAMELESS)
+        outcome.add("tour", tour(page, dashboard.url.rstrip("/"), numbers))
+        watched.close()
+        outcome.add("told by the page", [f"I6: {each}" for each in watched.problems])
+        outcome.rounds = outcome.faults = len(numbers)
+        outcome.figures["texts"] = len(PAYLOADS)
+    return outcome
+
+
+_HALF = next(at for at, text in enumerate(PAYLOADS, 1) if text.startswith("\ud83d"))
+"""The one with half of a character: addresses cannot hold it."""
+
+
+def _with_markup() -> dict[str, File]:
+    """The page, if it took texts for markup."""
+    found = dict(static_files())
+    script = found["js/dom.js"].content.decode()
+    safe = "element.append(child instanceof Node ? child : String(child));"
+    assert safe in script
+    unsafe = (
+        "if (child instanceof Node) element.append(child); else element.innerHTML += String(child);"
+    )
+    content = script.replace(safe, unsafe).encode()
+    found["js/dom.js"] = found["js/dom.js"]._replace(
+        content=content, packed=gzip.compress(content), etag="planted"
+    )
+    return found
 
 
 # -- S3 ---------------------------------------------------------------------------------------

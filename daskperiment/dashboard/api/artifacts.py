@@ -94,5 +94,11 @@ def _download(artifact: Artifact) -> Any:
         artifact.open(),
         mimetype="application/octet-stream",
         as_attachment=True,
-        download_name=PurePosixPath(artifact.name).name,
+        download_name=_file_name(artifact.name),
     )
+
+
+def _file_name(name: str) -> str:
+    """The last part of a name, without what no header can hold."""
+    shown = "".join(sign if sign.isprintable() else "_" for sign in name)
+    return PurePosixPath(shown).name or "artifact"

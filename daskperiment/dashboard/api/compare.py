@@ -10,7 +10,6 @@ from daskperiment.dashboard.endpoint import Query, get
 from daskperiment.errors import QueryError
 from daskperiment.history import documents
 from daskperiment.history.comparison import ABSENT, Change
-from daskperiment.history.summaries import stamp
 from daskperiment.lineage.difference import SECTIONS, Difference, Side, difference
 from daskperiment.serializers import preview
 from daskperiment.typing import Document
@@ -41,7 +40,7 @@ def compare(board: Board, experiment: str, query: dict[str, Any]) -> Document:
     found = [difference(sides[0], other) for other in sides[1:]]
     sections = {name: _rows(name, found) for name in SECTIONS}
     code = list(_code(numbers[1:], found))
-    saved = [shown.summaries.summary(side.row["uid"], stamp(side.row)) for side in sides]
+    saved = [shown.summary(side.row) for side in sides]
     return {
         "experiment": experiment,
         "trials": [_trial(side) for side in sides],

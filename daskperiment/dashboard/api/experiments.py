@@ -31,7 +31,7 @@ def experiments(board: Board, query: dict[str, Any]) -> Document:
 
 
 def _experiment(board: Board, name: str) -> Document:
-    trials = board.trials(name)
+    trials = board.listed(name)
     newest = next(iter(trials.find(newest=True, limit=1)), None)
     last = None
     if newest is not None:

@@ -62,7 +62,7 @@ def trial(board: Board, experiment: str, number: int, query: dict[str, Any]) -> 
                 "min": documents.plain(each.min),
                 "max": documents.plain(each.max),
             }
-            for name, each in shown.summaries.summary(row["uid"], stamp(row)).items()
+            for name, each in shown.summary(row).items()
         ],
         "artifacts": listed(backend, experiment, row["uid"]),
         "steps": _steps(board, experiment, row),

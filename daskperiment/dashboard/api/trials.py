@@ -11,7 +11,7 @@ from daskperiment.dashboard.endpoint import Query, get
 from daskperiment.history import documents, table
 from daskperiment.history.columns import ABSENT, INDEX
 from daskperiment.history.places import Kept
-from daskperiment.history.summaries import Summary, stamp
+from daskperiment.history.summaries import Summary
 from daskperiment.serializers import preview
 from daskperiment.typing import JSON, Document
 
@@ -87,7 +87,7 @@ def _page(shown: Shown, query: dict[str, Any]) -> table.Page:
 
 
 def _summaries(shown: Shown, row: Document | None) -> dict[str, Summary]:
-    return {} if row is None else shown.summaries.summary(row["uid"], stamp(row))
+    return {} if row is None else shown.summary(row)
 
 
 def _known(page: table.Page) -> list[Document]:

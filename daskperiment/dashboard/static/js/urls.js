@@ -1,6 +1,7 @@
 // Addresses of pages and of the API.  Each part is encoded here and nowhere else.
 
-const part = encodeURIComponent;
+// Half of a surrogate pair cannot be encoded.
+const part = (text) => encodeURIComponent(String(text).replace(/\p{Surrogate}/gu, "\ufffd"));
 
 export function withQuery(path, params) {
   const query = new URLSearchParams();

@@ -12,6 +12,7 @@ from daskperiment.dashboard.series import Curves
 from daskperiment.dashboard.tail import Tail
 from daskperiment.errors import ExperimentNotFoundError
 from daskperiment.history import paths
+from daskperiment.history.columns import ENDED
 from daskperiment.history.summaries import Summaries, Summary, stamp
 from daskperiment.history.trials import Trials
 from daskperiment.typing import Document
@@ -37,7 +38,7 @@ class Shown:
 
     def summary(self, row: Document) -> dict[str, Summary]:
         """The metrics of a trial in short."""
-        return self._summaries.summary(row["uid"], stamp(row))
+        return self._summaries.summary(row["uid"], stamp(row), row["state"] in ENDED)
 
 
 class Board:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 from typing import Any, NamedTuple
@@ -15,6 +16,8 @@ from daskperiment.typing import Document
 
 _MOST_TRIALS = 4000
 _MOST_SERIES = 20_000
+_PAUSE = 30.0
+"""Seconds for which nothing new is looked for where a trial has ended."""
 
 
 class Summary(NamedTuple):
@@ -78,7 +81,7 @@ class Summaries:
         self._known: OrderedDict[str, _Trial] = OrderedDict()
         self._series = 0
 
-    def summary(self, uid: str, stamp: Hashable = None) -> dict[str, Summary]:
+    def summary(self, uid: str, stamp: Hashable = None, ended: bool = False) -> dict[str, Summary]:
         """The summary of each metric of a trial, in the order in which they were first saved.
 
         Parameters
@@ -87,6 +90,10 @@ class Summaries:
             The trial.
         stamp : hashable
             :func:`stamp` of its row, as it was before this look.
+        ended : bool
+            Whether it had ended by then.  Hardly anything is saved behind the end, so that a list
+            of many such trials does not ask a server that is far away for the log of each, each
+            time: what comes all the same is seen half a minute later.
 
         Returns
         -------
@@ -99,16 +106,23 @@ class Summaries:
         with trial.lock:
             if trial.stamp != stamp:
                 trial.begin(stamp)
-            entries = self._backend.read(paths.metrics(self._name, uid), trial.entries)
-            try:
-                for entry in entries:
-                    trial.add(entry)
-            except BaseException:  # also an interrupt: some of an entry may be counted
-                trial.begin(stamp)
-                raise
+            now = time.monotonic()
+            if not ended or now >= trial.until:
+                self._follow(uid, trial)
+                trial.until = now + _PAUSE if ended else 0.0
             found = {name: series.summary() for name, series in trial.series.items()}
         self._count(uid, trial, len(found))
         return found
+
+    def _follow(self, uid: str, trial: _Trial) -> None:
+        """Add what was saved since the last look."""
+        entries = self._backend.read(paths.metrics(self._name, uid), trial.entries)
+        try:
+            for entry in entries:
+                trial.add(entry)
+        except BaseException:  # also an interrupt: some of an entry may be counted
+            trial.begin(trial.stamp)
+            raise
 
     def _count(self, uid: str, trial: _Trial, size: int) -> None:
         """Drop what was not looked at for long; a trial that is dropped is read again."""
@@ -125,7 +139,7 @@ class Summaries:
 class _Trial:
     """How far the log of a trial was read, and its series up to there."""
 
-    __slots__ = ("counted", "entries", "lock", "series", "stamp")
+    __slots__ = ("counted", "entries", "lock", "series", "stamp", "until")
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -135,6 +149,7 @@ class _Trial:
     def begin(self, stamp: Hashable) -> None:
         self.stamp = stamp
         self.entries = 0
+        self.until = 0.0
         self.series: dict[str, _Series] = {}
 
     def add(self, entry: Any) -> None:

@@ -196,3 +196,28 @@ def test_what_others_wrote_into_the_log_hides_nothing_else(junk: Any) -> None:
 
     assert looks.summary(UID)["loss"].points == 1
     assert "a" not in looks.summary(UID)
+
+
+def test_what_is_saved_behind_the_end_is_seen_a_while_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backend = MemoryBackend()
+    reader = Summaries(backend, "example")
+    log = paths.metrics("example", UID)
+
+    def points(ended: bool, stamp: str | None = None) -> int:
+        return reader.summary(UID, stamp, ended)["loss"].points
+
+    seen = []
+    for look in ({"ended": False}, {"ended": True}, {"ended": True}, {"ended": False}):
+        backend.append(log, [{"loss": [[None], [1.0], [0.0]]}])
+        seen.append(points(**look))
+    assert seen == [1, 2, 2, 4]
+
+    backend.append(log, [{"loss": [[None], [1.0], [0.0]]}])
+    assert points(ended=True) == 5
+    backend.append(log, [{"loss": [[None], [1.0], [0.0]]}])
+    assert (points(ended=True), points(ended=True, stamp="forgotten since")) == (5, 6)
+    backend.append(log, [{"loss": [[None], [1.0], [0.0]]}])
+    monkeypatch.setattr(summaries.time, "monotonic", lambda: 1e12)
+    assert points(ended=True, stamp="forgotten since") == 7

@@ -12,6 +12,7 @@ import pytest
 from daskperiment import Experiment
 from daskperiment.backends.memory import MemoryBackend
 from daskperiment.dashboard import serving
+from daskperiment.dashboard.serving import Dashboard
 
 OpenPage = Callable[..., Any]
 INHERITED = ["__proto__", "constructor", "toString"]
@@ -221,3 +222,15 @@ def test_the_focus_stays_on_a_step_while_others_come(
     finally:
         go_on.set()
         running.join()
+
+
+def test_nothing_can_be_searched_before_it_is_there(
+    served: Dashboard, page: Callable[..., Any]
+) -> None:
+    made = page()
+    made.route("**/api/v1/experiments", lambda route: None)  # an answer that does not come
+
+    made.goto(served.url + "experiments")
+    made.wait_for_selector("text=Loading")
+
+    assert not made.get_by_label("Find an experiment").is_visible()

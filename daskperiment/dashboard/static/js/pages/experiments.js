@@ -26,7 +26,7 @@ export function open(place) {
   const summary = h("p", { class: "muted" });
   const filter = h("input", {
     type: "search", placeholder: "Find an experiment", "aria-label": "Find an experiment",
-    autocomplete: "off", spellcheck: "false", on: { input: () => draw() },
+    autocomplete: "off", spellcheck: "false", hidden: true, on: { input: () => draw() },
   });
   const body = h("div", { class: "panel" }, h("p", { class: "waiting" }, "Loading ..."));
   fill(

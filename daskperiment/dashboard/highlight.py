@@ -9,7 +9,7 @@ _LONGEST = 500_000
 """Characters of a source whose words are told apart."""
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=32)
 def tokens(source: str) -> list[list[str]]:
     """Classes and texts, which joined are the source.
 

@@ -81,7 +81,10 @@ class Dashboard:
             # Whoever still writes a reply needs the sockets, so that they are closed afterwards.
             self._server.task_dispatcher.shutdown()
             everything = self._sockets
-            self._server.trigger.pull_trigger(lambda: wasyncore.close_all(everything, True))
+            try:
+                self._server.trigger.pull_trigger(lambda: wasyncore.close_all(everything, True))
+            except OSError:  # nobody listens to the trigger any more
+                wasyncore.close_all(everything, True)
             self._thread.join(10)
 
     def __enter__(self) -> Dashboard:

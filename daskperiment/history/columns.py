@@ -274,6 +274,10 @@ class Column:
         """Where the value equals a literal."""
         if (compared := self._compared(wanted)) is not None:
             return operator.eq(*compared)  # type: ignore[no-any-return]
+        if type(wanted) is str and type(self) is Column and self.numbers() is not None:
+            import numpy as np
+
+            return np.zeros(len(self.held), bool)  # a text equals no number
         return self.each(lambda value: query.equal(value, wanted))
 
     def ordered(self, compare: Callable[[Any, Any], Any], limit: Any) -> Array:

@@ -174,7 +174,7 @@ def test_complete_trials_are_not_run_again(
     ex: Experiment, caplog: pytest.LogCaptureFixture
 ) -> None:
     s = graph(ex)
-    ex.map(s, [{"a": 1}, {"a": 2, "fate": "fail"}], on_error="continue")
+    ex.map(s, [{"a": 1}, {"a": 2, "fate": "fail"}], max_workers=1, on_error="continue")
     caplog.set_level("INFO", logger="daskperiment")
 
     trials = ex.map(s, [{"a": 1}, {"a": 3}], skip_completed=True)
@@ -185,7 +185,7 @@ def test_complete_trials_are_not_run_again(
 
 def test_an_earlier_trial_stands_for_one_of_several_repeats(ex: Experiment) -> None:
     s = graph(ex)
-    ex.map(s, [{"a": 1}], repeats=2)
+    ex.map(s, [{"a": 1}], repeats=2, max_workers=1)
 
     trials = ex.map(s, [{"a": 1}], repeats=3, skip_completed=True)
 

@@ -259,7 +259,7 @@ def full(seed: int, folder: Path, plant: str | None, *, rounds: int) -> Outcome:
             place = folder / str(n)
             with redis_server(place / "redis") as running:
                 crowd = [
-                    _worker(place, w, plant, running.uri, seed=seed + w, trials=20, pause=0.02)
+                    _worker(place, w, plant, running.uri, seed=seed + w, trials=60, pause=0.02)
                     for w in range(2)
                 ]
                 with (

@@ -15,13 +15,16 @@ from daskperiment.typing import JSON, Document
 _NAMES = 50
 _TRIALS = 20
 _FURTHEST = 2**53
+_FEWEST = 4
+_POINTS = 200_000
+"""Points of all series of a reply together."""
 
 
 @get(
     "/experiments/<experiment>/metrics",
     Query("trials", "Numbers of trials.", "integer", least=1, most=_FURTHEST, many=_TRIALS),
     Query("names", "The metrics that are wanted; all unless given.", most=250, many=_NAMES),
-    Query("points", "Points of each series.", "integer", default=1000, least=4, most=20_000),
+    Query("points", "Points of each series.", "integer", default=1000, least=_FEWEST, most=20_000),
     Query("start", "First epoch.", "integer", least=-_FURTHEST, most=_FURTHEST),
     Query("end", "Last epoch.", "integer", least=-_FURTHEST, most=_FURTHEST),
 )
@@ -31,9 +34,10 @@ def metrics(board: Board, experiment: str, query: dict[str, Any]) -> Document:
     A series with more points than are wanted is thinned: of each of many short stretches the
     first, the lowest, the highest and the last point stay.  ``exact`` says that none is left
     out; then each has its time.  ``points`` counts all points, ``inside`` those between the
-    epochs.  Among several trials one whose metrics were forgotten has no series.
+    epochs.  Many series at once have fewer points each.  Among several trials one whose metrics
+    were forgotten has no series.
     """
-    found = []
+    found: list[tuple[int, str, Curve]] = []
     trials = board.experiment(experiment).trials
     rows = {number: trials.get(number) for number in dict.fromkeys(query["trials"])}
     for number, row in rows.items():
@@ -42,13 +46,19 @@ def metrics(board: Board, experiment: str, query: dict[str, Any]) -> Document:
         curves = board.curves.read(experiment, row)
         for name in query["names"] or list(curves)[:_NAMES]:
             if name in curves:
-                found.append({"trial": number, "name": name, **_series(curves[name], query)})
-    return {"series": found}
+                found.append((number, name, curves[name]))
+    points = min(query["points"], max(_FEWEST, _POINTS // max(1, len(found))))
+    return {
+        "series": [
+            {"trial": number, "name": name, **_series(curve, query, points)}
+            for number, name, curve in found
+        ]
+    }
 
 
-def _series(curve: Curve, query: dict[str, Any]) -> Document:
+def _series(curve: Curve, query: dict[str, Any], points: int) -> Document:
     inside = curve.between(query["start"], query["end"])
-    drawn = inside.thinned(query["points"])
+    drawn = inside.thinned(points)
     exact = len(drawn) == len(inside)
     shown: Document = {
         "points": len(curve),

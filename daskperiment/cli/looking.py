@@ -35,14 +35,7 @@ def ls(session: Session, limit: int | None, where: str | None, removed: bool) ->
 def _experiment(session: Session, name: str) -> dict[str, Any]:
     from daskperiment.history import documents
 
-    trials = Session(session.named, name).trials
-    newest = next(iter(trials.find(newest=True, limit=1)), None)
-    last = None
-    if newest is not None:
-        number, row = newest
-        shown = documents.summary(trials.backend, number, row)
-        last = {field: shown[field] for field in ("trial", "state", "started", "finished")}
-    return {"experiment": name, "trials": trials.count(), "last": last}
+    return documents.experiment(Session(session.named, name).trials)
 
 
 def _experiments(rows: list[dict[str, Any]]) -> Iterator[str]:

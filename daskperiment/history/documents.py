@@ -22,6 +22,7 @@ from daskperiment.history.output import Outputs
 from daskperiment.history.places import Kept
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.history.steps import Steps
+from daskperiment.history.summaries import Summary
 from daskperiment.history.trials import Trials
 from daskperiment.records import StepRecord
 from daskperiment.serializers import preview
@@ -76,6 +77,30 @@ def summary(backend: Backend, number: int, row: Document) -> Document:
         "note": row.get("note", ""),
         "failure": row.get("description"),
         "removed": time(float(row["removed"])) if row.get("removed") else None,
+    }
+
+
+def experiment(trials: Trials) -> Document:
+    """An experiment in a list of experiments: how many trials it has, and the last of them."""
+    last = None
+    for number, row in trials.find(newest=True, limit=1):
+        last = {
+            "trial": number,
+            "state": row["state"],
+            "started": time(row["started"]),
+            "finished": time(row.get("finished")),
+        }
+    return {"experiment": trials.name, "trials": trials.count(), "last": last}
+
+
+def metric(summary: Summary) -> Document:
+    """A metric of a trial in short."""
+    return {
+        "points": summary.points,
+        "epoch": summary.epoch,
+        "last": plain(summary.last),
+        "min": plain(summary.min),
+        "max": plain(summary.max),
     }
 
 

@@ -92,13 +92,9 @@ def _code(numbers: list[int], found: list[Difference]) -> Iterator[Document]:
             lines = [[line[:1] or " ", line] for line in diff.split("\n")] if diff else []
             place = step, change.function, change.what
             changed.setdefault(place, []).append({"trial": number, "lines": lines})
-        for step in each.added:
-            changed.setdefault((step, "", "not in the first"), []).append(
-                {"trial": number, "lines": []}
-            )
-        for step in each.removed:
-            changed.setdefault((step, "", "only in the first"), []).append(
-                {"trial": number, "lines": []}
-            )
+        for steps, what in ((each.added, "not in the first"), (each.removed, "only in the first")):
+            for step in steps:
+                place = step, "", what
+                changed.setdefault(place, []).append({"trial": number, "lines": []})
     for (step, function, what), diffs in changed.items():
         yield {"step": step, "function": function, "what": what, "diffs": diffs}

@@ -32,19 +32,4 @@ def experiments(board: Board, query: dict[str, Any]) -> Document:
 
 def _experiment(board: Board, name: str) -> Document:
     trials = board.listed(name)
-    newest = next(iter(trials.find(newest=True, limit=1)), None)
-    last = None
-    if newest is not None:
-        number, row = newest
-        last = {
-            "trial": number,
-            "state": row["state"],
-            "started": documents.time(row["started"]),
-            "finished": documents.time(row.get("finished")),
-        }
-    return {
-        "experiment": name,
-        "trials": trials.count(),
-        "running": trials.alive(),
-        "last": last,
-    }
+    return {**documents.experiment(trials), "running": trials.alive()}

@@ -54,15 +54,7 @@ def trial(board: Board, experiment: str, number: int, query: dict[str, Any]) -> 
         "git": _git(board, row),
         "python": _python(board, row),
         "metrics": [
-            {
-                "name": name,
-                "points": each.points,
-                "epoch": each.epoch,
-                "last": documents.plain(each.last),
-                "min": documents.plain(each.min),
-                "max": documents.plain(each.max),
-            }
-            for name, each in shown.summary(row).items()
+            {"name": name, **documents.metric(each)} for name, each in shown.summary(row).items()
         ],
         "artifacts": listed(backend, experiment, row["uid"]),
         "steps": _steps(board, experiment, row),

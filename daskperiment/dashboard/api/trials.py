@@ -138,14 +138,7 @@ def _cell(column: str, value: Any) -> JSON:
 
 
 def _short(summary: Summary) -> Document:
-    return {
-        "points": summary.points,
-        "epoch": summary.epoch,
-        "last": documents.plain(summary.last),
-        "min": documents.plain(summary.min),
-        "max": documents.plain(summary.max),
-        "spark": list(map(_height, summary.spark)),
-    }
+    return {**documents.metric(summary), "spark": list(map(_height, summary.spark))}
 
 
 def _height(value: float | None) -> float | None:

@@ -141,7 +141,10 @@ def client() -> Iterator[Any]:
     _undo_what_a_cluster_has_set()
     yield client
     client.close()
-    cluster.close()
+    # Closing a cluster of distributed 2025 races with its own workers' leaving, and then
+    # fails now and then with the KeyError of an address; its processes end with this one.
+    with contextlib.suppress(KeyError):
+        cluster.close()
 
 
 @pytest.fixture(params=SCHEDULERS)

@@ -52,6 +52,7 @@ from daskperiment.errors import (
     PayloadNotFoundError,
     PurityWarning,
     QueryError,
+    ResourceError,
     SecretError,
     SeedError,
     StepDefinitionError,
@@ -64,6 +65,7 @@ from daskperiment.errors import (
     TrialIDNotFoundError,
     TrialReferenceError,
     TrialRunningError,
+    TrialTimeoutError,
     UntrustedPayloadError,
     ValueNotKeptError,
 )
@@ -151,6 +153,7 @@ __all__ = [
     "PayloadError",
     "PayloadNotFoundError",
     "QueryError",
+    "ResourceError",
     "SecretError",
     "SeedError",
     "StepDefinitionError",
@@ -164,6 +167,7 @@ __all__ = [
     "TrialIDNotFoundError",
     "TrialReferenceError",
     "TrialRunningError",
+    "TrialTimeoutError",
     "UntrustedPayloadError",
     "ValueNotKeptError",
     # warnings

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from daskperiment.backends.base import Backend
-from daskperiment.errors import BackendUnreachableError, BatchError, TrialTimeoutError
+from daskperiment.errors import BackendError, BatchError, TrialTimeoutError
 from daskperiment.execution import stopping
 from daskperiment.execution.carrying import CarryingBackend
 from daskperiment.execution.stopping import Deadline, Stop
@@ -86,7 +86,7 @@ def run_sent(sent: bytes, task: Task) -> Ended:
     backend = node._owner.backend
     if time.monotonic() > _missing.get(repr(backend), 0.0):
         ended = _once(node, task, captured)
-        if ended.number is not None or not isinstance(ended.error, BackendUnreachableError):
+        if ended.number is not None or not isinstance(ended.error, BackendError):
             return ended
         _missing[repr(backend)] = time.monotonic() + _UNREACHABLE
     carrying = CarryingBackend(backend)
@@ -111,7 +111,7 @@ def _once(node: Node, task: Task, captured: CodeCapture) -> Ended:
         trials, uid = Trials(node._owner.backend, node._owner.id), task.about["uid"]
         try:
             first = trials.mark(uid)
-        except BackendUnreachableError as error:
+        except BackendError as error:
             return Ended(None, error)
         if not first:
             for number, row in trials.find({"uid": uid}, newest=True, limit=1):

@@ -180,18 +180,18 @@ class ProcessWorker(Worker):
             self._start()
         try:
             self._pipe.send_bytes(_encoded((function, arguments)))
-            if not self._pipe.poll(limit):
-                self._process.kill()
-                self._let_go()
-                raise TrialTimeoutError(
-                    f"The trial did not react to its timeout within {limit:g} s, and its process "
-                    "was ended."
-                )
-            answer = self._pipe.recv_bytes()
+            answer = self._pipe.recv_bytes() if self._pipe.poll(limit) else None
         except (EOFError, OSError) as error:
             process = self._process
             self._let_go()
             raise WorkerDiedError(f"The worker process died of {_cause(process)}") from error
+        if answer is None:
+            self._process.kill()
+            self._let_go()
+            raise TrialTimeoutError(
+                f"The trial did not react to its timeout within {limit:g} s, and its process was "
+                "ended."
+            )
         value, raised, last = pickle.loads(answer)
         if last:
             self._let_go(patience=0.0)

@@ -213,6 +213,10 @@ class TrialTimeoutError(DaskperimentError, TimeoutError):
     """A trial or one of its steps took longer than it was given."""
 
 
+class CallbackError(DaskperimentError, TypeError, ValueError):
+    """An object is no callback, is one already or none of these, or is set up wrongly."""
+
+
 class DashboardError(DaskperimentError, ValueError):
     """The dashboard cannot be served so: the address, the port, the token or a missing library."""
 
@@ -223,6 +227,10 @@ class MissingMainGuardError(DaskperimentError, RuntimeError):
 
 class DaskperimentWarning(UserWarning):
     """Root of every warning of daskperiment."""
+
+
+class CallbackWarning(DaskperimentWarning):
+    """A callback has raised an error, or cannot reach the processes in which steps run."""
 
 
 class CodeChangedWarning(DaskperimentWarning):

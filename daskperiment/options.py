@@ -158,8 +158,15 @@ def _files() -> Iterator[tuple[Path, dict[str, Any]]]:
     here = Path.cwd()
     for folder in (here, *here.parents):
         file = folder / "pyproject.toml"
-        if file.is_file():
+        if _is_there(file):
             yield file, _table(file)
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except PermissionError:  # of a folder that is closed to this user
+        return False
 
 
 def _table(file: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from daskperiment.callbacks import Callbacks
 from daskperiment.errors import BatchArgumentError, BatchError
-from daskperiment.execution.attempt import Ended, Task, run, run_sent
+from daskperiment.execution.attempt import Ended, Task, Work, run, run_sent
 from daskperiment.execution.executors import Place, kept, on_client, opened
 from daskperiment.execution.interrupts import HeldBack
 from daskperiment.execution.settling import settled
@@ -185,15 +185,15 @@ def needed(node: Node) -> dict[str, float]:
 
 
 def _sender(
-    place: Place, node: Node, captured: CodeCapture, timeout: float | None
+    place: Place, node: Node, captured: CodeCapture, callbacks: Callbacks, timeout: float | None
 ) -> Callable[[Task], Future[Ended]]:
     """What begins an attempt at a trial of a graph, pickled once where that is in others' hands."""
-    limit = None if timeout is None else timeout + _LATE
+    limit, here = None if timeout is None else timeout + _LATE, Work(node, None, callbacks)
     if not place.elsewhere:
-        return lambda task: place.submit(task.about["uid"], limit, run, node, task)
+        return lambda task: place.submit(task.about["uid"], limit, run, here, task)
     import cloudpickle
 
-    sent = cloudpickle.dumps((node, captured))
+    sent = cloudpickle.dumps(Work(node, captured, callbacks))
     return lambda task: place.submit(task.about["uid"], limit, run_sent, sent, task)
 
 
@@ -204,6 +204,7 @@ class Alone:
     node: Node
     history: Trials
     captured: CodeCapture
+    callbacks: Callbacks
     handle: Callable[[int], Any]
     executor: Any = None
     timeout: float | None = None
@@ -212,7 +213,7 @@ class Alone:
         """Begin the trial of a job."""
         place = kept(self.executor, needed(self.node))
         task = Task(job.parameters, job.seed, job.about(), self.timeout, repeats=place.repeats)
-        attempt = _sender(place, self.node, self.captured, self.timeout)(task)
+        attempt = _sender(place, self.node, self.captured, self.callbacks, self.timeout)(task)
         promised: Future[Any] = Future()
         attempt.add_done_callback(lambda done: self._keep(promised, job.uid, done))
         return promised
@@ -359,7 +360,7 @@ class Batch:
         return self.max_workers or max(1, sum(self.executor.nthreads().values()))
 
     def _work(self, place: Place) -> None:
-        send = _sender(place, self.node, self.captured, self.timeout)
+        send = _sender(place, self.node, self.captured, self.callbacks, self.timeout)
 
         def start(job: Job) -> Future[Ended]:
             return send(self._task(job, place))

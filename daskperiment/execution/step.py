@@ -113,6 +113,9 @@ def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs:
     whether it returns or raises.  An exception of the step is raised unchanged, with a
     note that names trial and step.
     """
+    callbacks = trial.callbacks
+    if callbacks:
+        callbacks.tell("before_step", **_named(trial, call))
     inputs, unhashed = _inputs(trial, call, (*args, *kwargs.values()))
     seed = seed_of(trial.seed, call)
     running = Running(trial, call, CURRENT.get())
@@ -131,6 +134,8 @@ def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs:
             trial.add(
                 _record(trial, call, inputs, draws, started, seconds, "failed", None, unhashed)
             )
+        if callbacks:
+            callbacks.tell("after_step", **_named(trial, call), seconds=seconds, error=error)
         raise
     seconds = time.perf_counter() - clock
     CURRENT.reset(token)
@@ -146,6 +151,8 @@ def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs:
         trial.add(
             _record(trial, call, inputs, draws, started, seconds, "ran", output, reason, kept)
         )
+    if callbacks:
+        callbacks.tell("after_step", **_named(trial, call), seconds=seconds, error=None)
     return value
 
 
@@ -165,6 +172,11 @@ def _stoppable(call: StepCall) -> AbstractContextManager[Any]:
     if call.step.timeout is not None:
         return _limited(call, call.step.timeout)
     return stopping.CURRENT.get() or _NEVER
+
+
+def _named(trial: TrialContext, call: StepCall) -> dict[str, Any]:
+    """A call, as callbacks are told of it."""
+    return {"step": call.step.name, "call": call.call, "trial": trial.number}
 
 
 def _record(

@@ -19,6 +19,7 @@ from dask.callbacks import Callback
 from dask.delayed import Delayed
 
 from daskperiment.backends.base import Backend, Write
+from daskperiment.callbacks import Callbacks
 from daskperiment.errors import MissingMainGuardError
 from daskperiment.execution.changes import Changes
 from daskperiment.execution.context import Ticket, TrialContext, state_after
@@ -73,6 +74,8 @@ class Recorder:
         loaded: Configuration | None = None,
         about: Document | None = None,
         captured: code.CodeCapture | None = None,
+        callbacks: Callbacks | None = None,
+        handle: Callable[[Number], Any] | None = None,
     ) -> Ticket:
         """Capture code and environment and settle the seed: all that precedes the number.
 
@@ -90,6 +93,11 @@ class Recorder:
             Further fields of the row, its uid among them.
         captured : CodeCapture, optional
             The code, where another process has captured it and has told what is new in it.
+        callbacks : Callbacks, optional
+            Who is told of its steps and metrics.
+        handle : callable, optional
+            Gives the trial as users hold it; with it callbacks are told of its beginning, here,
+            and of its end.
 
         Raises
         ------
@@ -123,10 +131,14 @@ class Recorder:
         logger.info("Saved code context: %s", kept["code"])
         fingerprints = {name: step.digest for name, step in captured.steps.items()}
         secrets = tuple(value for value in values.values() if is_secret(value))
+        if callbacks and handle is not None:
+            given = {"experiment": self.name, "parameters": dict(values), "batch": None}
+            callbacks.tell("before_trial", **given)
         return Ticket(
             self.backend, self.name, row, fingerprints, self._observations, secrets,
             None if told else self._changes, writes,
             partial(self._keep_again, steps, loaded, captured), time.monotonic(),
+            callbacks=callbacks, handle=handle,
         )  # fmt: skip
 
     def redefine(self, old: Step[..., Any], new: Step[..., Any]) -> None:
@@ -215,15 +227,20 @@ class Recorder:
         about: Document | None = None,
         captured: code.CodeCapture | None = None,
         began: Callable[[Number], object] = lambda number: None,
+        callbacks: Callbacks | None = None,
+        handle: Callable[[Number], Any] | None = None,
     ) -> Any:
         """Run one trial to its end and return the computed value.
 
-        ``about`` and ``captured`` as for :meth:`prepare`; ``began`` is told its number.
+        ``about``, ``captured``, ``callbacks`` and ``handle`` as for :meth:`prepare`; ``began`` is
+        told its number.
 
         The trial ends in every case: COMPLETE, FAILED after an exception or ``SystemExit``,
         CANCELLED after ``KeyboardInterrupt``.
         """
-        ticket = self.prepare(layout.steps, values, seed, loaded, about, captured)
+        ticket = self.prepare(
+            layout.steps, values, seed, loaded, about, captured, callbacks, handle
+        )
         context: TrialContext | None = None
         try:
             context = ticket.begin()

@@ -56,7 +56,9 @@ class Owner(Protocol):
     def backend(self) -> Any:
         """Where trials are recorded."""
 
-    def attempt(self, node: Node, task: Any, captured: Any, backend: Any, began: Any) -> None:
+    def attempt(
+        self, node: Node, task: Any, captured: Any, backend: Any, callbacks: Any, began: Any
+    ) -> None:
         """Run one trial of a batch."""
 
 

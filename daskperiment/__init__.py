@@ -54,6 +54,7 @@ from daskperiment.errors import (
     PayloadNotFoundError,
     PurityWarning,
     QueryError,
+    ResourceError,
     SecretError,
     SeedError,
     StepDefinitionError,
@@ -66,6 +67,7 @@ from daskperiment.errors import (
     TrialIDNotFoundError,
     TrialReferenceError,
     TrialRunningError,
+    TrialTimeoutError,
     UntrustedPayloadError,
     ValueNotKeptError,
 )
@@ -154,6 +156,7 @@ __all__ = [
     "PayloadError",
     "PayloadNotFoundError",
     "QueryError",
+    "ResourceError",
     "SecretError",
     "SeedError",
     "StepDefinitionError",
@@ -167,6 +170,7 @@ __all__ = [
     "TrialIDNotFoundError",
     "TrialReferenceError",
     "TrialRunningError",
+    "TrialTimeoutError",
     "UntrustedPayloadError",
     "ValueNotKeptError",
     # warnings

@@ -66,7 +66,7 @@ class Progress(Callback):
         self._scores = {}
         for trial in batch.trials:
             self._compare(trial)
-        if _is_seen():
+        if is_seen():
             self._bar = _Drawn(batch, self._best)
 
     def before_trial(self, *, batch: BatchView | None, **rest: Any) -> None:
@@ -181,7 +181,8 @@ class _Drawn:
         return ", ".join([*told, *filter(None, [self._best()])])
 
 
-def _is_seen() -> bool:
+def is_seen() -> bool:
+    """Whether there is anybody to see a bar: a terminal or a notebook."""
     return notebooks.is_kernel() or bool(sys.stderr is not None and sys.stderr.isatty())
 
 

@@ -524,10 +524,10 @@ class Experiment:
             layout, used, seed, arguments, loaded, callbacks=self._callbacks, handle=self._handle
         )
 
-    def _handle(self, number: Number) -> Trial:
+    def _handle(self, number: Number, row: Document | None) -> Trial:
         """The trial of a number, which is provisional while its backend is away."""
         trust = self._trials.trust
-        return Trial(self.backend, self.id, number, trust=trust)  # type: ignore[arg-type]
+        return Trial(self.backend, self.id, number, row, trust=trust)  # type: ignore[arg-type]
 
     def _used(self, node: Node, given: Mapping[str, Any]) -> dict[str, Any]:
         """Values of the parameters that a graph uses."""

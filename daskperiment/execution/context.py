@@ -21,6 +21,7 @@ from daskperiment.backends.base import Backend, Insert, Remove, Update, Write
 from daskperiment.callbacks import Callbacks
 from daskperiment.errors import (
     BackendError,
+    BackendUnreachableError,
     ConflictError,
     DaskperimentWarning,
     TrialIDNotFoundError,
@@ -98,8 +99,8 @@ class Ticket:
     callbacks : Callbacks, optional
         Who is told of its steps and metrics.
     handle : callable, optional
-        Gives the trial as users hold it, so that callbacks are told of its end; None where
-        somebody else tells them, and in another process.
+        Gives the trial as users hold it, by its number and perhaps its row, so that callbacks are
+        told of its end; None where somebody else tells them, and in another process.
     """
 
     backend: Backend
@@ -115,7 +116,7 @@ class Ticket:
     sent: bool = False
     key: TrialKey | None = field(default=None, repr=False, compare=False)
     callbacks: Callbacks | None = None
-    handle: Callable[[Number], Any] | None = None
+    handle: Callable[[Number, Document | None], Any] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A worker may hold no key, and none may travel but the one that is good for this trial.
@@ -184,16 +185,18 @@ class Ticket:
         if self.changes is not None:
             self.changes.tell(number, self.row)
 
-    def tell_end(self, number: Number) -> None:
-        """Tell callbacks that the trial has ended."""
+    def tell_end(self, number: Number, changes: Document) -> None:
+        """Tell callbacks that the trial has ended; ``changes`` are those of its row."""
         if not self.callbacks or self.handle is None:
             return
         try:
-            trial = self.handle(number)
+            trial = self.handle(number, None)
+        except BackendUnreachableError:  # it is in the spool, which nobody reads
+            trial = self.handle(number, self.row | changes)
         except Exception as error:
             logger.error("Callbacks do not hear of trial %s: %s", number, scrub(str(error)))
-        else:
-            self.callbacks.tell("after_trial", trial=trial, batch=None)
+            return
+        self.callbacks.tell("after_trial", trial=trial, batch=None)
 
     def announce(self) -> None:
         """Settle that it will begin in another process.
@@ -255,6 +258,7 @@ class TrialContext:
         self._captures: dict[Capture, None] = {}
         self._writes: list[Write] = []
         self._row: Document = {}
+        self._written: Document = {}
         self._awaited = False
         self._flushed = time.monotonic()
         self._warned = False
@@ -421,6 +425,7 @@ class TrialContext:
         waiting, self._waiting = self._waiting, []
         points, self._points, self._many = self._points, {}, 0
         row, self._row = self._row, {}
+        self._written |= row
         if waiting:
             writes.append(Steps(self.backend, self.name).writing(self.uid, waiting))
         if points:
@@ -507,7 +512,7 @@ class TrialContext:
             with suppress(*[DaskperimentWarning] if error is not None else []):
                 purity.warn(self, contradictions)
         finally:
-            self.ticket.tell_end(self.number)
+            self.ticket.tell_end(self.number, self._written)
 
     def _end(self, state: TrialState, error: BaseException | None) -> None:
         with self._lock:
@@ -517,6 +522,7 @@ class TrialContext:
             elif state is TrialState.COMPLETE:
                 row |= {"description": None, "traceback": None, "failed_step": None}
             row |= {**self._times(), "state": state.value, "ended_by": "driver"}
+            self._written |= row
             try:
                 Trials(self.backend, self.name).end(self.number, self.uid, row, writes)
             except BaseException:

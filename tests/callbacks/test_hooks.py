@@ -249,9 +249,7 @@ def test_one_that_hears_of_trials_only_never_travels(tmp_path: Path) -> None:
 
 
 def test_one_that_cannot_be_loaded_elsewhere_fails_no_step(tmp_path: Path) -> None:
-    ex = Experiment(
-        "hooks", backend=tmp_path / "store", callbacks=[Unloadable(tmp_path / "told")]
-    )
+    ex = Experiment("hooks", backend=tmp_path / "store", callbacks=[Unloadable(tmp_path / "told")])
 
     assert graph(ex).compute(scheduler="processes") == 0.25
     assert not (tmp_path / "told").exists()
@@ -382,9 +380,7 @@ def test_secrets_are_hidden_from_callbacks(memory_ex: Experiment, seen: Seen) ->
     assert repr(seen.of("before_trial")[0]["parameters"]["password"]) == "***"
 
 
-def test_nodes_without_a_result_are_no_trials_to_tell_of(
-    memory_ex: Experiment, seen: Seen
-) -> None:
+def test_nodes_without_a_result_are_no_trials_to_tell_of(memory_ex: Experiment, seen: Seen) -> None:
     @memory_ex
     def double(a: int) -> int:
         return 2 * a

@@ -127,6 +127,7 @@ class Recorder:
             self.backend, self.name, row, fingerprints, self._observations, secrets,
             None if told else self._changes, writes,
             partial(self._keep_again, steps, loaded, captured), time.monotonic(),
+            usage=self._surroundings.keeps_usage,
         )  # fmt: skip
 
     def redefine(self, old: Step[..., Any], new: Step[..., Any]) -> None:

@@ -77,6 +77,11 @@ def output(name: str, uid: str) -> str:
     return f"{experiment(name)}/output/{uid}"
 
 
+def usage(name: str, uid: str) -> str:
+    """Log of what one trial has used of processors and memory."""
+    return f"{experiment(name)}/usage/{uid}"
+
+
 def latest(name: str) -> str:
     """Documents of the latest observation of each step, occurrence and inputs."""
     return f"{experiment(name)}/purity/latest"

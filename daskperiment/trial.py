@@ -278,8 +278,8 @@ class Trial:
         ...     time.sleep(0.8)
         >>> wait().compute()
         >>> usage = ex.latest.usage
-        >>> list(usage.columns), bool((usage["memory"] > 1_000_000).all())
-        (['cpu', 'memory', ..., 'host', 'pid'], True)
+        >>> list(usage.columns)[:2], bool((usage["memory"] > 1_000_000).all())
+        (['cpu', 'memory'], True)
         """
         check_kept(self._row, "usage")
         return usage_frame(Usage(self._backend, self.experiment).read(self.uid))
@@ -356,7 +356,8 @@ class Trial:
             ``result``, ``parameters.NAME``, ``code``, ``environment``, ``session``, ``git``,
             ``configuration``, ``output``, ``error`` (description and traceback), ``note``,
             ``tags``, ``usage``, ``metrics`` or ``metrics.NAME``, ``artifacts`` or
-            ``artifacts.NAME``, ``persisted.STEP``, or ``steps.previews`` (the shortened texts of all inputs).
+            ``artifacts.NAME``, ``persisted.STEP``, or ``steps.previews`` (the shortened texts of
+            all inputs).
         everywhere : bool
             Forget the same content also in all other trials that have ended, of any
             experiment of the store.

@@ -8,7 +8,7 @@ user gave without a zone has none here either.  Nothing is unpickled.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from daskperiment.history import payloads
 from daskperiment.history.artifacts import Artifacts
 from daskperiment.history.forgetting import check_kept
 from daskperiment.history.metrics import Metrics, Point
-from daskperiment.history.output import Outputs
+from daskperiment.history.output import Line, Outputs
 from daskperiment.history.places import Kept
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.history.steps import Steps
@@ -250,8 +250,13 @@ def output(trials: Trials, number: int, step: str | None, stream: str | None) ->
     """Lines that the steps of a trial have put out, in the order of their time."""
     row = trials.get(number)
     check_kept(row, "output")
+    return lines(Outputs(trials.backend, trials.name).read(row["uid"]), step, stream)
+
+
+def lines(found: Iterable[Line], step: str | None, stream: str | None) -> list[Document]:
+    """Those lines that are of the step and the stream, if these are given."""
     return [
         {**line._asdict(), "time": time(line.time)}
-        for line in Outputs(trials.backend, trials.name).read(row["uid"])
+        for line in found
         if step in (None, line.step) and stream in (None, line.stream)
     ]

@@ -52,6 +52,11 @@ def begun(name: str) -> str:
     return f"{experiment(name)}/begun"
 
 
+def batches(name: str) -> str:
+    """Documents of the batches, by uid."""
+    return f"{experiment(name)}/batches"
+
+
 def prepared(name: str) -> str:
     """Documents of the rows of trials that were prepared and have not begun, by uid."""
     return f"{experiment(name)}/prepared"

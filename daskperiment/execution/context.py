@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,7 @@ from daskperiment.errors import (
 from daskperiment.execution import flusher, heart, purity
 from daskperiment.execution.changes import Changes
 from daskperiment.execution.interrupts import HeldBack
+from daskperiment.execution.sampler import Sampling
 from daskperiment.execution.step import run_step
 from daskperiment.graph import StepCall
 from daskperiment.history import paths
@@ -43,6 +45,7 @@ from daskperiment.history.snapshots import KINDS, Snapshots
 from daskperiment.history.spooling import settled, tolerated
 from daskperiment.history.steps import Steps
 from daskperiment.history.trials import Trials, facts
+from daskperiment.history.usage import Sample, Usage
 from daskperiment.records import Number, StepRecord, TrialState
 from daskperiment.secrets import Secret, scrub
 from daskperiment.secrets.signing import TrialKey
@@ -61,6 +64,8 @@ _STEP_FLUSH = 0.05
 _METRIC_FLUSH = 0.2
 """Seconds that a metric's value may wait."""
 _METRIC_BATCH = 1000
+_USAGE_FLUSH = 2.0
+"""Seconds that what is used may wait, unless something else is written anyway."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,8 @@ class Ticket:
         of another host.
     sent : bool
         Whether it has come from another process.
+    usage : bool
+        Whether it is sampled what the trial uses.
     key : TrialKey, optional
         What signs the trial's pickles in another process; see `TrialKey`.  It is not in the row.
     callbacks : Callbacks, optional
@@ -114,6 +121,7 @@ class Ticket:
     keep_again: Callable[[], Mapping[str, str]] | None = None
     clock: float | None = None
     sent: bool = False
+    usage: bool = True
     key: TrialKey | None = field(default=None, repr=False, compare=False)
     callbacks: Callbacks | None = None
     handle: Callable[[Number, Document | None], Any] | None = None
@@ -122,7 +130,8 @@ class Ticket:
         # A worker may hold no key, and none may travel but the one that is good for this trial.
         parts = (self.backend, self.name, self.row, self.fingerprints, self.observations)
         return _arrived, (
-            environment.sent(), self.place.travelling_key(), self.callbacks or None, *parts,
+            environment.sent(), self.place.travelling_key(), self.callbacks or None,
+            self.usage, *parts,
         )  # fmt: skip
 
     @functools.cached_property
@@ -211,10 +220,10 @@ class Ticket:
 
 
 def _arrived(
-    collectors: Any, key: TrialKey | None, callbacks: Callbacks | None, *parts: Any
+    collectors: Any, key: TrialKey | None, callbacks: Callbacks | None, usage: bool, *parts: Any
 ) -> Ticket:
     environment.receive(collectors)
-    return replace(Ticket(*parts), sent=True, key=key, callbacks=callbacks)
+    return replace(Ticket(*parts), sent=True, key=key, callbacks=callbacks, usage=usage)
 
 
 class TrialContext:
@@ -256,6 +265,7 @@ class TrialContext:
         self._points: dict[str, list[Entry]] = {}
         self._many = 0
         self._captures: dict[Capture, None] = {}
+        self._samples: deque[Sample] = deque()
         self._writes: list[Write] = []
         self._row: Document = {}
         self._written: Document = {}
@@ -278,7 +288,10 @@ class TrialContext:
     def run(self, call: StepCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one step call and record it; whatever it raises is the trial's failure."""
         try:
-            return run_step(self, call, args, kwargs)
+            if not self.ticket.usage or self._forked:
+                return run_step(self, call, args, kwargs)
+            with Sampling(self, (call.step.name, call.call)):
+                return run_step(self, call, args, kwargs)
         except BaseException as error:
             self.fail(error, call)
             raise
@@ -345,6 +358,25 @@ class TrialContext:
         """Take what a step has put out, soon."""
         self._captures[capture] = None
         self._await()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended here."""
+        return self._ended
+
+    def elapsed(self) -> float:
+        """Seconds since it began."""
+        if self.ticket.clock is not None:
+            return time.monotonic() - self.ticket.clock
+        # Begun elsewhere: only the time of day is common, and it may have been set back.
+        return max(0.0, time.time() - float(self.ticket.row["started"]))
+
+    def sampled(self, sample: Sample) -> None:
+        """Take in what this process uses; no lock is taken, as a write may hold it for long."""
+        if not self._ended:
+            self._samples.append(sample)
+            if time.monotonic() - self._flushed > _USAGE_FLUSH:
+                self._await()
 
     def flushed(self) -> None:
         """Write at once in a process that a step has forked: nobody knows how it will end."""
@@ -432,8 +464,18 @@ class TrialContext:
             writes.append(Metrics(self.backend, self.name).writing(self.uid, points))
         if self._captures and (taken := self._take_output()):
             writes.append(Outputs(self.backend, self.name).writing(self.uid, taken))
+        if samples := self._take_samples():
+            here = environment.process()
+            usage = Usage(self.backend, self.name)
+            writes.append(usage.writing(self.uid, here["host"], here["pid"], samples))
         self._flushed = time.monotonic()
         return writes, row
+
+    def _take_samples(self) -> list[Sample]:
+        samples = []
+        while self._samples:  # the sampler may add to them at any point
+            samples.append(self._samples.popleft())
+        return samples
 
     def _take_output(self) -> list[Any]:
         captures = []
@@ -537,12 +579,7 @@ class TrialContext:
         return row.get("failed_step") is not None
 
     def _times(self) -> Document:
-        now, clock = time.time(), self.ticket.clock
-        if clock is not None:
-            seconds = time.monotonic() - clock
-        else:  # begun elsewhere: only the time of day is common, and it may have been set back
-            seconds = max(0.0, now - self.ticket.row["started"])
-        return {"finished": now, "seconds": seconds}
+        return {"finished": time.time(), "seconds": self.elapsed()}
 
     def _observed(self) -> Sequence[StepRecord]:
         return Steps(self.backend, self.name).read(self.uid) if self.shared else self.records

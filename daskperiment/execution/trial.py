@@ -139,6 +139,7 @@ class Recorder:
             None if told else self._changes, writes,
             partial(self._keep_again, steps, loaded, captured), time.monotonic(),
             callbacks=callbacks, handle=handle,
+            usage=self._surroundings.keeps_usage,
         )  # fmt: skip
 
     def redefine(self, old: Step[..., Any], new: Step[..., Any]) -> None:

@@ -66,6 +66,11 @@ def begun(name: str) -> str:
     return f"{experiment(name)}/begun"
 
 
+def batches(name: str) -> str:
+    """Documents of the batches, by uid."""
+    return f"{experiment(name)}/batches"
+
+
 def prepared(name: str) -> str:
     """Documents of the rows of trials that were prepared and have not begun, by uid."""
     return f"{experiment(name)}/prepared"
@@ -89,6 +94,11 @@ def artifacts(name: str, uid: str) -> str:
 def output(name: str, uid: str) -> str:
     """Log of what one trial printed and logged."""
     return f"{experiment(name)}/output/{uid}"
+
+
+def usage(name: str, uid: str) -> str:
+    """Log of what one trial has used of processors and memory."""
+    return f"{experiment(name)}/usage/{uid}"
 
 
 def latest(name: str) -> str:

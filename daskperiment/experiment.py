@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from daskperiment import caller, logs, notebooks, options, reloads, script
 from daskperiment.backends import open_backend
@@ -20,6 +20,7 @@ from daskperiment.errors import (
     BatchArgumentError,
     ComputeArgumentError,
     InvalidNameError,
+    ParameterError,
     TrialIDNotFoundError,
 )
 from daskperiment.execution import batch
@@ -37,13 +38,15 @@ from daskperiment.history.finished import Finished
 from daskperiment.history.places import Trust, check_trust
 from daskperiment.history.ranking import Direction
 from daskperiment.history.removal import Collected
-from daskperiment.history.spooling import SpoolingBackend, spooling
+from daskperiment.history.spooling import SpoolingBackend, settled, spooling
 from daskperiment.history.trials import Trials
 from daskperiment.lineage.difference import Difference
 from daskperiment.namespace import namespaced
 from daskperiment.parameters import UNDEFINED, Declaration, Parameter, Parameters, summary
 from daskperiment.records import Number
 from daskperiment.serializers import preview
+from daskperiment.targets import Target, Targets, merged
+from daskperiment.tracebacks import without_ours
 from daskperiment.tracking import code, environment, seeds
 from daskperiment.trial import Trial, TrialList, check_number
 from daskperiment.typing import Document
@@ -183,6 +186,7 @@ class Experiment:
         self._steps: dict[str, Step[..., Any]] = {}
         self._recorder = Recorder(backend, id) if recording else Bypass(id)
         self._trials = Trials(backend, id, trust)
+        self._targets = Targets(self)
         self._script = caller.script()
 
     def _succeed(
@@ -504,6 +508,8 @@ class Experiment:
     def _used(self, node: Node, given: Mapping[str, Any]) -> dict[str, Any]:
         """Values of the parameters that a graph uses."""
         layout = layout_of(node)
+        if isinstance(layout.result, Target):
+            return layout.result.values(self._parameters, given)
         values = self.values() | self._parameters.checked(given)
         if missing := layout.missing(values):
             raise undefined(missing)
@@ -534,9 +540,111 @@ class Experiment:
             return Ended(number, error)
         return Ended(number, None)
 
+    def _node(self, target: Any) -> Node:
+        """The graph that runs a target: a graph, a function, or a class."""
+        node = self._targets.node(target, self._parameters)
+        step = layout_of(node).result
+        if isinstance(step, Target):
+            self._steps[step.name] = step
+        return node
+
+    @overload
+    def run(self, target: Any, /, *, seed: int | None = None, **values: Any) -> Trial: ...
+
+    @overload
+    def run(
+        self,
+        target: Any,
+        parameters: Mapping[str, Any],
+        /,
+        *,
+        seed: int | None = None,
+        **values: Any,
+    ) -> Trial: ...
+
+    def run(
+        self,
+        target: Any,
+        parameters: Mapping[str, Any] | None = None,
+        /,
+        *,
+        seed: int | None = None,
+        **values: Any,
+    ) -> Trial:
+        """Run one trial of a graph or of a function that was not decorated.
+
+        Parameters
+        ----------
+        target : Node, callable or class
+            What calling a result step has given; or a function, whose arguments are the
+            parameters of the trial, declared by their defaults and by annotations such as
+            ``int`` and ``float | None``, and whose ``**kwargs`` take all others that are given.
+            Arguments ``id`` and ``run`` are the place in a batch, 0 and 1 here.
+        parameters : mapping, optional
+            Values of parameters.
+        seed : int, optional
+            Seed of the trial; default the experiment's, else drawn.  Where the target has a
+            parameter of this name, it stands in ``parameters``.
+        **values
+            Values of parameters, too.
+
+        Returns
+        -------
+        Trial
+            The trial.  An exception is raised unchanged, after it has been recorded as FAILED.
+
+        Raises
+        ------
+        ParameterUndeclaredError
+            The target takes no such parameter; the nearest one is suggested.
+        ParameterUndefinedError
+            One has neither a value nor a default; no trial is recorded.
+        ParameterError
+            A value does not fit, or ``seed`` could mean either.
+        StepDefinitionError
+            The target cannot be run.
+        ComputeArgumentError
+            The graph has no result, or recording is switched off, so that there is no trial.
+
+        Examples
+        --------
+        >>> ex = Experiment("doc_run", backend="memory://")
+        >>> def train(rate: float, epochs: int = 10):
+        ...     return rate * epochs
+        >>> ex.run(train, rate=0.5).result
+        5.0
+        >>> ex.run(train, {"rate": 1}, seed=7).parameters
+        {'rate': 1.0, 'epochs': 10}
+        """
+        node = self._node(target)
+        if not isinstance(self._recorder, Recorder):
+            raise ComputeArgumentError(
+                "Recording is switched off (DASKPERIMENT_MODE=disabled), so that there is no trial "
+                "to return: call the function, or compute() the graph"
+            )
+        if seed is not None and parameters is None and "seed" in layout_of(node).parameters:
+            raise ParameterError(
+                "seed= is the seed of the trial, and there is a parameter of that name: give "
+                'parameters as a mapping, run(..., {"seed": 1}) or run(..., {"seed": 1}, seed=2)'
+            )
+        used = self._used(node, merged(parameters, values))
+        script.begun(self.backend, self.id)
+        begun: list[Number] = []
+        try:
+            self._recorder.run(
+                layout_of(node), used, self._seed(seed), {}, self._parameters.configuration,
+                began=begun.append,
+            )  # fmt: skip
+        except BaseException as error:
+            without_ours(error)
+            raise
+        # One that is in the spool has no number yet: asking for it says that its store is away.
+        number = cast("int", settled(self.backend, begun[0]))
+        return Trial(self.backend, self.id, number, trust=self._trials.trust)
+
     def map(
         self,
-        result: Node,
+        result: Any,
         parameters: Iterable[Mapping[str, Any]],
         executor: Any = None,
         max_workers: int | None = None,
@@ -551,8 +659,8 @@ class Experiment:
 
         Parameters
         ----------
-        result : Node
-            What calling a result step has given.
+        result : Node, callable or class
+            What calling a result step has given, or what :meth:`run` takes besides.
         parameters : iterable of mapping
             Values of parameters, one mapping for each trial; all are checked before any runs.
         executor : str, Executor or Client, optional
@@ -603,6 +711,7 @@ class Experiment:
         >>> [trial.result for trial in trials]
         [1, 4, 9]
         """
+        result = self._node(result)
         check_executor(executor, max_workers)
         given = [dict(values) for values in parameters]
         jobs = batch.planned(given, batch.check_repeats(repeats), self._seed(seed))

@@ -253,6 +253,12 @@ class TrialContext:
             self.fail(error, call)
             raise
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """Which configuration of its batch it is, from 0, and which repeat of it, from 1."""
+        row = self.ticket.row
+        return row.get("place", 0) // row.get("repeats", 1), row.get("repeat", 0) + 1
+
     def parameters(self) -> dict[str, Any]:
         """Values of the trial's parameters, as they were recorded."""
         # This row comes from this process or with the task, not from the store.
@@ -544,6 +550,11 @@ class Unattended:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self._context.__reduce__()
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Which configuration of its batch it is, and which repeat of it."""
+        return self._context.place
 
     def run(self, call: StepCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one step call and record it."""

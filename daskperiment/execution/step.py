@@ -118,7 +118,7 @@ def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs:
     draws = running.draws = seeds.seeded(seed)
     try:
         with draws, Capture((call.step.name, call.call), trial):
-            value = call.step.fn(*args, **kwargs)
+            value = call.step.invoke(*args, **kwargs)
     except BaseException as error:
         seconds = time.perf_counter() - clock
         CURRENT.reset(token)

@@ -8,7 +8,7 @@ from typing import Any
 from daskperiment.execution.current import CURRENT
 from daskperiment.execution.step import Running, seed_of
 from daskperiment.execution.trial import compute
-from daskperiment.graph import Layout, Step, StepCall
+from daskperiment.graph import OUTSIDE, Layout, Step, StepCall
 from daskperiment.records import Number
 from daskperiment.secrets import revealed
 from daskperiment.tracking import seeds
@@ -19,6 +19,7 @@ class UnrecordedTrial:
 
     number: Number = 0
     uid = ""
+    place = OUTSIDE
 
     def __init__(self, name: str, seed: int, values: Mapping[str, Any]) -> None:
         self.name = name
@@ -39,7 +40,7 @@ class UnrecordedTrial:
         running.draws = seeds.seeded(seed_of(self.seed, call))
         try:
             with running.draws:
-                return call.step.fn(*args, **kwargs)
+                return call.step.invoke(*args, **kwargs)
         finally:
             CURRENT.reset(token)
             running.leave()

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import time
 import warnings
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -59,6 +60,7 @@ class Running:
         self.draws: seeds.Draws | None = None
         self._folder: Path | None = None
         self._files: list[str] = []
+        self._keeps_all = False
 
     def rng(self) -> Any:
         """The generator of this call, a ``numpy.random.Generator``."""
@@ -68,19 +70,34 @@ class Running:
     def artifact_path(self, name: str) -> Path:
         """A file to write; kept under ``name`` when the call ends, also when it fails."""
         artifacts.check_name(name)
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="daskperiment-"))
-        path = self._folder.joinpath(*name.split("/"))
+        path = self._opened().joinpath(*name.split("/"))
         path.parent.mkdir(parents=True, exist_ok=True)
         self._files.append(name)
         return path
+
+    def artifact_folder(self) -> Path:
+        """A folder of which each file is kept, under its path in it, also when the call fails."""
+        self._keeps_all = True
+        return self._opened()
+
+    def _opened(self) -> Path:
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="daskperiment-"))
+        return self._folder
+
+    def _left(self, folder: Path) -> Iterator[str]:
+        yield from self._files
+        if self._keeps_all:
+            for path in sorted(folder.rglob("*")):
+                if path.is_file():
+                    yield path.relative_to(folder).as_posix()
 
     def leave(self) -> None:
         """Keep the files that the call has written, and remove its folder in any case."""
         if self._folder is None:
             return
         try:
-            for name in dict.fromkeys(self._files):
+            for name in dict.fromkeys(self._left(self._folder)):
                 self._keep(name, self._folder.joinpath(*name.split("/")))
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)

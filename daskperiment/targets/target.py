@@ -17,7 +17,8 @@ from daskperiment.importing import by_value
 from daskperiment.namespace import namespaced
 from daskperiment.parameters import UNDEFINED, Declaration, Parameter, Parameters
 from daskperiment.serializers import preview
-from daskperiment.targets.kinds import function
+from daskperiment.targets.designs import design, is_design
+from daskperiment.targets.kinds import Kind, function
 
 _KEPT = 256
 """Targets of which an experiment remembers the nodes."""
@@ -40,7 +41,7 @@ class Target(Step[..., Any]):
     """
 
     def __init__(self, owner: Owner, fn: Any) -> None:
-        kind = function(fn)
+        kind = _kind(fn)
         super().__init__(owner, fn, is_result=True)
         self._kind = kind
 
@@ -104,6 +105,12 @@ class Target(Step[..., Any]):
                     f"{self.name}() takes no parameter {name!r}{hint} (it takes: "
                     f"{', '.join(known) or 'none'})"
                 )
+
+
+def _kind(target: Any) -> Kind:
+    if is_design(target):
+        return design(target)
+    return function(target)
 
 
 def _default(declaration: Declaration) -> Any:

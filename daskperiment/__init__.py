@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from daskperiment.experiment import Experiment
     from daskperiment.history.copying import copy_trials
     from daskperiment.history.experiments import experiments
+    from daskperiment.targets.milestone import Milestone
     from daskperiment.tracking.environment import collector
     from daskperiment.trial import Trial
 
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "CurrentTrial": "daskperiment.execution.current",
     "Experiment": "daskperiment.experiment",
+    "Milestone": "daskperiment.targets.milestone",
     "Trial": "daskperiment.trial",
     "collector": "daskperiment.tracking.environment",
     "copy_trials": "daskperiment.history.copying",
@@ -121,6 +123,7 @@ __all__ = [
     # inside a step
     "current",
     "CurrentTrial",
+    "Milestone",
     # errors
     "ArtifactNotFoundError",
     "BackendError",

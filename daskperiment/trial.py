@@ -216,7 +216,15 @@ class Trial:
     @property
     def retry_of(self) -> Trial | None:
         """The trial that it was run again for; None where there is none, or it was removed."""
-        uid = self._known.get("retry_of")
+        return self._linked("retry_of")
+
+    @property
+    def part_of(self) -> Trial | None:
+        """The long run that has reached it, see :class:`~daskperiment.Milestone`; else None."""
+        return self._linked("part_of")
+
+    def _linked(self, field: str) -> Trial | None:
+        uid = self._known.get(field)
         found = self._trials.find({"uid": uid}, newest=True, limit=1) if uid else ()
         for number, row in found:
             return Trial(self._backend, self.experiment, number, row, trust=self._trials.trust)

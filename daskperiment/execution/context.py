@@ -28,6 +28,7 @@ from daskperiment.execution import flusher, purity
 from daskperiment.execution.changes import Changes
 from daskperiment.execution.interrupts import HeldBack
 from daskperiment.execution.step import run_step
+from daskperiment.fingerprint.values import try_digest
 from daskperiment.graph import StepCall
 from daskperiment.history import paths
 from daskperiment.history.artifacts import Artifacts
@@ -52,6 +53,7 @@ from daskperiment.typing import Document
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
+_SCHEMA = 1
 _ATTEMPTS = 5
 """How often to keep snapshots anew that others have collected just then."""
 _STEP_FLUSH = 0.05
@@ -603,6 +605,20 @@ def _leave_to_the_parent() -> None:
 
 
 platform.at_fork(after_in_child=_leave_to_the_parent)
+
+
+def row_of(place: Place, values: Mapping[str, Any]) -> tuple[Document, list[Write]]:
+    """The row of a trial with these parameters that begins, and what is committed with it."""
+    kept = [(name, *place.keep(("parameters", name), value)) for name, value in values.items()]
+    row = {
+        "schema": _SCHEMA,
+        "state": TrialState.RUNNING.value,
+        "parameters": [[name, document] for name, document, _ in kept],
+        "parameters_digest": try_digest(dict(values))[0],
+        "tags": [],
+        "note": "",
+    }
+    return row, [write for _, _, writes in kept for write in writes]
 
 
 def state_after(error: BaseException) -> TrialState:

@@ -7,10 +7,10 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from daskperiment.errors import DaskperimentError, DaskperimentWarning
 from daskperiment.execution.current import CURRENT
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PREVIEW = 80
+
+Inputs: TypeAlias = tuple[tuple[Argument, ...], str | None]
+"""The arguments of a call, and why one of them has no digest."""
 
 
 class Host(Protocol):
@@ -127,7 +130,7 @@ def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs:
     whether it returns or raises.  An exception of the step is raised unchanged, with a
     note that names trial and step.
     """
-    inputs, unhashed = _inputs(trial, call, (*args, *kwargs.values()))
+    inputs, unhashed = digested(trial, call, (*args, *kwargs.values()))
     seed = seed_of(trial.seed, call)
     running = Running(trial, call, CURRENT.get())
     token = CURRENT.set(running)
@@ -150,17 +153,24 @@ def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs:
     CURRENT.reset(token)
     with trial.recording():
         running.leave()
-        output, reason = try_digest(Hidden(value) if holds_living(value) else value, "output")
-        kept = None
-        if call.step.persist:
-            kept = trial.keep(output_slot(call.step.name, call.call), value)
-        if call.final:
-            trial.keep_result(value)
-        reason = unhashed or reason
-        trial.add(
-            _record(trial, call, inputs, draws, started, seconds, "ran", output, reason, kept)
-        )
+        keep(trial, call, (inputs, unhashed), draws, started, seconds, value)
     return value
+
+
+def keep(
+    trial: TrialContext, call: StepCall, inputs: Inputs, draws: seeds.Draws,
+    started: float, seconds: float, value: Any,
+) -> None:  # fmt: skip
+    """Record a call that has ended, and keep its value where it is asked for."""
+    arguments, unhashed = inputs
+    output, reason = try_digest(Hidden(value) if holds_living(value) else value, "output")
+    kept = None
+    if call.step.persist:
+        kept = trial.keep(output_slot(call.step.name, call.call), value)
+    if call.final:
+        trial.keep_result(value)
+    reason = unhashed or reason
+    trial.add(_record(trial, call, arguments, draws, started, seconds, "ran", output, reason, kept))
 
 
 def _record(
@@ -178,10 +188,10 @@ def _record(
     )  # fmt: skip
 
 
-def _inputs(
-    trial: TrialContext, call: StepCall, values: tuple[Any, ...]
-) -> tuple[tuple[Argument, ...], str | None]:
-    arguments, unhashed = [], None
+def digested(trial: TrialContext, call: StepCall, values: Iterable[Any]) -> Inputs:
+    """The arguments of a call as they are recorded, and why one has no digest."""
+    arguments: list[Argument] = []
+    unhashed: str | None = None
     for (name, origins, keyword), given in zip(call.inputs, values, strict=True):
         value = _hidden(trial, name, origins, given)
         found, reason = try_digest(value, name)

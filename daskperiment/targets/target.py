@@ -17,6 +17,7 @@ from daskperiment.importing import by_value
 from daskperiment.namespace import namespaced
 from daskperiment.parameters import UNDEFINED, Declaration, Parameter, Parameters
 from daskperiment.serializers import preview
+from daskperiment.targets.classes import class_style, is_class_style
 from daskperiment.targets.designs import design, is_design
 from daskperiment.targets.kinds import Kind, function
 
@@ -108,6 +109,8 @@ class Target(Step[..., Any]):
 
 
 def _kind(target: Any) -> Kind:
+    if is_class_style(target):
+        return class_style(target)
     if is_design(target):
         return design(target)
     return function(target)

@@ -205,8 +205,20 @@ class BatchArgumentError(DaskperimentError, ValueError):
     """What is asked of a batch cannot be done so; the message says what can."""
 
 
+class ResourceError(DaskperimentError, RuntimeError):
+    """Nothing here can offer what a step needs, such as a GPU; waiting would not help."""
+
+
 class BatchError(DaskperimentError, RuntimeError):
     """A trial of a batch was lost, as the process that ran it has died."""
+
+
+class TrialTimeoutError(DaskperimentError, TimeoutError):
+    """A trial or one of its steps took longer than it was given."""
+
+
+class CallbackError(DaskperimentError, TypeError, ValueError):
+    """An object is no callback, is one already or none of these, or is set up wrongly."""
 
 
 class DashboardError(DaskperimentError, ValueError):
@@ -219,6 +231,10 @@ class MissingMainGuardError(DaskperimentError, RuntimeError):
 
 class DaskperimentWarning(UserWarning):
     """Root of every warning of daskperiment."""
+
+
+class CallbackWarning(DaskperimentWarning):
+    """A callback has raised an error, or cannot reach the processes in which steps run."""
 
 
 class CodeChangedWarning(DaskperimentWarning):

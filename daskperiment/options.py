@@ -107,6 +107,10 @@ OPTIONS: dict[str, Option] = {
     "log_level": Option(
         "DASKPERIMENT_LOG_LEVEL", "INFO", _level, "what scripts and notebooks show of the log"
     ),
+    "resume": Option(
+        "DASKPERIMENT_RESUME", False, _boolean, "whether batches leave out what is complete"
+    ),
+    "shard": Option("DASKPERIMENT_SHARD", None, _text, 'which part of a batch runs here, as "0/3"'),
     "log_file": Option("DASKPERIMENT_LOG_FILE", None, _text, "a file that the log goes to as well"),
 }
 """Every option; in ``pyproject.toml`` they stand under ``[tool.daskperiment]``."""
@@ -154,8 +158,15 @@ def _files() -> Iterator[tuple[Path, dict[str, Any]]]:
     here = Path.cwd()
     for folder in (here, *here.parents):
         file = folder / "pyproject.toml"
-        if file.is_file():
+        if _is_there(file):
             yield file, _table(file)
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except PermissionError:  # of a folder that is closed to this user
+        return False
 
 
 def _table(file: Path) -> dict[str, Any]:

@@ -324,6 +324,27 @@ def test_id_and_run_are_0_and_1_outside_of_batches(ex: Experiment) -> None:
     assert trial.steps["parameters"][0] == ["x"]
 
 
+def place(x: int, id: int, run: int) -> tuple[int, int]:
+    return id, run
+
+
+def test_id_and_run_tell_the_place_in_a_batch(stored: Experiment, executor: Any) -> None:
+    trials = stored.map(place, [{"x": 5}, {"x": 6}], executor, repeats=2)
+
+    assert [t.result for t in trials] == [(0, 1), (0, 2), (1, 1), (1, 2)]
+    assert [t.parameters for t in trials] == [{"x": 5}, {"x": 5}, {"x": 6}, {"x": 6}]
+    assert [set(t.steps["inputs"][0]) for t in trials] == [{"id", "run", "x"}] * 4
+
+
+def test_id_and_run_do_not_make_another_trial_of_it(stored: Experiment) -> None:
+    first = stored.map(place, [{"x": 5}, {"x": 6}])
+
+    again = stored.map(place, [{"x": 6}, {"x": 7}, {"x": 5}], skip_completed=True)
+
+    assert (again[0], again[2]) == (first[1], first[0])
+    assert again[1].result == (1, 1)
+
+
 def test_a_parameter_of_the_users_wins_over_id_and_run(ex: Experiment) -> None:
     def look(id: Any, run: int) -> tuple[Any, int]:
         return id, run

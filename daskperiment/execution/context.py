@@ -18,13 +18,14 @@ from typing import Any, TypeVar
 
 from daskperiment import notebooks, platform
 from daskperiment.backends.base import Backend, Insert, Remove, Update, Write
+from daskperiment.callbacks import Callbacks
 from daskperiment.errors import (
     BackendError,
     ConflictError,
     DaskperimentWarning,
     TrialIDNotFoundError,
 )
-from daskperiment.execution import flusher, purity
+from daskperiment.execution import flusher, heart, purity
 from daskperiment.execution.changes import Changes
 from daskperiment.execution.interrupts import HeldBack
 from daskperiment.execution.step import run_step
@@ -96,6 +97,11 @@ class Ticket:
         Whether it has come from another process.
     key : TrialKey, optional
         What signs the trial's pickles in another process; see `TrialKey`.  It is not in the row.
+    callbacks : Callbacks, optional
+        Who is told of its steps and metrics.
+    handle : callable, optional
+        Gives the trial as users hold it, so that callbacks are told of its end; None where
+        somebody else tells them, and in another process.
     """
 
     backend: Backend
@@ -110,11 +116,15 @@ class Ticket:
     clock: float | None = None
     sent: bool = False
     key: TrialKey | None = field(default=None, repr=False, compare=False)
+    callbacks: Callbacks | None = None
+    handle: Callable[[Number], Any] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A worker may hold no key, and none may travel but the one that is good for this trial.
         parts = (self.backend, self.name, self.row, self.fingerprints, self.observations)
-        return _arrived, (environment.sent(), self.place.travelling_key(), *parts)
+        return _arrived, (
+            environment.sent(), self.place.travelling_key(), self.callbacks or None, *parts,
+        )  # fmt: skip
 
     @functools.cached_property
     def place(self) -> Place:
@@ -176,6 +186,17 @@ class Ticket:
         if self.changes is not None:
             self.changes.tell(number, self.row)
 
+    def tell_end(self, number: Number) -> None:
+        """Tell callbacks that the trial has ended."""
+        if not self.callbacks or self.handle is None:
+            return
+        try:
+            trial = self.handle(number)
+        except Exception as error:
+            logger.error("Callbacks do not hear of trial %s: %s", number, scrub(str(error)))
+        else:
+            self.callbacks.tell("after_trial", trial=trial, batch=None)
+
     def announce(self) -> None:
         """Settle that it will begin in another process.
 
@@ -188,9 +209,11 @@ class Ticket:
             self.changes.tell_ahead(self.row)
 
 
-def _arrived(collectors: Any, key: TrialKey | None, *parts: Any) -> Ticket:
+def _arrived(
+    collectors: Any, key: TrialKey | None, callbacks: Callbacks | None, *parts: Any
+) -> Ticket:
     environment.receive(collectors)
-    return replace(Ticket(*parts), sent=True, key=key)
+    return replace(Ticket(*parts), sent=True, key=key, callbacks=callbacks)
 
 
 class TrialContext:
@@ -217,6 +240,7 @@ class TrialContext:
         self.uid: str = ticket.row["uid"]
         self.seed: int = ticket.row["seed"]
         self.fingerprints = ticket.fingerprints
+        self.callbacks = ticket.callbacks
         self.supervised = False
         self.shared = shared
         self.secret_parameters = frozenset(
@@ -238,6 +262,8 @@ class TrialContext:
         self._warned = False
         self._surroundings: set[str] = set()
         _contexts.add(self)
+        if not shared:
+            heart.beat_for(self, self.backend)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Whoever ends the trial may do so elsewhere: nothing may wait here any longer.
@@ -302,6 +328,11 @@ class TrialContext:
             self.flush()
         else:
             self._await()
+        if self.callbacks:
+            for name, value in values.items():
+                self.callbacks.tell(
+                    "on_metric", name=name, value=value, epoch=epoch, trial=self.number
+                )
 
     def save_artifact(self, name: str, content: Any) -> None:
         """Keep an artifact; files at once, as the step may change or remove them."""
@@ -479,9 +510,12 @@ class TrialContext:
             with suppress(*tolerated(self.backend)):  # then it is indexed when it is synced
                 contradictions = purity.find(self, self._observed())
                 self._tell()
-        # Where warnings are made errors, that of the user goes first.
-        with suppress(*[DaskperimentWarning] if error is not None else []):
-            purity.warn(self, contradictions)
+        try:
+            # Where warnings are made errors, that of the user goes first.
+            with suppress(*[DaskperimentWarning] if error is not None else []):
+                purity.warn(self, contradictions)
+        finally:
+            self.ticket.tell_end(self.number)
 
     def _end(self, state: TrialState, error: BaseException | None) -> None:
         with self._lock:

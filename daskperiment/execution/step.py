@@ -8,12 +8,14 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from daskperiment.errors import DaskperimentError, DaskperimentWarning
+from daskperiment.errors import DaskperimentError, DaskperimentWarning, TrialTimeoutError
+from daskperiment.execution import stopping
 from daskperiment.execution.current import CURRENT
+from daskperiment.execution.stopping import Deadline, Stop
 from daskperiment.fingerprint.values import try_digest
 from daskperiment.graph import StepCall
 from daskperiment.history import artifacts
@@ -130,6 +132,9 @@ def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs:
     whether it returns or raises.  An exception of the step is raised unchanged, with a
     note that names trial and step.
     """
+    callbacks = trial.callbacks
+    if callbacks:
+        callbacks.tell("before_step", **_named(trial, call))
     inputs, unhashed = digested(trial, call, (*args, *kwargs.values()))
     seed = seed_of(trial.seed, call)
     running = Running(trial, call, CURRENT.get())
@@ -137,7 +142,7 @@ def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs:
     started, clock = time.time(), time.perf_counter()
     draws = running.draws = seeds.seeded(seed)
     try:
-        with draws, Capture((call.step.name, call.call), trial):
+        with draws, Capture((call.step.name, call.call), trial), _stoppable(call):
             value = call.step.invoke(*args, **kwargs)
     except BaseException as error:
         seconds = time.perf_counter() - clock
@@ -148,12 +153,16 @@ def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs:
             trial.add(
                 _record(trial, call, inputs, draws, started, seconds, "failed", None, unhashed)
             )
+        if callbacks:
+            callbacks.tell("after_step", **_named(trial, call), seconds=seconds, error=error)
         raise
     seconds = time.perf_counter() - clock
     CURRENT.reset(token)
     with trial.recording():
         running.leave()
         keep(trial, call, (inputs, unhashed), draws, started, seconds, value)
+    if callbacks:
+        callbacks.tell("after_step", **_named(trial, call), seconds=seconds, error=None)
     return value
 
 
@@ -171,6 +180,29 @@ def keep(
         trial.keep_result(value)
     reason = unhashed or reason
     trial.add(_record(trial, call, arguments, draws, started, seconds, "ran", output, reason, kept))
+
+
+_NEVER = nullcontext()
+
+
+@contextmanager
+def _limited(call: StepCall, seconds: float) -> Iterator[None]:
+    stop = stopping.CURRENT.get() or Stop()
+    error = TrialTimeoutError(f"Step {call.step.name!r} took longer than its {seconds:g} s.")
+    with stop, Deadline(stop, seconds, error, last_resort=True):
+        yield
+
+
+def _stoppable(call: StepCall) -> AbstractContextManager[Any]:
+    """What surrounds the function, so that others can end it."""
+    if call.step.timeout is not None:
+        return _limited(call, call.step.timeout)
+    return stopping.CURRENT.get() or _NEVER
+
+
+def _named(trial: TrialContext, call: StepCall) -> dict[str, Any]:
+    """A call, as callbacks are told of it."""
+    return {"step": call.step.name, "call": call.call, "trial": trial.number}
 
 
 def _record(

@@ -19,6 +19,7 @@ from dask.callbacks import Callback
 from dask.delayed import Delayed
 
 from daskperiment.backends.base import Backend, Write
+from daskperiment.callbacks import Callbacks
 from daskperiment.errors import MissingMainGuardError
 from daskperiment.execution.changes import Changes
 from daskperiment.execution.context import Ticket, TrialContext, row_of, state_after
@@ -71,6 +72,8 @@ class Recorder:
         loaded: Configuration | None = None,
         about: Document | None = None,
         captured: code.CodeCapture | None = None,
+        callbacks: Callbacks | None = None,
+        handle: Callable[[Number], Any] | None = None,
     ) -> Ticket:
         """Capture code and environment and settle the seed: all that precedes the number.
 
@@ -88,6 +91,11 @@ class Recorder:
             Further fields of the row, its uid among them.
         captured : CodeCapture, optional
             The code, where another process has captured it and has told what is new in it.
+        callbacks : Callbacks, optional
+            Who is told of its steps and metrics.
+        handle : callable, optional
+            Gives the trial as users hold it; with it callbacks are told of its beginning, here,
+            and of its end.
 
         Raises
         ------
@@ -121,10 +129,14 @@ class Recorder:
         logger.info("Saved code context: %s", kept["code"])
         fingerprints = {name: step.digest for name, step in captured.steps.items()}
         secrets = tuple(value for value in values.values() if is_secret(value))
+        if callbacks and handle is not None:
+            given = {"experiment": self.name, "parameters": dict(values), "batch": None}
+            callbacks.tell("before_trial", **given)
         return Ticket(
             self.backend, self.name, row, fingerprints, self._observations, secrets,
             None if told else self._changes, writes,
             partial(self._keep_again, steps, loaded, captured), time.monotonic(),
+            callbacks=callbacks, handle=handle,
         )  # fmt: skip
 
     def redefine(self, old: Step[..., Any], new: Step[..., Any]) -> None:
@@ -145,8 +157,10 @@ class Recorder:
 
     def capture(
         self, steps: Mapping[str, Step[..., Any]], loaded: Configuration | None
-    ) -> code.CodeCapture:
+    ) -> tuple[code.CodeCapture, dict[str, str]]:
         """Keep code and environment for trials of other processes, and tell what is new in them.
+
+        Returns the code, and the digests of the snapshots by kind.
 
         Errors as for :meth:`prepare`; CodeChangedWarning and EnvironmentChangedWarning only
         where warnings are made errors.
@@ -156,7 +170,7 @@ class Recorder:
         self._enlist()
         captured, kept = self._keep_snapshots(steps, loaded)
         self._changes.tell_ahead(kept)
-        return captured
+        return captured, kept
 
     def _keep_snapshots(
         self,
@@ -201,15 +215,20 @@ class Recorder:
         about: Document | None = None,
         captured: code.CodeCapture | None = None,
         began: Callable[[Number], object] = lambda number: None,
+        callbacks: Callbacks | None = None,
+        handle: Callable[[Number], Any] | None = None,
     ) -> Any:
         """Run one trial to its end and return the computed value.
 
-        ``about`` and ``captured`` as for :meth:`prepare`; ``began`` is told its number.
+        ``about``, ``captured``, ``callbacks`` and ``handle`` as for :meth:`prepare`; ``began`` is
+        told its number.
 
         The trial ends in every case: COMPLETE, FAILED after an exception or ``SystemExit``,
         CANCELLED after ``KeyboardInterrupt``.
         """
-        ticket = self.prepare(layout.steps, values, seed, loaded, about, captured)
+        ticket = self.prepare(
+            layout.steps, values, seed, loaded, about, captured, callbacks, handle
+        )
         context: TrialContext | None = None
         try:
             context = ticket.begin()

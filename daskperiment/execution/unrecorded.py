@@ -80,6 +80,9 @@ class Bypass:
         values: Mapping[str, Any],
         seed: int | None,
         loaded: Any = None,
+        *,
+        callbacks: Any = None,
+        handle: Any = None,
     ) -> UnrecordedTrial:
         """Settle the seed of a trial."""
         seeds.install()
@@ -99,6 +102,8 @@ class Bypass:
         about: Any = None,
         captured: Any = None,
         began: Any = None,
+        callbacks: Any = None,
+        handle: Any = None,
     ) -> Any:
         """Compute a graph as a trial would."""
         return compute(layout, self.prepare(layout.steps, values, seed), values, options)

@@ -1,0 +1,205 @@
+"""An attempt: one trial of a batch, run where the batch has sent it, that tells how it ended."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import time
+import uuid
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+from daskperiment.backends.base import Backend
+from daskperiment.callbacks import Callbacks
+from daskperiment.errors import BackendError, BatchError, TrialTimeoutError
+from daskperiment.execution import stopping
+from daskperiment.execution.carrying import CarryingBackend
+from daskperiment.execution.stopping import Deadline, Stop
+from daskperiment.graph import Node, layout_of
+from daskperiment.history import paths
+from daskperiment.history.trials import Trials
+from daskperiment.records import Number, TrialState
+from daskperiment.tracking.code import CodeCapture
+from daskperiment.typing import Document
+
+logger = logging.getLogger(__name__)
+
+_AGAIN = 30.0
+"""Seconds after which it is tried again whether a store can be reached."""
+
+
+class Ended(NamedTuple):
+    """How an attempt at a trial has ended.
+
+    Parameters
+    ----------
+    number : Number or None
+        The trial; None where none has begun.
+    error : BaseException or None
+        What a step has raised.
+    abandoned : bool
+        Whether it did not react to its end, so that its thread runs on.
+    carried : bytes
+        What was recorded, where the store could not be reached.
+    """
+
+    number: Number | None
+    error: BaseException | None
+    abandoned: bool = False
+    carried: bytes = b""
+
+
+class Task(NamedTuple):
+    """What a worker needs to run one trial.
+
+    Parameters
+    ----------
+    parameters : dict
+        Values for it.
+    seed : int, optional
+        Its seed.
+    about : dict
+        What its row says besides, its uid among that.
+    timeout : float, optional
+        Seconds that it may take.
+    scheduler : Any
+        Where its steps run, as Dask names it.
+    repeats : bool
+        Whether whoever runs the task may run it twice, as a scheduler whose worker has died.
+    """
+
+    parameters: dict[str, Any]
+    seed: int | None
+    about: Document
+    timeout: float | None = None
+    scheduler: Any = "synchronous"
+    repeats: bool = False
+
+
+class Work(NamedTuple):
+    """What all trials of a batch have in common.
+
+    Parameters
+    ----------
+    node : Node
+        The graph.
+    captured : CodeCapture or None
+        Its code, where another process runs it.
+    callbacks : Callbacks
+        Who is told of its steps.
+    """
+
+    node: Node
+    captured: CodeCapture | None
+    callbacks: Callbacks
+
+
+def run(work: Work, task: Task) -> Ended:
+    """Run one trial here; what a step raises is told and not raised."""
+    return _Attempt(work, task).run()
+
+
+def run_sent(sent: bytes, task: Task) -> Ended:
+    """The same in another process, of a graph that was pickled.
+
+    Records that cannot be brought to the store from here travel with what is returned.
+    """
+    work = _received(sent)
+    owner = work.node._owner
+    if _is_reached(owner.backend, owner.id):
+        return _once(work, task)
+    carrying = CarryingBackend(owner.backend)
+    ended = _Attempt(work, task, carrying).run()
+    return ended._replace(carried=carrying.taken())
+
+
+_looked: dict[str, tuple[float, bool]] = {}
+
+
+def _is_reached(backend: Backend, name: str) -> bool:
+    """Whether the store can be reached from this process, looked at every half a minute."""
+    when, reached = _looked.get(repr(backend), (-_AGAIN, False))
+    if time.monotonic() - when < _AGAIN:
+        return reached
+    try:
+        backend.get(paths.EXPERIMENTS, name)
+        reached = True
+    except BackendError as error:
+        logger.info("Records travel back with the values: %s", error)
+        reached = False
+    _looked[repr(backend)] = time.monotonic(), reached
+    return reached
+
+
+@functools.lru_cache(maxsize=8)
+def _received(sent: bytes) -> Work:
+    # Kept, so that what a process captures once is not captured for each trial.
+    import cloudpickle
+
+    return cloudpickle.loads(sent)  # type: ignore[no-any-return]
+
+
+def _once(work: Work, task: Task) -> Ended:
+    """Run a trial, unless it has run already; of one whose process has died run another attempt."""
+    if task.repeats:
+        trials, uid = Trials(work.node._owner.backend, work.node._owner.id), task.about["uid"]
+        if not trials.mark(uid):
+            for number, row in trials.find({"uid": uid}, newest=True, limit=1):
+                if row["state"] == TrialState.COMPLETE:
+                    return Ended(number, None)
+                if not trials.lose(number, uid, "its worker died, and another one runs it again"):
+                    return Ended(number, BatchError(f"Trial {number}: {row.get('description')}"))
+            again = {"uid": uuid.uuid4().hex, "retry_of": uid}
+            task = task._replace(about=task.about | again)
+    return _Attempt(work, task).run()
+
+
+class _Attempt:
+    def __init__(self, work: Work, task: Task, backend: Backend | None = None) -> None:
+        self._work = work
+        self._task = task
+        self._backend = backend
+        self._stop = Stop()
+        self._number: Number | None = None
+        self._ended: Ended | None = None
+
+    def run(self) -> Ended:
+        """Run it, in a thread of its own if that may have to be abandoned."""
+        limits = (step.timeout for step in layout_of(self._work.node).steps.values())
+        if self._task.timeout is None and all(limit is None for limit in limits):
+            return self._run()
+        threading.Thread(target=self._run_aside, name="daskperiment-attempt", daemon=True).start()
+        try:
+            self._stop.over.wait()
+        except KeyboardInterrupt as error:
+            self._stop.request(error)
+            self._stop.over.wait(stopping.GRACE)
+        if self._ended is None:
+            stopping.abandoned.set()
+            return Ended(self._number, self._stop.requested, abandoned=True)
+        return self._ended
+
+    def _run_aside(self) -> None:
+        try:
+            self._ended = self._run()
+        finally:
+            self._stop.over.set()
+
+    def _run(self) -> Ended:
+        with ExitStack() as around:
+            around.enter_context(stopping.stoppable(self._task.about["uid"], self._stop))
+            if (seconds := self._task.timeout) is not None:
+                error = TrialTimeoutError(f"The trial took longer than its {seconds:g} s.")
+                around.enter_context(Deadline(self._stop, seconds, error))
+            try:
+                node, captured, callbacks = self._work
+                node._owner.attempt(
+                    node, self._task, captured, self._backend, callbacks, self._begun
+                )
+            except BaseException as error:
+                return Ended(self._number, error)
+        return Ended(self._number, None)
+
+    def _begun(self, number: Number) -> None:
+        self._number = number

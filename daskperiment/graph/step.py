@@ -83,7 +83,7 @@ class Step(Generic[P, R]):
         self.nout = nout
         self.resources = _checked_resources(resources, self.name)
         self.timeout = _checked_timeout(timeout, self.name)
-        _check_function(fn, self.name)
+        self._check()
         self.__wrapped__ = fn
         self.__name__ = self.name
         self.__doc__ = getattr(fn, "__doc__", None)
@@ -95,6 +95,9 @@ class Step(Generic[P, R]):
         if self.is_result:
             self.owner.built(node)
         return node
+
+    def _check(self) -> None:
+        _check_function(self.fn, self.name)
 
     def invoke(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function, as a graph that runs does."""

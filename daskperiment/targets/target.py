@@ -49,6 +49,10 @@ class Target(Step[..., Any]):
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuilt, (self.owner, by_value(self.fn))
 
+    def _check(self) -> None:
+        if callable(self.fn):  # an instance with main() or step() need not be
+            super()._check()
+
     def invoke(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call what is run."""
         return self._kind.invoke(*args, **kwargs)

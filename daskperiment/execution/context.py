@@ -31,6 +31,7 @@ from daskperiment.execution.step import run_step
 from daskperiment.graph import StepCall
 from daskperiment.history import paths
 from daskperiment.history.artifacts import Artifacts
+from daskperiment.history.checkpoints import Checkpoints, Spare
 from daskperiment.history.collection import demanding
 from daskperiment.history.metrics import Entry, Metrics
 from daskperiment.history.mirror import changed
@@ -205,6 +206,8 @@ class TrialContext:
         Whether somebody waits for the graph and will end the trial, also after a failure.
     shared : bool
         Whether it has copies in other processes.
+    checkpointed : bool
+        Whether a call here has left a checkpoint or has gone on from one.
     """
 
     def __init__(self, ticket: Ticket, number: Number, shared: bool = False) -> None:
@@ -235,6 +238,7 @@ class TrialContext:
         self._flushed = time.monotonic()
         self._warned = False
         self._surroundings: set[str] = set()
+        self.checkpointed = False
         _contexts.add(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -306,6 +310,17 @@ class TrialContext:
             self._writes += writes
         self._await()
 
+    @functools.cached_property
+    def checkpoints(self) -> Checkpoints:
+        """Checkpoints of its calls."""
+        return Checkpoints(self.ticket.place)
+
+    def attempts_before(self) -> set[str]:
+        """Uids of the trials that it is a new attempt at."""
+        retried = self.ticket.row.get("retry_of")
+        rows = Trials(self.backend, self.name).attempts(retried)
+        return {row["uid"] for _, row in rows} | ({retried} if retried else set())
+
     def printed(self, capture: Capture) -> None:
         """Take what a step has put out, soon."""
         self._captures[capture] = None
@@ -335,6 +350,12 @@ class TrialContext:
         """Write what waits."""
         with self.recording():
             self._write()
+
+    def commit(self, writes: Sequence[Write]) -> None:
+        """Write now, behind what waits; errors are those of the backend."""
+        with HeldBack(), self._lock:
+            self._write()
+            self._apply(list(writes))
 
     def flush_behind(self) -> bool:
         """Write what waits; False after trouble, of which a later write will tell."""
@@ -476,6 +497,8 @@ class TrialContext:
             purity.warn(self, contradictions)
 
     def _end(self, state: TrialState, error: BaseException | None) -> None:
+        spare = self._spare_checkpoints() if state is TrialState.COMPLETE else None
+        gone = [] if spare is None else spare.writes
         with self._lock:
             writes, row = self._take()
             if error is not None and not self._failed_elsewhere():
@@ -484,10 +507,24 @@ class TrialContext:
                 row |= {"description": None, "traceback": None, "failed_step": None}
             row |= {**self._times(), "state": state.value, "ended_by": "driver"}
             try:
-                Trials(self.backend, self.name).end(self.number, self.uid, row, writes)
+                trials = Trials(self.backend, self.name)
+                trials.end(self.number, self.uid, row, [*writes, *gone])
             except BaseException:
                 self._put_back(writes, row)
                 raise
+        if spare is not None:
+            self.checkpoints.clear(spare)
+
+    def _spare_checkpoints(self) -> Spare | None:
+        if not (self.checkpointed or self.shared):
+            return None
+        try:
+            if self.checkpointed or self.checkpoints.any():
+                went_on = (record for record in self._observed() if record.resumed_from)
+                return self.checkpoints.spare(record.identity for record in went_on)
+        except Exception as error:  # of a store that is away, or that others have written to
+            logger.debug("Checkpoints of trial %s are left to gc: %s", self.number, error)
+        return None
 
     def _failed_elsewhere(self) -> bool:
         # A worker saw the exception itself; what arrives from there may be a substitute.

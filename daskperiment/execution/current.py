@@ -126,6 +126,41 @@ class CurrentTrial:
         """
         self._running.trial.save_artifact(artifacts.check_name(name), content)
 
+    def checkpoint(self, state: Any, *, keep: bool = False) -> None:
+        """Keep a state of the running call, from which a later trial can go on.
+
+        It is kept at once and whole, together with the state of the random generators: of a
+        process that is killed meanwhile the checkpoint before is there.  The last three of a call
+        are kept until its trial is complete.
+
+        Parameters
+        ----------
+        state : Any
+            Whatever the step needs to go on.
+        keep : bool
+            Whether it stays, beside the last three and when the trial is complete.
+
+        Raises
+        ------
+        CheckpointError
+            The state cannot be encoded, or holds a secret; earlier ones are still there.
+        """
+        self._running.checkpoint(state, keep)
+
+    def resume_state(self, default: Any = None) -> Any:
+        """The state of the newest checkpoint of this call; the random generators go on there.
+
+        It is one of this trial or of one that has ended and is not COMPLETE, whose call of the
+        same step had equal code, equal inputs and the same seed.  One that is damaged, or not
+        trusted, is passed over with a warning.
+
+        Parameters
+        ----------
+        default : Any
+            What is returned where there is none.
+        """
+        return self._running.resume_state(default)
+
     def artifact_path(self, name: str) -> Path:
         """A path to write a file to, kept under the name when the step ends."""
         return self._running.artifact_path(name)

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from daskperiment.errors import DaskperimentError, DaskperimentWarning
+from daskperiment.execution.checkpoints import CallCheckpoints
 from daskperiment.execution.current import CURRENT
 from daskperiment.fingerprint.values import try_digest
 from daskperiment.graph import StepCall
 from daskperiment.history import artifacts
 from daskperiment.history.steps import output_slot
-from daskperiment.records import Argument, Number, Origin, StepRecord
+from daskperiment.records import Argument, CallIdentity, Number, Origin, StepRecord
 from daskperiment.secrets import Hidden, hide, holds_living, is_secret
 from daskperiment.serializers import preview
 from daskperiment.tracking import environment, seeds
@@ -52,18 +53,39 @@ class Host(Protocol):
 class Running:
     """One step call while it runs: what its code reaches through the experiment."""
 
-    def __init__(self, trial: Host, call: StepCall, outer: Running | None) -> None:
+    def __init__(
+        self,
+        trial: Host,
+        call: StepCall,
+        outer: Running | None,
+        draws: seeds.Draws,
+        checkpoints: CallCheckpoints | None = None,
+    ) -> None:
         self.trial = trial
         self.call = call
         self.outer = outer
-        self.draws: seeds.Draws | None = None
+        self.draws = draws
+        self._checkpoints = checkpoints
         self._folder: Path | None = None
         self._files: list[str] = []
 
     def rng(self) -> Any:
         """The generator of this call, a ``numpy.random.Generator``."""
-        assert self.draws is not None
         return self.draws.rng()
+
+    def checkpoint(self, state: Any, keep: bool) -> None:
+        """Keep a state to go on from; dropped while recording is switched off."""
+        if self._checkpoints is not None:
+            self._checkpoints.save(state, keep)
+
+    @property
+    def resumed_from(self) -> str | None:
+        """Uid of the trial from whose checkpoint it went on."""
+        return None if self._checkpoints is None else self._checkpoints.resumed_from
+
+    def resume_state(self, default: Any) -> Any:
+        """The newest state of this call, the default where there is none."""
+        return default if self._checkpoints is None else self._checkpoints.resume(default)
 
     def artifact_path(self, name: str) -> Path:
         """A file to write; kept under ``name`` when the call ends, also when it fails."""
@@ -111,11 +133,15 @@ def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs:
     note that names trial and step.
     """
     inputs, unhashed = _inputs(trial, call, (*args, *kwargs.values()))
-    seed = seed_of(trial.seed, call)
-    running = Running(trial, call, CURRENT.get())
+    draws = seeds.seeded(seed_of(trial.seed, call))
+    identity = CallIdentity(
+        call.step.name, call.call, trial.fingerprints.get(call.step.name),
+        tuple((argument.name, argument.digest) for argument in inputs), draws.seed,
+    )  # fmt: skip
+    checkpoints = CallCheckpoints(trial, identity, unhashed, draws)
+    running = Running(trial, call, CURRENT.get(), draws, checkpoints)
     token = CURRENT.set(running)
     started, clock = time.time(), time.perf_counter()
-    draws = running.draws = seeds.seeded(seed)
     try:
         with draws, Capture((call.step.name, call.call), trial):
             value = call.step.fn(*args, **kwargs)
@@ -125,9 +151,7 @@ def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs:
         _note(error, trial, call)
         with trial.recording():
             running.leave()
-            trial.add(
-                _record(trial, call, inputs, draws, started, seconds, "failed", None, unhashed)
-            )
+            trial.add(_record(running, trial, inputs, started, seconds, "failed", None, unhashed))
         raise
     seconds = time.perf_counter() - clock
     CURRENT.reset(token)
@@ -140,24 +164,22 @@ def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs:
         if call.final:
             trial.keep_result(value)
         reason = unhashed or reason
-        trial.add(
-            _record(trial, call, inputs, draws, started, seconds, "ran", output, reason, kept)
-        )
+        trial.add(_record(running, trial, inputs, started, seconds, "ran", output, reason, kept))
     return value
 
 
 def _record(
-    trial: TrialContext, call: StepCall, inputs: tuple[Argument, ...], draws: seeds.Draws,
-    started: float, seconds: float, outcome: str, output: str | None, unhashed: str | None,
-    kept: Any = None,
+    running: Running, trial: TrialContext, inputs: tuple[Argument, ...], started: float,
+    seconds: float, outcome: str, output: str | None, unhashed: str | None, kept: Any = None,
 ) -> StepRecord:  # fmt: skip
-    process = environment.process()
+    process, step, draws = environment.process(), running.call.step, running.draws
     return StepRecord(
-        trial=trial.uid, step=call.step.name, call=call.call, inputs=inputs,
-        fingerprint=trial.fingerprints.get(call.step.name), output=output, seed=draws.seed,
+        trial=trial.uid, step=step.name, call=running.call.call, inputs=inputs,
+        fingerprint=trial.fingerprints.get(step.name), output=output, seed=draws.seed,
         drew=draws.drew, entropy=draws.entropy, threads=environment.threads(),
         environment=trial.environment_here(), host=process["host"], pid=process["pid"],
         started=started, seconds=round(seconds, 9), outcome=outcome, unhashed=unhashed, kept=kept,
+        resumed_from=running.resumed_from,
     )  # fmt: skip
 
 

@@ -34,9 +34,8 @@ class UnrecordedTrial:
 
     def run(self, call: StepCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one step call."""
-        running = Running(self, call, CURRENT.get())
+        running = Running(self, call, CURRENT.get(), seeds.seeded(seed_of(self.seed, call)))
         token = CURRENT.set(running)
-        running.draws = seeds.seeded(seed_of(self.seed, call))
         try:
             with running.draws:
                 return call.step.fn(*args, **kwargs)

@@ -72,6 +72,11 @@ def artifacts(name: str, uid: str) -> str:
     return f"{experiment(name)}/artifacts/{uid}"
 
 
+def checkpoints(name: str) -> str:
+    """Documents of the checkpoints of running calls, by what the call is and a random text."""
+    return f"{experiment(name)}/checkpoints"
+
+
 def output(name: str, uid: str) -> str:
     """Log of what one trial printed and logged."""
     return f"{experiment(name)}/output/{uid}"

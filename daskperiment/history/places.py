@@ -38,8 +38,8 @@ logger = logging.getLogger(__name__)
 Trust: TypeAlias = Literal["signed", "all"]
 """Which pickles of a shared store are loaded."""
 Slot: TypeAlias = tuple[str, ...]
-"""Where in a trial: ``("result",)``, ``("parameters", name)``, ``("output", step, call)`` or
-``("artifacts", name)``."""
+"""Where in a trial: ``("result",)``, ``("parameters", name)``, ``("output", step, call)``,
+``("artifacts", name)`` or ``("checkpoint", step, call, what the call is)``."""
 
 _HEXADECIMAL = frozenset("0123456789abcdef")
 

@@ -271,6 +271,23 @@ class Trials:
         found = self.find(fields=[], newest=newest, limit=1, after=number)
         return next((other for other, _ in found), None)
 
+    def attempts(self, uid: str | None) -> Iterator[tuple[int, Document]]:
+        """The row of an attempt, then those of the attempts before it, the first one last.
+
+        Parameters
+        ----------
+        uid : str or None
+            The ``retry_of`` of the trial whose earlier attempts are asked for.
+        """
+        seen: set[str] = set()
+        while uid and uid not in seen:
+            seen.add(uid)
+            found = next(self.find({"uid": uid}, newest=True, limit=1), None)
+            if found is None:
+                return
+            yield found
+            uid = found[1].get("retry_of")
+
     def alive(self) -> int:
         """How many trials have not ended, as far as is known here."""
         owners = self.backend.find(self._running)

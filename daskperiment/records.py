@@ -6,8 +6,6 @@ import enum
 import re
 from typing import Any, NamedTuple, TypeAlias
 
-from blake3 import blake3
-
 from daskperiment.typing import Document
 
 Origin: TypeAlias = tuple[str, str, int]
@@ -147,6 +145,8 @@ class CallIdentity(NamedTuple):
         """A short text that no other call has; None where the code or an input has no digest."""
         if self.fingerprint is None or any(digest is None for _, digest in self.inputs):
             return None
+        from blake3 import blake3  # `daskperiment --help` does without it
+
         return blake3(repr(tuple(self)).encode("utf-8", "surrogatepass")).hexdigest(16)
 
 

@@ -71,7 +71,7 @@ class CallCheckpoints:
             try:
                 self._trial.commit(writes)
             except Exception as error:  # of the store, which is not the step's business
-                self._warn(f"A checkpoint of {self._where} was not kept: {error}")
+                self._warn(f"{self._where} goes on, but a checkpoint was not kept: {error}")
                 return
             self._saved, self._trial.checkpointed = saved, True
         checkpoints.discard(saved.dropped)
@@ -84,7 +84,7 @@ class CallCheckpoints:
                 state, random = checkpoint.open()
                 seeds.restore(self._draws, random)
             except (DaskperimentError, OSError) as error:
-                self._warn(f"{self._told(checkpoint)} is not used: {error}")
+                self._warn(f"{self._where} passes over {self._told(checkpoint)}: {error}")
                 continue
             logger.info("Step %r goes on from %s", self._identity.step, self._told(checkpoint))
             self.resumed_from = checkpoint.trial
@@ -109,13 +109,13 @@ class CallCheckpoints:
 
     @property
     def _where(self) -> str:
-        return f"step {self._identity.step!r} of trial {self._trial.number}"
+        return f"Step {self._identity.step!r} of trial {self._trial.number}"
 
     def _tell_if_unhashed(self) -> None:
         if self._identity.key is None and not self._told_unhashed:
             self._told_unhashed = True
             reason = self._unhashed or "its code has no fingerprint"
-            self._warn(f"No other trial can go on from checkpoints of {self._where}: {reason}")
+            self._warn(f"{self._where} leaves checkpoints that no trial will find: {reason}")
 
     def _warn(self, message: str) -> None:
         text = scrub(message)

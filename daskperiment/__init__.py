@@ -53,6 +53,7 @@ from daskperiment.errors import (
     PayloadNotFoundError,
     PurityWarning,
     QueryError,
+    ResourceError,
     SecretError,
     SeedError,
     StepDefinitionError,
@@ -65,6 +66,7 @@ from daskperiment.errors import (
     TrialIDNotFoundError,
     TrialReferenceError,
     TrialRunningError,
+    TrialTimeoutError,
     UntrustedPayloadError,
     ValueNotKeptError,
 )
@@ -153,6 +155,7 @@ __all__ = [
     "PayloadError",
     "PayloadNotFoundError",
     "QueryError",
+    "ResourceError",
     "SecretError",
     "SeedError",
     "StepDefinitionError",
@@ -166,6 +169,7 @@ __all__ = [
     "TrialIDNotFoundError",
     "TrialReferenceError",
     "TrialRunningError",
+    "TrialTimeoutError",
     "UntrustedPayloadError",
     "ValueNotKeptError",
     # warnings

@@ -205,8 +205,16 @@ class BatchArgumentError(DaskperimentError, ValueError):
     """What is asked of a batch cannot be done so; the message says what can."""
 
 
+class ResourceError(DaskperimentError, RuntimeError):
+    """Nothing here can offer what a step needs, such as a GPU; waiting would not help."""
+
+
 class BatchError(DaskperimentError, RuntimeError):
     """A trial of a batch was lost, as the process that ran it has died."""
+
+
+class TrialTimeoutError(DaskperimentError, TimeoutError):
+    """A trial or one of its steps took longer than it was given."""
 
 
 class DashboardError(DaskperimentError, ValueError):

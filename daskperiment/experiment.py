@@ -9,12 +9,13 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from daskperiment import caller, logs, notebooks, options, reloads, script
 from daskperiment.backends import open_backend
 from daskperiment.backends.base import Backend
 from daskperiment.backends.memory import MemoryBackend
+from daskperiment.callbacks import Callbacks
 from daskperiment.errors import (
     BackendUnreachableError,
     BatchArgumentError,
@@ -23,15 +24,17 @@ from daskperiment.errors import (
     TrialIDNotFoundError,
 )
 from daskperiment.execution import batch
-from daskperiment.execution.batch import Ended, OnError
+from daskperiment.execution.attempt import Task
+from daskperiment.execution.batch import OnError
 from daskperiment.execution.context import Ticket
 from daskperiment.execution.current import CurrentTrial, current_in
-from daskperiment.execution.executors import check_executor
+from daskperiment.execution.executors import check_executor, check_gpus, describe_executor
+from daskperiment.execution.shards import Share, check_shard
 from daskperiment.execution.surroundings import Surroundings
 from daskperiment.execution.trial import Recorder, compute
 from daskperiment.execution.unrecorded import Bypass, UnrecordedTrial
 from daskperiment.fingerprint.values import try_digest
-from daskperiment.graph import Node, Step, layout_of, undefined
+from daskperiment.graph import Node, Step, StepOptions, layout_of, undefined
 from daskperiment.history import metrics, ranking, removal, table
 from daskperiment.history.finished import Finished
 from daskperiment.history.places import Trust, check_trust
@@ -49,6 +52,8 @@ from daskperiment.trial import Trial, TrialList, check_number
 from daskperiment.typing import Document
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import numpy as np
     import pandas as pd
 
@@ -303,15 +308,13 @@ class Experiment:
 
     @overload
     def __call__(
-        self, fn: None = None, *, name: str | None = None, nout: int | None = None
+        self, fn: None = None, **options: Unpack[StepOptions]
     ) -> Callable[[Callable[P, R]], Step[P, R]]: ...
 
     @overload
-    def __call__(
-        self, fn: Callable[P, R], *, name: str | None = None, nout: int | None = None
-    ) -> Step[P, R]: ...
+    def __call__(self, fn: Callable[P, R], **options: Unpack[StepOptions]) -> Step[P, R]: ...
 
-    def __call__(self, fn: Any = None, *, name: str | None = None, nout: int | None = None) -> Any:
+    def __call__(self, fn: Any = None, **options: Unpack[StepOptions]) -> Any:
         """Decorate a function: every call of it in a trial is a recorded step.
 
         Parameters
@@ -322,6 +325,12 @@ class Experiment:
             Name of the step; default the function's own.
         nout : int, optional
             Number of outputs, so that ``x, y = step(...)`` works.
+        resources : mapping of str to number, optional
+            What each call needs, as ``{"GPU": 1}``: an executor that cannot offer it is refused.
+        timeout : float, optional
+            Seconds that each call may take; then it is ended by
+            :class:`~daskperiment.TrialTimeoutError`.  A thread that computes outside Python
+            cannot be ended, and is abandoned in a batch.
 
         Returns
         -------
@@ -333,44 +342,44 @@ class Experiment:
         StepDefinitionError
             The object cannot be a step; the message says what to do.
         """
-        return self._step(fn, name, nout)
+        return self._step(fn, **options)
 
     @overload
     def persist(self, fn: Callable[P, R]) -> Step[P, R]: ...
 
     @overload
     def persist(
-        self, fn: None = None, *, name: str | None = None, nout: int | None = None
+        self, fn: None = None, **options: Unpack[StepOptions]
     ) -> Callable[[Callable[P, R]], Step[P, R]]: ...
 
-    def persist(self, fn: Any = None, *, name: str | None = None, nout: int | None = None) -> Any:
+    def persist(self, fn: Any = None, **options: Unpack[StepOptions]) -> Any:
         """Decorate a function as a step whose every output is kept with the trial.
 
         Read it back by :meth:`get_persisted`.  Not to be confused with ``node.persist()``,
         Dask's method that computes a node and holds its value in memory.
         Options as for a plain step.
         """
-        return self._step(fn, name, nout, persist=True)
+        return self._step(fn, persist=True, **options)
 
     @overload
     def result(self, fn: Callable[P, R]) -> Step[P, R]: ...
 
     @overload
     def result(
-        self, fn: None = None, *, name: str | None = None, nout: int | None = None
+        self, fn: None = None, **options: Unpack[StepOptions]
     ) -> Callable[[Callable[P, R]], Step[P, R]]: ...
 
-    def result(self, fn: Any = None, *, name: str | None = None, nout: int | None = None) -> Any:
+    def result(self, fn: Any = None, **options: Unpack[StepOptions]) -> Any:
         """Decorate a function as the result step: its output is the trial's result.
 
         Calling it gives a :class:`~daskperiment.graph.Result`, whose ``compute`` runs one
         trial.  Options as for a plain step.
         """
-        return self._step(fn, name, nout, is_result=True)
+        return self._step(fn, is_result=True, **options)
 
-    def _step(self, fn: Any, name: str | None, nout: int | None, **kind: bool) -> Any:
+    def _step(self, fn: Any, **options: Any) -> Any:
         def decorate(function: Callable[..., Any]) -> Step[..., Any]:
-            step = Step(self, function, name=name, nout=nout, **kind)
+            step = Step(self, function, **options)
             earlier = self._steps.pop(step.name, None)
             self._steps[step.name] = step
             if earlier is not None:
@@ -513,26 +522,20 @@ class Experiment:
     def attempt(
         self,
         node: Node,
-        parameters: Mapping[str, Any],
-        seed: int | None,
-        about: Document,
+        task: Task,
         captured: code.CodeCapture | None,
-    ) -> Ended:
-        """Run one trial in the calling thread; what a step raises is told and not raised."""
-        number: Number | None = None
+        backend: Backend | None,
+        began: Callable[[Number], object],
+    ) -> None:
+        """Run one trial of a batch in the calling thread.
 
-        def begun(given: Number) -> None:
-            nonlocal number
-            number = given
-
-        options, loaded = {"scheduler": "synchronous"}, self._parameters.configuration
-        seed = self.seed if seed is None else seed
-        try:
-            used = self._used(node, parameters)
-            self._recorder.run(layout_of(node), used, seed, options, loaded, about, captured, begun)
-        except Exception as error:
-            return Ended(number, error)
-        return Ended(number, None)
+        ``backend`` records it, where that is not the experiment's; ``began`` is told its number.
+        """
+        recorder = self._recorder if backend is None else Recorder(backend, self.id)
+        options, loaded = {"scheduler": task.scheduler}, self._parameters.configuration
+        seed, used = self._seed(task.seed), self._used(node, task.parameters)
+        layout = layout_of(node)
+        recorder.run(layout, used, seed, options, loaded, task.about, captured, began)
 
     def map(
         self,
@@ -546,6 +549,13 @@ class Experiment:
         on_error: OnError = "raise",
         skip_completed: bool = False,
         retries: int = 0,
+        timeout: float | None = None,
+        progress: bool = True,
+        callbacks: Sequence[Any] = (),
+        spread: bool = False,
+        gpus: Sequence[Any] | None = None,
+        shard: Any = None,
+        claim: bool = False,
     ) -> list[Trial]:
         """Run many trials at the same time.
 
@@ -557,9 +567,10 @@ class Experiment:
             Values of parameters, one mapping for each trial; all are checked before any runs.
         executor : str, Executor or Client, optional
             Where: ``"threads"`` of this process, the default; ``"processes"``, or
-            ``"processes:fork"`` and ``"processes:forkserver"`` by their start method; an
-            executor of :mod:`concurrent.futures`; a ``distributed.Client``, or the address of a
-            scheduler.  The steps of one trial run one after the other.
+            ``"processes:fork"`` and ``"processes:forkserver"`` by their start method; a module
+            such as ``torch.multiprocessing``; an executor of :mod:`concurrent.futures`; a
+            ``distributed.Client``, or the address of a scheduler.  The steps of one trial run one
+            after the other.
         max_workers : int, optional
             How many trials at a time; default as many as there are processors.
         repeats : int
@@ -573,25 +584,57 @@ class Experiment:
         skip_completed : bool
             Whether a trial is left out of which a COMPLETE one with equal parameters and equal
             code is there, also with an equal seed where one is asked for.  That one is
-            returned in its place.
+            returned in its place.  One of which only a trial is there that has failed, crashed
+            or was cancelled is run again, with its seed.
         retries : int
             How often a trial that has failed, or whose process has died, is run again.  Each
-            attempt is a trial of its own, whose :attr:`Trial.retry_of` names the one before.
+            attempt is a trial of its own with the same seed, whose :attr:`Trial.retry_of` names
+            the one before.
+        timeout : float, optional
+            Seconds that a trial may take; then it is ended and FAILED.  A thread that computes
+            outside Python cannot be ended, only abandoned: worker processes can.
+        progress : bool
+            Whether a bar is shown, where there is a terminal or notebook.
+        callbacks : sequence
+            Who is told what happens, besides those of the experiment; see
+            :mod:`daskperiment.callbacks`.
+        spread : bool
+            Whether the steps of each trial are spread over the workers of a cluster.  Without
+            it a trial is one task.
+        gpus : sequence, optional
+            For ``"processes"``: an entry for each worker, such as ``[0, 0, 1]``; each sees only
+            its own, by ``CUDA_VISIBLE_DEVICES``.  Where a step needs GPUs by ``resources=``, the
+            default are those that are free.
+        shard : tuple of int or str, optional
+            ``(0, 3)`` runs every third trial, from the first one on; ``(1, 3)`` and ``(2, 3)``,
+            on other computers, run the others.  Default what ``--shard`` says to the command.
+        claim : bool
+            Whether this shard, when it is done, waits for the others that have begun and takes
+            over what a computer that has died leaves undone.
 
         Returns
         -------
         list of Trial
             In the order given, the repeated ones of a mapping side by side; of a trial that was
-            run again the last attempt.
+            run again the last attempt.  A trial that was not run, as the batch was stopped, is
+            left out, as are those of other shards.
 
         Raises
         ------
         ExecutorError
             There is no such executor.
+        BatchArgumentError
+            Another argument cannot be used.
+        ResourceError
+            Nothing there can offer what a step needs.
         ParameterError
             A value is wrong or missing; no trial has begun.
         BatchError
             A process has died, and ``on_error`` is ``"raise"``.
+        TrialTimeoutError
+            A trial took too long, and ``on_error`` is ``"raise"``.
+        KeyboardInterrupt
+            After Ctrl-C; no more trials begin, and those that run are ended and CANCELLED.
 
         Examples
         --------
@@ -605,23 +648,100 @@ class Experiment:
         """
         check_executor(executor, max_workers)
         given = [dict(values) for values in parameters]
-        jobs = batch.planned(given, batch.check_repeats(repeats), self._seed(seed))
-        used = [self._used(result, values) for values in given]
-        if not isinstance(self._recorder, Recorder):
-            raise BatchArgumentError(
-                "Recording is switched off (DASKPERIMENT_MODE=disabled), so that there are no "
-                "trials to return: compute() one by one"
-            )
-        captured = self._recorder.capture(layout_of(result).steps, self._parameters.configuration)
-        if skip_completed:
+        own = self._seed(seed)
+        jobs = batch.planned(given, batch.check_repeats(repeats), own)
+        part = check_shard(options.value("shard") if shard is None else shard)
+        batch.check_sharing(part, claim)
+        batch.check_spread(spread, executor)
+        seen = check_gpus(gpus, executor)
+        used, recorder = [self._used(result, values) for values in given], self._recording()
+        captured, kept = recorder.capture(layout_of(result).steps, self._parameters.configuration)
+        digests = [try_digest(dict(values))[0] for values in used for _ in range(repeats)]
+        plan = batch.plan(digests, own)
+        mine = jobs if part is None else jobs[part[0] :: part[1]]
+        skipped = 0
+        if skip_completed or claim or options.value("resume"):
             done = Finished(self._trials, {n: s.digest for n, s in captured.steps.items()})
-            batch.skip(jobs, [try_digest(dict(values))[0] for values in used], done)
+            skipped = batch.skip(mine, digests, done)
         script.begun(self.backend, self.id)
-        many = batch.Batch(result, self._trials, jobs, captured, executor, max_workers)
+        about: Document = {
+            "plan": plan, "executor": describe_executor(executor), "session": kept["session"],
+        }  # fmt: skip
+        if part is not None:
+            about["shard"] = f"{part[0]}/{part[1]}"
+        many = batch.Batch(
+            result, self._trials, mine, captured, self._told(callbacks, progress), self.__getitem__,
+            executor, max_workers, seen, batch.check_timeout(timeout), spread, about, skipped,
+            share=Share(self._trials, jobs, part, plan) if claim and part else None,
+        )  # fmt: skip
         many.run(batch.check_on_error(on_error), batch.check_retries(retries))
         # One that is in the spool has no number yet: asking for it says that its store is away.
-        numbers = (job.number if isinstance(job.number, int) else 0 for job in jobs)
-        return [self[number] for number in numbers]
+        ended = [job for job in many.jobs if job.ended is not None]
+        ended.sort(key=lambda job: job.place)
+        return [self[job.number if isinstance(job.number, int) else 0] for job in ended]
+
+    def submit(
+        self,
+        result: Node,
+        parameters: Mapping[str, Any] | None = None,
+        executor: Any = None,
+        *,
+        seed: int | None = None,
+        timeout: float | None = None,
+    ) -> Future[Trial]:
+        """Begin one trial and do not wait for it.
+
+        Parameters
+        ----------
+        result : Node
+            What calling a result step has given.
+        parameters : mapping, optional
+            Values of parameters, besides those that are set.
+        executor, seed, timeout
+            As for :meth:`map`.  Threads and processes of ours are as many as there are
+            processors; more trials wait for their turn.
+
+        Returns
+        -------
+        concurrent.futures.Future
+            Its result is the trial; it raises what a step has raised.
+
+        Raises
+        ------
+        ExecutorError, BatchArgumentError, ResourceError, ParameterError
+            As for :meth:`map`, at once.
+
+        Examples
+        --------
+        >>> ex = Experiment("doc_submit", backend="memory://")
+        >>> @ex.result
+        ... def square(a):
+        ...     return a * a
+        >>> future = ex.submit(square(ex.parameter("a")), {"a": 3})
+        >>> future.result().result
+        9
+        """
+        check_executor(executor, None)
+        self._used(result, parameters or {})
+        recorder = self._recording()
+        captured, _ = recorder.capture(layout_of(result).steps, self._parameters.configuration)
+        (job,) = batch.planned([dict(parameters or {})], 1, self._seed(seed))
+        script.begun(self.backend, self.id)
+        alone = batch.Alone(
+            result, self._trials, captured, self.__getitem__, executor, batch.check_timeout(timeout)
+        )
+        return alone.submit(job)
+
+    def _recording(self) -> Recorder:
+        if isinstance(self._recorder, Recorder):
+            return self._recorder
+        raise BatchArgumentError(
+            "Recording is switched off (DASKPERIMENT_MODE=disabled), so that there are no "
+            "trials to return: compute() one by one"
+        )
+
+    def _told(self, callbacks: Sequence[Any], progress: bool) -> Callbacks:
+        return Callbacks(callbacks)
 
     def _seed(self, seed: int | None) -> int | None:
         seed = self.seed if seed is None else seed

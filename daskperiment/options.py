@@ -107,6 +107,10 @@ OPTIONS: dict[str, Option] = {
     "log_level": Option(
         "DASKPERIMENT_LOG_LEVEL", "INFO", _level, "what scripts and notebooks show of the log"
     ),
+    "resume": Option(
+        "DASKPERIMENT_RESUME", False, _boolean, "whether batches leave out what is complete"
+    ),
+    "shard": Option("DASKPERIMENT_SHARD", None, _text, 'which part of a batch runs here, as "0/3"'),
     "log_file": Option("DASKPERIMENT_LOG_FILE", None, _text, "a file that the log goes to as well"),
 }
 """Every option; in ``pyproject.toml`` they stand under ``[tool.daskperiment]``."""

@@ -253,6 +253,17 @@ def _lines(path: Path) -> list[str]:
         return []
 
 
+def host_name() -> str:
+    """Return the name of this machine, "" where it has none.
+
+    Examples
+    --------
+    >>> isinstance(host_name(), str)
+    True
+    """
+    return platform.node()
+
+
 def boot_id() -> str | None:
     """Return an identifier of the machine's present start, or None where there is none.
 
@@ -298,7 +309,7 @@ def is_alive(owner: dict[str, Any]) -> bool:
     was started anew since, when no process has its number or only one that has ended and was
     not waited for, or when the one that has it was started at another time.
     """
-    if owner["host"] != platform.node():
+    if owner["host"] != host_name():
         return True
     if owner["boot_id"] != boot_id():
         return False

@@ -1,42 +1,131 @@
-"""The verb that runs a script."""
+"""The verbs that run a script."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
 from daskperiment.cli import text
 from daskperiment.cli.session import Session, verb
+from daskperiment.errors import BatchArgumentError
+from daskperiment.secrets import MASK
 from daskperiment.tracebacks import without_ours
 
 
-@verb("run", context_settings={"allow_interspersed_args": False})
-@click.argument("script", type=click.Path(exists=True, dir_okay=False))
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[NAME=VALUE]...")
-def run(session: Session, script: str, arguments: Sequence[str]) -> int:
+_OWN = {"allow_interspersed_args": False}
+"""What stands behind a script is its own."""
+_script = click.argument("script", type=click.Path(exists=True, dir_okay=False))
+_arguments = click.argument(
+    "arguments", nargs=-1, type=click.UNPROCESSED, metavar="[NAME=VALUE]..."
+)
+_shard = click.option(
+    "--shard", metavar="PART/PARTS",
+    help="Of each batch run every third trial by 0/3, 1/3 and 2/3 on three computers.",
+)  # fmt: skip
+
+
+@verb("run", context_settings=_OWN)
+@_shard
+@_script
+@_arguments
+def run(session: Session, script: str, arguments: Sequence[str], shard: str | None) -> int:
     """Run a script and show the trial that it records.
 
     Everything behind SCRIPT is the script's own, as in: run train.py lr=0.1 --seed 1.  The exit
     code is that of the script: 1 when the trial failed, 2 when a value is missing or wrong.
     """
-    from daskperiment.script import run_path
-
     if session.chosen is not None:
         raise click.UsageError("-e means nothing to run: the script names its experiment")
+    return _run(session, script, arguments, {"DASKPERIMENT_SHARD": shard})
+
+
+@verb("resume", context_settings=_OWN)
+@_shard
+@click.argument("script", type=click.Path(exists=True, dir_okay=False), required=False)
+@_arguments
+def resume(
+    session: Session, script: str | None, arguments: Sequence[str], shard: str | None
+) -> int:
+    """Run the script of a batch again, which leaves out the trials that are complete.
+
+    Without SCRIPT, that of the last batch that was interrupted, as it was called.  Trials that
+    failed, crashed or were cancelled are run again, with their seeds, and what a step has kept
+    by checkpoint is there for them.  The exit code is that of the script.
+    """
+    before = os.getcwd()
+    if script is None:
+        script, arguments, folder = _interrupted(session)
+        os.chdir(folder)
+    try:
+        return _run(
+            session, script, arguments, {"DASKPERIMENT_SHARD": shard, "DASKPERIMENT_RESUME": "1"}
+        )
+    finally:
+        os.chdir(before)
+
+
+def _run(
+    session: Session, script: str, arguments: Sequence[str], options: Mapping[str, str | None]
+) -> int:
+    from daskperiment.script import run_path
+
     if session.named is not None:
         os.environ["DASKPERIMENT_BACKEND"] = session.named
+    os.environ.update({name: value for name, value in options.items() if value is not None})
     with _stdout_aside() if session.as_json else contextlib.nullcontext():
         trial, error = run_path(script, arguments)
         code = _exit_code(error)
     if trial is not None or code == 0:
         session.answer(_document(trial), _report)
     return code
+
+
+def _interrupted(session: Session) -> tuple[str, list[str], str]:
+    """Script, arguments and working directory of the last batch that has not come to its end."""
+    from daskperiment.history.batches import Batches
+    from daskperiment.history.snapshots import Snapshots
+
+    backend = session.trials.backend
+    for _, row in Batches(backend, session.experiment).find():
+        if row["state"] == "RUNNING":
+            raise BatchArgumentError(
+                f"The last batch of {session.experiment} is still running, as process "
+                f"{row['owner']['pid']} on {row['owner']['host']}"
+            )
+        if row["state"] == "COMPLETE":
+            break
+        told = Snapshots(backend).find(row["session"]) or {}
+        known, folder = told.get("script") or {}, told.get("working_directory")
+        return _again(known.get("path"), known.get("arguments") or [], folder, backend.owned)
+    raise BatchArgumentError(f"No batch of {session.experiment} was interrupted")
+
+
+def _again(
+    path: str | None, arguments: list[str], folder: str | None, owned: bool
+) -> tuple[str, list[str], str]:
+    if path is None or folder is None:
+        raise BatchArgumentError(
+            "The batch was not started by a script: run its ex.map(...) again, with "
+            "skip_completed=True"
+        )
+    command = shlex.join(["daskperiment", "resume", path, *arguments])
+    if not owned:  # whoever can write there could name any script
+        raise BatchArgumentError(
+            f"Others can write to this store, so that nothing that it names is run. In {folder}:  "
+            f"{command}"
+        )
+    if any(MASK in argument for argument in arguments):
+        raise BatchArgumentError(
+            f"The script was called with a secret, which is not kept. In {folder}:  {command}"
+        )
+    return path, arguments, folder
 
 
 def _exit_code(error: BaseException | None) -> int:
@@ -86,4 +175,4 @@ def _report(shown: dict[str, Any] | None) -> Iterator[str]:
         yield text.escaped(f"result  {text.value(shown['result'])}", keep="")
 
 
-VERBS: list[click.Command] = [run]
+VERBS: list[click.Command] = [run, resume]

@@ -2,48 +2,51 @@
 
 from __future__ import annotations
 
-import functools
 import logging
+import queue
+import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
+from daskperiment.callbacks import Callbacks
 from daskperiment.errors import BatchArgumentError, BatchError
-from daskperiment.execution.executors import Place, opened
-from daskperiment.execution.trial import main_is_guarded, missing_main_guard
-from daskperiment.graph import Node
+from daskperiment.execution.attempt import Ended, Task, run, run_sent
+from daskperiment.execution.executors import Place, kept, on_client, opened
+from daskperiment.execution.interrupts import HeldBack
+from daskperiment.execution.settling import settled
+from daskperiment.execution.shards import Shard, Share
+from daskperiment.execution.stopping import GRACE
+from daskperiment.fingerprint.values import try_digest
+from daskperiment.graph import Node, layout_of
+from daskperiment.history.batches import Batches
 from daskperiment.history.finished import Finished
+from daskperiment.history.spooling import AWAY
 from daskperiment.history.trials import Trials
-from daskperiment.records import Number, TrialState
+from daskperiment.records import Number
 from daskperiment.serializers.preview import preview, preview_error
-from daskperiment.tracking import seeds
+from daskperiment.tracking import environment, seeds
 from daskperiment.tracking.code import CodeCapture
 from daskperiment.typing import Document
 
 logger = logging.getLogger(__name__)
 
 OnError = Literal["raise", "continue"]
+Starter = Callable[["Job"], "Future[Ended]"]
 _TRIES = 3
 """How often a trial is begun whose process dies before it has a number."""
-
-
-class Ended(NamedTuple):
-    """How an attempt at a trial has ended.
-
-    Parameters
-    ----------
-    number : Number or None
-        The trial; None where none has begun.
-    error : BaseException or None
-        What a step has raised.
-    """
-
-    number: Number | None
-    error: BaseException | None
+_TICK = 1.0
+"""Seconds between two looks at what nobody tells."""
+_GRACE = 10.0
+"""Seconds that trials have for ending after Ctrl-C."""
+_LATE = 3 * GRACE
+"""Seconds past its timeout after which a process that does not react is ended."""
+_TELL = 1.0
+"""Seconds between two updates of a batch's document."""
 
 
 @dataclass
@@ -52,6 +55,8 @@ class Job:
 
     Parameters
     ----------
+    place : int
+        Its position.
     parameters : dict
         Values for this trial.
     seed : int, optional
@@ -60,6 +65,7 @@ class Job:
         Which of several trials with these parameters it is.
     """
 
+    place: int
     parameters: dict[str, Any]
     seed: int | None
     repeat: int | None = None
@@ -75,32 +81,45 @@ class Job:
         assert self.ended.number is not None
         return self.ended.number
 
-    def next(self) -> Document:
+    def about(self) -> Document:
         """What the row of the next attempt says besides."""
         self.attempts += 1
-        self.before, self.uid = self.uid or None, uuid.uuid4().hex
-        about = {"uid": self.uid, "retry_of": self.before, "repeat": self.repeat}
+        if self.seed is None:  # an attempt after this one has the same
+            self.seed = seeds.draw_seed()
+        self.before, self.uid = self.uid or self.before, uuid.uuid4().hex
+        about = {
+            "uid": self.uid, "place": self.place, "retry_of": self.before, "repeat": self.repeat,
+        }  # fmt: skip
         return {name: value for name, value in about.items() if value is not None}
 
 
 def planned(parameters: Sequence[dict[str, Any]], repeats: int, seed: int | None) -> list[Job]:
     """The jobs of a batch: those that repeat the same parameters side by side."""
-    jobs = []
+    jobs: list[Job] = []
     for values in parameters:
         for repeat in range(repeats):
             own = seed if seed is None or not repeat else seeds.derive(seed, "repeats", repeat)
-            jobs.append(Job(values, own, repeat if repeats > 1 else None))
+            jobs.append(Job(len(jobs), values, own, repeat if repeats > 1 else None))
     return jobs
 
 
-def skip(jobs: Sequence[Job], digests: Sequence[str | None], finished: Finished) -> None:
-    """Let earlier trials stand for jobs; one line for each in the log."""
-    repeats = len(jobs) // max(1, len(digests))
-    for position, job in enumerate(jobs):
-        number = finished.take(digests[position // repeats], job.seed)
+def skip(jobs: Sequence[Job], digests: Sequence[str | None], finished: Finished) -> int:
+    """Let earlier trials stand for jobs, one line for each in the log; how many they are.
+
+    Of the others, those that have failed or crashed before are attempted again.
+    """
+    skipped = 0
+    for job in jobs:
+        digest = digests[job.place]
+        number = finished.take(digest, job.seed)
         if number is not None:
             logger.info("Skipped: trial %s is complete with these parameters and this code", number)
             job.ended = Ended(number, None)
+            skipped += 1
+        elif (failed := finished.take_failed(digest, job.seed)) is not None:
+            job.before, job.seed = failed.uid, failed.seed
+            logger.info("Trial %s has not completed, and is attempted again", failed.number)
+    return skipped
 
 
 def check_repeats(repeats: int) -> int:
@@ -126,67 +145,177 @@ def check_on_error(on_error: str) -> OnError:
     raise BatchArgumentError(f"on_error is 'raise' or 'continue', not {preview(on_error)}")
 
 
-class Task(NamedTuple):
-    """What a worker needs to run one trial."""
-
-    parameters: dict[str, Any]
-    seed: int | None
-    about: Document
-
-
-def run(node: Node, task: Task) -> Ended:
-    """Run one trial of a graph here; what a step raises is told and not raised."""
-    return _ended(node, task, None)
+def check_timeout(timeout: float | None) -> float | None:
+    """Return a number of seconds, or raise BatchArgumentError."""
+    wrong = isinstance(timeout, bool) or not isinstance(timeout, (int, float))
+    if timeout is not None and (wrong or not timeout > 0):
+        raise BatchArgumentError(f"timeout is a number of seconds above 0, not {preview(timeout)}")
+    return timeout
 
 
-def _ended(node: Node, task: Task, captured: CodeCapture | None) -> Ended:
-    found = node._owner.attempt(node, task.parameters, task.seed, task.about, captured)
-    return Ended(*found)
+def check_sharing(shard: Shard | None, claim: bool) -> None:
+    """Refuse to claim where there is nobody to share with, with BatchArgumentError."""
+    if claim and shard is None:
+        raise BatchArgumentError(
+            "claim=True is for a batch that several computers share: add shard=(0, 3) here, and "
+            "the other parts there"
+        )
 
 
-def run_sent(sent: bytes, task: Task) -> Ended:
-    """The same in another process, of a graph that was pickled."""
-    node, captured = _received(sent)
-    return _ended(node, task, captured)
+def check_spread(spread: bool, executor: Any) -> None:
+    """Refuse to spread steps where there is no cluster, with BatchArgumentError."""
+    if spread and (isinstance(executor, str) or not on_client(executor)):
+        raise BatchArgumentError(
+            "spread=True is for the workers of a cluster: give a distributed.Client as executor"
+        )
 
 
-@functools.lru_cache(maxsize=8)
-def _received(sent: bytes) -> tuple[Node, CodeCapture]:
-    # Kept, so that what a process captures once is not captured for each trial.
+def plan(digests: Sequence[str | None], seed: int | None) -> str:
+    """What batches have in common that run the same trials: a digest."""
+    return str(try_digest([seed, *digests])[0])
+
+
+def needed(node: Node) -> dict[str, float]:
+    """What a whole trial of a graph needs: of each resource the most that one of its steps does."""
+    most: dict[str, float] = {}
+    for step in layout_of(node).steps.values():
+        for name, amount in (step.resources or {}).items():
+            most[name] = max(most.get(name, 0), amount)
+    return most
+
+
+def _sender(
+    place: Place, node: Node, captured: CodeCapture, timeout: float | None
+) -> Callable[[Task], Future[Ended]]:
+    """What begins an attempt at a trial of a graph, pickled once where that is in others' hands."""
+    limit = None if timeout is None else timeout + _LATE
+    if not place.elsewhere:
+        return lambda task: place.submit(task.about["uid"], limit, run, node, task)
     import cloudpickle
 
-    return cloudpickle.loads(sent)  # type: ignore[no-any-return]
+    sent = cloudpickle.dumps((node, captured))
+    return lambda task: place.submit(task.about["uid"], limit, run_sent, sent, task)
+
+
+@dataclass
+class Alone:
+    """Trials that are not of a batch, of which nobody waits for one; arguments as for `Batch`."""
+
+    node: Node
+    history: Trials
+    captured: CodeCapture
+    handle: Callable[[int], Any]
+    executor: Any = None
+    timeout: float | None = None
+
+    def submit(self, job: Job) -> Future[Any]:
+        """Begin the trial of a job."""
+        place = kept(self.executor, needed(self.node))
+        task = Task(job.parameters, job.seed, job.about(), self.timeout, repeats=place.repeats)
+        attempt = _sender(place, self.node, self.captured, self.timeout)(task)
+        promised: Future[Any] = Future()
+        attempt.add_done_callback(lambda done: self._keep(promised, job.uid, done))
+        return promised
+
+    def _keep(self, promised: Future[Any], uid: str, attempt: Future[Ended]) -> None:
+        try:
+            ended = settled(self.history, uid, attempt)
+            if ended is None:
+                raise CancelledError
+            if ended.error is not None:
+                raise ended.error
+            assert isinstance(ended.number, int)
+            promised.set_result(self.handle(ended.number))
+        except BaseException as error:
+            promised.set_exception(error)
 
 
 @dataclass
 class Batch:
     """Trials of one graph that run at the same time.
 
+    Callbacks see it while it runs: ``total``, ``done``, ``failed``, ``running`` and ``skipped``
+    are numbers of trials, ``trials`` those that have ended, ``started`` is a time of
+    :func:`time.monotonic`, and :meth:`stop` begins no more.
+
     Parameters
     ----------
     node : Node
         The graph, which holds a result.
-    trials : Trials
+    history : Trials
         Where they are recorded.
     jobs : list of Job
         What is to be run.
     captured : CodeCapture
         The code of its steps.
+    callbacks : Callbacks
+        Who is told.
+    handle : callable
+        Makes what they get of a trial from its number.
     executor : Any
         Where; see :func:`daskperiment.execution.executors.opened`.
     max_workers : int, optional
         How many at a time.
+    gpus : sequence of str, optional
+        What each worker sees of them.
+    timeout : float, optional
+        Seconds that a trial may take.
+    spread : bool
+        Whether the steps of a trial are spread over the workers of a cluster.
+    about : dict
+        What its document says besides.
+    share : Share, optional
+        What it shares with other computers.
     """
 
     node: Node
-    trials: Trials
+    history: Trials
     jobs: Sequence[Job]
     captured: CodeCapture
+    callbacks: Callbacks
+    handle: Callable[[int], Any]
     executor: Any = None
     max_workers: int | None = None
+    gpus: Sequence[str] | None = None
+    timeout: float | None = None
+    spread: bool = False
+    about: Document = field(default_factory=dict)
+    skipped: int = 0
+    done: int = 0
+    failed: int = 0
+    trials: list[Any] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+    uid: str = field(default_factory=lambda: uuid.uuid4().hex)
+    share: Share | None = None
     _waiting: deque[Job] = field(default_factory=deque)
+    _running: dict[Future[Ended], Job] = field(default_factory=dict)
+    _over: queue.SimpleQueue[Future[Ended]] = field(default_factory=queue.SimpleQueue)
+    _stopped: str | None = None
+    _failure: BaseException | None = None
     _on_error: OnError = "raise"
     _retries: int = 0
+
+    @property
+    def experiment(self) -> str:
+        """Id of the experiment."""
+        return self.history.name
+
+    @property
+    def total(self) -> int:
+        """How many trials it has."""
+        return len(self.jobs)
+
+    @property
+    def running(self) -> int:
+        """How many run, or wait at their executor."""
+        return len(self._running)
+
+    def stop(self, reason: str) -> None:
+        """Begin no more trials; those that run go on to their ends."""
+        if self._stopped is None:
+            logger.info("The batch begins no more trials: %s", reason)
+            self._stopped = reason
+            self._waiting.clear()
 
     def run(self, on_error: OnError, retries: int) -> None:
         """Run all jobs to their ends.
@@ -205,64 +334,174 @@ class Batch:
             With ``on_error="raise"``, what the step of the first trial that failed has raised.
         BatchError
             A process died so often that a trial was given up, or the executor is broken.
+        KeyboardInterrupt
+            Those that were running are asked to end, and are CANCELLED after 10 s, or at once
+            when it comes again.
         """
         self._on_error, self._retries = on_error, retries
-        self._waiting.extend(job for job in self.jobs if job.ended is None)
-        running: dict[Future[Ended], Job] = {}
-        try:
-            with opened(self.executor, self.max_workers) as place:
-                start = self._starter(place)
-                while self._waiting or running:
-                    while self._waiting and len(running) < place.width:
-                        job = self._waiting.popleft()
-                        running[start(job)] = job
-                    done, _ = wait(running, return_when=FIRST_COMPLETED)
-                    for each in done:
-                        self._settle(running.pop(each), each)
-        finally:
-            self._leave(running)
+        if self.spread:
+            opening = opened("threads", self._width(), {})
+        else:
+            opening = opened(self.executor, self.max_workers, needed(self.node), self.gpus)
+        with opening as place, self._recorded():
+            self.callbacks.tell("before_batch", batch=self)
+            try:
+                self._work(place)
+            except KeyboardInterrupt:
+                self._cancel(place)
+                raise
+            finally:
+                self.callbacks.tell("after_batch", batch=self)
+        if self._failure is not None:
+            raise self._failure
 
-    def _starter(self, place: Place) -> Callable[[Job], Future[Ended]]:
-        if not place.elsewhere:
-            return lambda job: place.submit(run, self.node, self._task(job))
-        import cloudpickle
+    def _width(self) -> int:
+        return self.max_workers or max(1, sum(self.executor.nthreads().values()))
 
-        sent = cloudpickle.dumps((self.node, self.captured))
-        return lambda job: place.submit(run_sent, sent, self._task(job))
+    def _work(self, place: Place) -> None:
+        send = _sender(place, self.node, self.captured, self.timeout)
 
-    def _task(self, job: Job) -> Task:
-        return Task(job.parameters, job.seed, job.next())
+        def start(job: Job) -> Future[Ended]:
+            return send(self._task(job, place))
 
-    def _settle(self, job: Job, future: Future[Ended]) -> None:
-        try:
-            ended = future.result()
-        except Exception as error:  # not of a step: of the executor, or of what was sent
-            ended = self._found(job, error)
+        self._loop(place, start, (job for job in self.jobs if job.ended is None))
+        while self.share is not None and self._stopped is None:
+            more = self.share.taken_over()
+            if not more:
+                return
+            self.jobs = [*self.jobs, *more]
+            self._loop(place, start, more)
+
+    def _loop(self, place: Place, start: Starter, jobs: Iterable[Job]) -> None:
+        self._waiting.extend(jobs)
+        while self._waiting or self._running:
+            while self._waiting and len(self._running) < place.width:
+                self._begin(start, self._waiting.popleft())
+            try:
+                future = self._over.get(timeout=_TICK)
+            except queue.Empty:
+                self._look_after(place)
+            else:
+                self._end(future)
+            self._tell()
+
+    def _begin(self, start: Starter, job: Job) -> None:
+        if self.share is not None and not self.share.take(job.place):
+            logger.info("Another computer has taken place %s", job.place)
+            return
+        parameters = job.parameters
+        self.callbacks.tell(
+            "before_trial", experiment=self.experiment, parameters=parameters, batch=self
+        )
+        if self._stopped is not None:
+            return
+        with HeldBack():  # or a trial might run of which nobody knows
+            future = start(job)
+            self._running[future] = job
+        future.add_done_callback(self._over.put)
+
+    def _task(self, job: Job, place: Place) -> Task:
+        about = {**job.about(), "batch": self.uid}
+        if self.share is not None:
+            about["plan"] = self.share.plan
+        scheduler = self.executor if self.spread else "synchronous"
+        return Task(job.parameters, job.seed, about, self.timeout, scheduler, place.repeats)
+
+    def _end(self, future: Future[Ended]) -> None:
+        job = self._running.pop(future, None)
+        if job is None:
+            return
+        ended = settled(self.history, job.uid, future)
+        if ended is None:
+            return
         again = job.attempts <= self._retries or (ended.number is None and job.attempts < _TRIES)
-        if ended.error is not None and again:
+        if ended.error is not None and again and self._stopped is None:
             logger.info("A trial has failed and is run again: %s", preview_error(ended.error))
+            if ended.number is None:
+                job.uid = ""  # it has not begun
             self._waiting.append(job)
             return
+        self._settle(job, ended)
+
+    def _settle(self, job: Job, ended: Ended) -> None:
         job.ended = ended
-        if ended.error is not None and (self._on_error == "raise" or ended.number is None):
-            raise ended.error
+        failed = ended.error is not None
+        self.failed += failed
+        self.done += not failed
+        if self.callbacks and isinstance(ended.number, int):
+            trial = self.handle(ended.number)
+            self.trials.append(trial)
+            self.callbacks.tell("after_trial", trial=trial, batch=self)
+        if failed and (self._on_error == "raise" or ended.number is None):
+            self._failure = self._failure or ended.error
+            self.stop("a trial has failed")
 
-    def _found(self, job: Job, error: Exception) -> Ended:
-        """How a trial has ended of which nobody told, by its row."""
-        self.trials.bury()
-        for number, row in self.trials.find(where={"uid": job.uid}, newest=True, limit=1):
-            if row["state"] == TrialState.COMPLETE:
-                return Ended(number, None)
-            return Ended(number, BatchError(f"Trial {number} was lost: {preview_error(error)}"))
-        if isinstance(error, BrokenExecutor) and not main_is_guarded():
-            return Ended(None, missing_main_guard())
-        job.uid = ""  # it has not begun
-        return Ended(None, error)
+    def _look_after(self, place: Place) -> None:
+        """Give up what runs where nothing comes back from any more."""
+        reason = place.lost()
+        if reason is None:
+            return
+        running, self._running = self._running, {}
+        for job in running.values():
+            number = self.history.running(job.uid)
+            if number is not None:
+                self.history.lose(number, job.uid, reason)
+            self._settle(job, Ended(number, BatchError(f"A trial was lost: {reason}")))
+        self._failure = self._failure or BatchError(f"The batch cannot go on: {reason}")
+        self.stop(reason)
 
-    def _leave(self, running: dict[Future[Ended], Job]) -> None:
-        """Begin nothing more, and wait for what runs; a second interrupt does not wait."""
-        for future in running:
+    def _cancel(self, place: Place) -> None:
+        """End what runs, and wait for that a little; after a second interrupt do not wait."""
+        self.stop("it was interrupted")
+        for future in self._running:
             future.cancel()
-        for future, job in running.items():
-            with suppress(Exception, CancelledError):
-                job.ended = future.result()
+        place.interrupt([job.uid for job in self._running.values()])
+        deadline = time.monotonic() + _GRACE
+        with suppress(KeyboardInterrupt, queue.Empty):
+            while self._running:
+                self._end(self._over.get(timeout=max(0.0, deadline - time.monotonic())))
+        running, self._running = self._running, {}
+        for job in running.values():
+            place.kill(job.uid)
+            number = self.history.running(job.uid)
+            if number is not None:
+                reason = "the batch was interrupted, and the trial did not end by itself"
+                self.history.cancel(number, job.uid, reason)
+                job.ended = Ended(number, KeyboardInterrupt())
+
+    # -- its document
+
+    @contextmanager
+    def _recorded(self) -> Iterator[None]:
+        self._document = Batches(self.history.backend, self.experiment)
+        owner = environment.process()
+        begun = {
+            "state": "RUNNING", "started": time.time(), "finished": None, "owner": owner,
+            "best": None, **self.about, **self._counts(),
+        }  # fmt: skip
+        with suppress(*AWAY):
+            self._document.begin(self.uid, begun)
+        self._told = time.monotonic()
+        state = "FAILED"
+        try:
+            yield
+            state = "FAILED" if self.failed or self._failure else "COMPLETE"
+        except KeyboardInterrupt:
+            state = "CANCELLED"
+            raise
+        finally:
+            end = {"state": state, "finished": time.time(), "stopped": self._stopped}
+            with suppress(*AWAY):
+                self._document.update(self.uid, {**self._counts(), **end})
+
+    def _counts(self) -> Document:
+        return {
+            "total": self.total, "done": self.done, "failed": self.failed,
+            "running": self.running, "skipped": self.skipped,
+        }  # fmt: skip
+
+    def _tell(self) -> None:
+        if time.monotonic() - self._told > _TELL:
+            self._told = time.monotonic()
+            with suppress(*AWAY):
+                self._document.update(self.uid, self._counts())

@@ -24,7 +24,7 @@ from daskperiment.errors import (
     DaskperimentWarning,
     TrialIDNotFoundError,
 )
-from daskperiment.execution import flusher, purity
+from daskperiment.execution import flusher, heart, purity
 from daskperiment.execution.changes import Changes
 from daskperiment.execution.interrupts import HeldBack
 from daskperiment.execution.step import run_step
@@ -240,6 +240,8 @@ class TrialContext:
         self._surroundings: set[str] = set()
         self.checkpointed = False
         _contexts.add(self)
+        if not shared:
+            heart.beat_for(self, self.backend)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Whoever ends the trial may do so elsewhere: nothing may wait here any longer.

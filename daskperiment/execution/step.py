@@ -7,13 +7,16 @@ import shutil
 import tempfile
 import time
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from daskperiment.errors import DaskperimentError, DaskperimentWarning
+from daskperiment.errors import DaskperimentError, DaskperimentWarning, TrialTimeoutError
+from daskperiment.execution import stopping
 from daskperiment.execution.checkpoints import CallCheckpoints
 from daskperiment.execution.current import CURRENT
+from daskperiment.execution.stopping import Deadline, Stop
 from daskperiment.fingerprint.values import try_digest
 from daskperiment.graph import StepCall
 from daskperiment.history import artifacts
@@ -143,7 +146,7 @@ def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs:
     token = CURRENT.set(running)
     started, clock = time.time(), time.perf_counter()
     try:
-        with draws, Capture((call.step.name, call.call), trial):
+        with draws, Capture((call.step.name, call.call), trial), _stoppable(call):
             value = call.step.fn(*args, **kwargs)
     except BaseException as error:
         seconds = time.perf_counter() - clock
@@ -166,6 +169,24 @@ def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs:
         reason = unhashed or reason
         trial.add(_record(running, trial, inputs, started, seconds, "ran", output, reason, kept))
     return value
+
+
+_NEVER = nullcontext()
+
+
+@contextmanager
+def _limited(call: StepCall, seconds: float) -> Iterator[None]:
+    stop = stopping.CURRENT.get() or Stop()
+    error = TrialTimeoutError(f"Step {call.step.name!r} took longer than its {seconds:g} s.")
+    with stop, Deadline(stop, seconds, error, last_resort=True):
+        yield
+
+
+def _stoppable(call: StepCall) -> AbstractContextManager[Any]:
+    """What surrounds the function, so that others can end it."""
+    if call.step.timeout is not None:
+        return _limited(call, call.step.timeout)
+    return stopping.CURRENT.get() or _NEVER
 
 
 def _record(

@@ -147,8 +147,10 @@ class Recorder:
 
     def capture(
         self, steps: Mapping[str, Step[..., Any]], loaded: Configuration | None
-    ) -> code.CodeCapture:
+    ) -> tuple[code.CodeCapture, dict[str, str]]:
         """Keep code and environment for trials of other processes, and tell what is new in them.
+
+        Returns the code, and the digests of the snapshots by kind.
 
         Errors as for :meth:`prepare`; CodeChangedWarning and EnvironmentChangedWarning only
         where warnings are made errors.
@@ -158,7 +160,7 @@ class Recorder:
         self._enlist()
         captured, kept = self._keep_snapshots(steps, loaded)
         self._changes.tell_ahead(kept)
-        return captured
+        return captured, kept
 
     def _keep_snapshots(
         self,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from daskperiment.graph.layout import Layout
 from daskperiment.graph.node import Node, Result, layout_of
-from daskperiment.graph.step import Step
+from daskperiment.graph.step import Step, StepOptions
 from daskperiment.graph.tasks import (
     Fixed,
     Lookup,
@@ -33,6 +33,7 @@ __all__ = [
     "RunningTrial",
     "Step",
     "StepCall",
+    "StepOptions",
     "Values",
     "layout_of",
     "undefined",

@@ -97,6 +97,9 @@ class Layout:
                 counts[func.step.name] += 1
                 self.calls.append(call)
                 self.nodes[key] = Fixed(key, call, *node.args, **node.kwargs)
+                if func.step.resources:
+                    notes = dict(self.annotations.get(key, {}))
+                    self.annotations[key] = {"resources": dict(func.step.resources), **notes}
                 origins[key] = (("step", func.step.name, call.call),)
             elif isinstance(func, Lookup):
                 self._check_owner(func.handle, func.experiment, f"the parameter {func.name!r}")

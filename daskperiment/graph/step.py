@@ -8,9 +8,9 @@ import pickle
 import threading
 import types
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypedDict, TypeVar
 
 from dask.delayed import Delayed, unpack_collections
 from dask.highlevelgraph import HighLevelGraph
@@ -25,6 +25,15 @@ from daskperiment.names import check_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class StepOptions(TypedDict, total=False):
+    """What a decorator of steps takes by name."""
+
+    name: str | None
+    nout: int | None
+    resources: Mapping[str, float] | None
+    timeout: float | None
 
 
 class Step(Generic[P, R]):
@@ -44,6 +53,10 @@ class Step(Generic[P, R]):
         Whether its output is the trial's result.
     nout : int, optional
         Number of outputs, so that the node can be unpacked.
+    resources : mapping of str to number, optional
+        What each call needs, as ``{"GPU": 1}``.
+    timeout : float, optional
+        Seconds that each call may take.
 
     Raises
     ------
@@ -59,6 +72,8 @@ class Step(Generic[P, R]):
         persist: bool = False,
         is_result: bool = False,
         nout: int | None = None,
+        resources: Mapping[str, float] | None = None,
+        timeout: float | None = None,
     ) -> None:
         self.owner = owner
         self.fn = fn
@@ -66,6 +81,8 @@ class Step(Generic[P, R]):
         self.persist = persist
         self.is_result = is_result
         self.nout = nout
+        self.resources = _checked_resources(resources, self.name)
+        self.timeout = _checked_timeout(timeout, self.name)
         _check_function(fn, self.name)
         self.__wrapped__ = fn
         self.__name__ = self.name
@@ -115,7 +132,10 @@ class Step(Generic[P, R]):
         path = import_path(self)
         if path is not None:
             return by_path, path
-        rest = (self.owner, self.name, self.persist, self.is_result, self.nout)
+        rest = (
+            self.owner, self.name, self.persist, self.is_result, self.nout, self.resources,
+            self.timeout,
+        )  # fmt: skip
         if getattr(_pickling, "now", False):  # a function that refers to steps, perhaps its own
             return _rebuilt, (self.fn, *rest)
         _pickling.now = True
@@ -143,11 +163,33 @@ class Step(Generic[P, R]):
 _pickling = threading.local()
 
 
-def _rebuilt(
-    fn: Any, owner: Owner, name: str, persist: bool, is_result: bool, nout: int | None
-) -> Step[..., Any]:
+def _rebuilt(fn: Any, owner: Owner, *options: Any) -> Step[..., Any]:
     function = pickle.loads(fn) if isinstance(fn, bytes) else fn
-    return Step(owner, function, name, persist, is_result, nout)
+    return Step(owner, function, *options)
+
+
+def _checked_resources(resources: Mapping[str, float] | None, name: str) -> dict[str, float] | None:
+    if resources is None:
+        return None
+    if isinstance(resources, Mapping) and all(
+        isinstance(key, str) and _is_positive(amount) for key, amount in resources.items()
+    ):
+        return dict(resources)
+    raise StepDefinitionError(
+        f"resources of {name!r} maps names to amounts above 0, as {{'GPU': 1}}, not {resources!r}"
+    )
+
+
+def _checked_timeout(timeout: float | None, name: str) -> float | None:
+    if timeout is None or _is_positive(timeout):
+        return timeout
+    raise StepDefinitionError(
+        f"timeout of {name!r} is a number of seconds above 0, not {timeout!r}"
+    )
+
+
+def _is_positive(amount: object) -> bool:
+    return isinstance(amount, (int, float)) and not isinstance(amount, bool) and amount > 0
 
 
 def _records(collection: Delayed) -> bool:

@@ -10,8 +10,7 @@ from dask.task_spec import Task
 
 from daskperiment.errors import ParameterUndefinedError
 from daskperiment.namespace import namespaced
-from daskperiment.records import Number, Origin
-from daskperiment.typing import Document
+from daskperiment.records import Origin
 
 if TYPE_CHECKING:
     from daskperiment.graph.node import Node
@@ -53,15 +52,12 @@ class Owner(Protocol):
     def compute(self, node: Node, **arguments: Any) -> Any:
         """Compute a node, as a trial when it holds a result."""
 
-    def attempt(
-        self,
-        node: Node,
-        parameters: Mapping[str, Any],
-        seed: int | None,
-        about: Document,
-        captured: Any,
-    ) -> tuple[Number | None, BaseException | None]:
-        """Run one trial; its number, and what a step has raised."""
+    @property
+    def backend(self) -> Any:
+        """Where trials are recorded."""
+
+    def attempt(self, node: Node, task: Any, captured: Any, backend: Any, began: Any) -> None:
+        """Run one trial of a batch."""
 
 
 class Beginning(Protocol):

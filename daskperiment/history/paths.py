@@ -12,6 +12,10 @@ CONDEMNED = "condemned/payloads"
 CONDEMNED_SNAPSHOTS = "condemned/snapshots"
 """Snapshots that are about to be removed, by digest: no trial may begin with them."""
 
+HEARTBEATS = "heartbeats"
+"""Documents of processes that run trials, by process: how often their hearts have beaten."""
+SIGHTINGS = "sightings"
+"""Documents of what a machine has seen of another one's heartbeat, by process and machine."""
 SPOOLS = "spools"
 """Documents of spools, by their id: how much of each is here."""
 
@@ -45,6 +49,16 @@ def changes(name: str) -> str:
 def running(name: str) -> str:
     """Documents of the owners of trials that have not ended, by uid."""
     return f"{experiment(name)}/running"
+
+
+def batches(name: str) -> str:
+    """Documents of the batches, by uid."""
+    return f"{experiment(name)}/batches"
+
+
+def claims(name: str) -> str:
+    """Documents of who runs a place of a batch that several computers share, by both."""
+    return f"{experiment(name)}/claims"
 
 
 def begun(name: str) -> str:

@@ -19,6 +19,7 @@ from daskperiment.errors import (
 from daskperiment.history import paths
 from daskperiment.history.counting import Count
 from daskperiment.history.crashes import CRASH, presumed
+from daskperiment.history.liveness import Liveness
 from daskperiment.history.mirror import Mirror, changed
 from daskperiment.history.places import Place, Trust
 from daskperiment.history.shape import problem
@@ -55,6 +56,7 @@ class Trials:
         self._path = paths.trials(name)
         self._running = paths.running(name)
         self._count = Count(backend, name)
+        self._liveness = Liveness(backend)
 
     @functools.cached_property
     def mirror(self) -> Mirror:
@@ -86,6 +88,14 @@ class Trials:
         except ConflictError:
             return self._number(uid)
         return number if isinstance(number, Provisional) else int(number)
+
+    def mark(self, uid: str) -> bool:
+        """Mark that a trial is about to begin; False, for ever, where that was done before."""
+        try:
+            self.backend.apply(Insert(paths.begun(self.name), {}, uid))
+        except ConflictError:
+            return False
+        return True
 
     def running(self, uid: str) -> int | None:
         """Number of the trial of this uid, None unless it has begun and not ended."""
@@ -288,14 +298,34 @@ class Trials:
             yield found
             uid = found[1].get("retry_of")
 
+    def lose(self, number: Number, uid: str, reason: str) -> bool:
+        """Mark a trial as CRASHED whose process was seen to die; whether it had not ended."""
+        description = f"{TrialState.CRASHED.value}({reason})"
+        return self._interrupt(number, uid, {**CRASH, "description": description})
+
+    def cancel(self, number: Number, uid: str, reason: str) -> bool:
+        """Mark a trial as CANCELLED that does not end by itself; whether it had not ended."""
+        description = f"{TrialState.CANCELLED.value}({reason})"
+        state = {"state": TrialState.CANCELLED.value, "ended_by": "batch"}
+        return self._interrupt(number, uid, {**state, "description": description})
+
+    def give_up(self, number: Number, uid: str, reason: str) -> bool:
+        """Mark a trial as FAILED that does not end by itself; whether it had not ended."""
+        state = {"state": TrialState.FAILED.value, "ended_by": "batch", "description": reason}
+        return self._interrupt(number, uid, state)
+
+    def _interrupt(self, number: Number, uid: str, changes: Document) -> bool:
+        return self.end(number, uid, {"finished": time.time(), **changes})
+
     def alive(self) -> int:
         """How many trials have not ended, as far as is known here."""
         owners = self.backend.find(self._running)
         return sum(is_alive(owner) for _, owner in owners)
 
     def bury(self) -> None:
-        """Mark trials whose process on this host is gone as CRASHED, if they can be changed."""
-        dead = [uid for uid, owner in self.backend.find(self._running) if not is_alive(owner)]
+        """Mark trials whose process is gone as CRASHED, if they can be changed."""
+        gone = self._liveness.is_gone
+        dead = [uid for uid, owner in self.backend.find(self._running) if gone(owner)]
         with suppress(StoreReadOnlyError):
             for uid in dead:
                 self._bury(str(uid))

@@ -1,0 +1,97 @@
+"""Batches: many trials that were asked for at once, and how far they have come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+from daskperiment.backends.base import Backend, Insert, Update
+from daskperiment.errors import ConflictError
+from daskperiment.history import paths
+from daskperiment.history.liveness import Liveness
+from daskperiment.typing import Document, Where
+
+LOST = "CRASHED"
+"""State of a batch whose process is gone."""
+
+
+class Batches:
+    """The batches of one experiment.
+
+    Each is a document: ``state`` (``RUNNING``, ``COMPLETE``, ``FAILED`` where one of its trials
+    has, ``CANCELLED``, or ``CRASHED`` where its process is gone), ``started`` and ``finished``
+    (seconds of the epoch), ``owner`` (the process), ``executor``, ``total``, ``done``,
+    ``failed``, ``running`` and ``skipped`` (numbers of trials), ``best``, ``plan`` (equal for
+    batches of the same parameters), ``shard`` and ``script``.
+
+    Parameters
+    ----------
+    backend : Backend
+        Where they are.
+    name : str
+        Id of the experiment.
+    """
+
+    def __init__(self, backend: Backend, name: str) -> None:
+        self.backend = backend
+        self._path = paths.batches(name)
+        self._claims = paths.claims(name)
+        self._liveness = Liveness(backend)
+
+    def begin(self, uid: str, document: Document) -> None:
+        """Keep a batch that begins."""
+        self.backend.apply(Insert(self._path, document, uid))
+
+    def update(self, uid: str, changes: Document) -> None:
+        """Keep how far it has come."""
+        self.backend.apply(Update(self._path, uid, changes))
+
+    def find(self, where: Where | None = None) -> Iterator[tuple[str, Document]]:
+        """Batches by uid, the last one first; those whose process is gone are ``CRASHED``."""
+        found = [(str(uid), row) for uid, row in self.backend.find(self._path, where)]
+        found.sort(key=lambda batch: float(batch[1]["started"]), reverse=True)
+        for uid, row in found:
+            if row["state"] == "RUNNING" and self._liveness.is_gone(row["owner"]):
+                row["state"] = LOST
+            yield uid, row
+
+    def running(self) -> Iterator[tuple[str, Document]]:
+        """Those that have not ended."""
+        return ((u, row) for u, row in self.find({"state": "RUNNING"}) if row["state"] != LOST)
+
+    # -- places that several computers share
+
+    def claim(self, plan: str, place: int, owner: Document) -> bool:
+        """Take a place, of which nobody else has, or whoever has is gone; atomic.
+
+        Parameters
+        ----------
+        plan : str
+            What the batches of all computers have in common.
+        place : int
+            Position of the trial in it.
+        owner : dict
+            This process.
+
+        Returns
+        -------
+        bool
+            Whether it is this process's now.
+        """
+        key = f"{plan}-{place}"
+        mine = {"owner": owner, "by": _identity(owner)}
+        with suppress(ConflictError):
+            self.backend.apply(Insert(self._claims, mine, key))
+            return True
+        known = self.backend.get(self._claims, key)
+        if known is None:
+            return False
+        if known["by"] == mine["by"]:
+            return True
+        if not self._liveness.is_gone(known["owner"]):
+            return False
+        return self.backend.update(self._claims, key, mine, {"by": known["by"]})
+
+
+def _identity(owner: Document) -> str:
+    return f"{owner['host']} {owner['pid']} {owner['started']}"

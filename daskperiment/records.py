@@ -187,6 +187,8 @@ class StepRecord(NamedTuple):
         Where the output of a persisted step is kept.
     resumed_from : str or None
         Uid of the trial from whose checkpoint it went on; its own where a scheduler ran it again.
+    logged : dict or None
+        Which metrics and artifacts are of this call; see :mod:`daskperiment.history.belongings`.
     """
 
     trial: str
@@ -209,6 +211,7 @@ class StepRecord(NamedTuple):
     unhashed: str | None = None
     kept: Document | None = None
     resumed_from: str | None = None
+    logged: Document | None = None
 
     @property
     def identity(self) -> CallIdentity:

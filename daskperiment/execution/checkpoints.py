@@ -10,7 +10,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from daskperiment.errors import BackendError, DaskperimentError, DaskperimentWarning
+from daskperiment.history.belongings import Logged, carry
 from daskperiment.history.checkpoints import Checkpoint, Saved, told
+from daskperiment.history.steps import Steps
 from daskperiment.records import CallIdentity
 from daskperiment.secrets import scrub
 from daskperiment.tracking import seeds
@@ -34,6 +36,8 @@ class CallCheckpoints:
         Why an input has no digest.
     draws : Draws
         The streams of the call.
+    logged : Logged
+        What the call has logged.
 
     Attributes
     ----------
@@ -42,17 +46,23 @@ class CallCheckpoints:
     """
 
     __slots__ = (
-        "_draws", "_identity", "_lock", "_pid", "_saved", "_told_unhashed", "_trial", "_unhashed",
-        "resumed_from",
+        "_draws", "_identity", "_lock", "_logged", "_pid", "_saved", "_told_unhashed", "_trial",
+        "_unhashed", "resumed_from",
     )  # fmt: skip
 
     def __init__(
-        self, trial: TrialContext, identity: CallIdentity, unhashed: str | None, draws: seeds.Draws
+        self,
+        trial: TrialContext,
+        identity: CallIdentity,
+        unhashed: str | None,
+        draws: seeds.Draws,
+        logged: Logged,
     ) -> None:
         self._trial = trial
         self._identity = identity
         self._unhashed = unhashed
         self._draws = draws
+        self._logged = logged
         self._saved: Saved | None = None
         self._told_unhashed = False
         self._pid = os.getpid()
@@ -67,7 +77,9 @@ class CallCheckpoints:
         self._tell_if_unhashed()
         with self._lock:
             saved = self._saved or checkpoints.begin(self._identity)
-            saved, writes = checkpoints.saving(self._identity, saved, state, random, keep)
+            saved, writes = checkpoints.saving(
+                self._identity, saved, state, random, keep, self._logged.document()
+            )
             try:
                 self._trial.commit(writes)
             except Exception as error:  # of the store, which is not the step's business
@@ -89,12 +101,28 @@ class CallCheckpoints:
             logger.info("Step %r goes on from %s", self._identity.step, self._told(checkpoint))
             self.resumed_from = checkpoint.trial
             self._trial.checkpointed = True  # also this one is to be removed at the end
+            self._carry(checkpoint)
             return state
         return default
 
+    def _carry(self, checkpoint: Checkpoint) -> None:
+        """Bring along what the call had logged before."""
+        if checkpoint.logged is None or checkpoint.trial == self._trial.uid:
+            return
+        with self._trial.recording():
+            source, place = checkpoint.place, (checkpoint.step, checkpoint.call)
+            records = Steps(source.backend, source.experiment).read(source.uid)
+            others = (record for record in records if record.place != place)
+            found = carry(checkpoint.logged, source, self._trial.ticket.place, others)
+            self._trial.carry(found)
+            self._logged.carried(found)
+            for name in found.missing:
+                told = self._told(checkpoint)
+                logger.warning("Not carried along with %s: %s", told, name)
+
     def _find(self) -> list[Checkpoint]:
         try:
-            return self._trial.checkpoints.find(self._identity, self._trial.attempts_before())
+            return self._trial.checkpoints.find(self._identity, self._trial.attempts.uids)
         except BackendError as error:
             self._warn(
                 f"{self._where} begins anew, as its checkpoints cannot be looked for: {error}"

@@ -27,10 +27,13 @@ from daskperiment.errors import (
 from daskperiment.execution import flusher, heart, purity
 from daskperiment.execution.changes import Changes
 from daskperiment.execution.interrupts import HeldBack
+from daskperiment.execution.reuse import Earlier, Taken
 from daskperiment.execution.step import run_step
 from daskperiment.graph import StepCall
 from daskperiment.history import paths
 from daskperiment.history.artifacts import Artifacts
+from daskperiment.history.attempts import Attempts
+from daskperiment.history.belongings import Belongings
 from daskperiment.history.checkpoints import Checkpoints, Spare
 from daskperiment.history.collection import demanding
 from daskperiment.history.metrics import Entry, Metrics
@@ -197,8 +200,8 @@ class TrialContext:
 
     As long as it has not travelled to another process, records wait up to 50 ms, so that
     a short trial is written by two groups; from then on each process writes its own after
-    each step.  During a step metrics, artifacts and output wait up to 0.2 s.  Safe to use
-    from several threads.
+    each step.  That of a persisted step never waits.  During a step metrics, artifacts and
+    output wait up to 0.2 s.  Safe to use from several threads.
 
     Attributes
     ----------
@@ -288,9 +291,11 @@ class TrialContext:
         with self._lock:
             self._row["result"] = document
 
-    def save_metrics(self, values: dict[str, int | float], epoch: int | None) -> None:
+    def save_metrics(
+        self, values: dict[str, int | float], epoch: int | None, now: float | None = None
+    ) -> None:
         """Add a point to each metric; without an epoch, the one after the metric's last."""
-        now = time.time()
+        now = time.time() if now is None else now
         with self._lock:
             for name, value in values.items():
                 self._points.setdefault(name, []).append((epoch, value, now))
@@ -317,11 +322,36 @@ class TrialContext:
         """Checkpoints of its calls."""
         return Checkpoints(self.ticket.place)
 
-    def attempts_before(self) -> set[str]:
-        """Uids of the trials that it is a new attempt at."""
-        retried = self.ticket.row.get("retry_of")
-        rows = Trials(self.backend, self.name).attempts(retried)
-        return {row["uid"] for _, row in rows} | ({retried} if retried else set())
+    @functools.cached_property
+    def attempts(self) -> Attempts:
+        """The trials that it is a new attempt at."""
+        return Attempts(Trials(self.backend, self.name), self.ticket.row.get("retry_of"))
+
+    @functools.cached_property
+    def earlier(self) -> Earlier:
+        """Records that its calls may be taken from."""
+        return Earlier(self.attempts)
+
+    @property
+    def retried(self) -> bool:
+        """Whether there are attempts before it."""
+        return self.ticket.row.get("retry_of") is not None
+
+    def accept(self, taken: Taken, call: StepCall) -> None:
+        """Keep an output that was taken from another trial with the next flush."""
+        with self._lock:
+            self._writes += taken.writes
+            if call.final:
+                self._row["result"] = taken.kept
+        self.carry(taken.belongings)
+
+    def carry(self, belongings: Belongings) -> None:
+        """Add metrics that were saved in another trial; the artifacts are here already."""
+        with self._lock:
+            for name, points in belongings.points.items():
+                self._points.setdefault(name, []).extend(points)
+                self._many += len(points)
+        self._await()
 
     def printed(self, capture: Capture) -> None:
         """Take what a step has put out, soon."""
@@ -341,7 +371,8 @@ class TrialContext:
             self.records.append(record)
             self._waiting.append(record)
             young = time.monotonic() - self._flushed < _STEP_FLUSH
-        if self.shared or not young:
+        # An output that is kept need not be computed again, however soon the process dies.
+        if self.shared or not young or record.kept is not None:
             self.flush()
         else:
             self._await()

@@ -97,7 +97,7 @@ class CurrentTrial:
         position = _position(epoch, step)
         at = None if position is None else metrics.check_epoch(position)
         point = {metrics.check_name(name): metrics.check_value(value)}
-        self._running.trial.save_metrics(point, at)
+        self._running.save_metrics(point, at)
 
     def log_metrics(
         self, values: Mapping[str, float], epoch: int | None = None, *, step: int | None = None
@@ -106,7 +106,7 @@ class CurrentTrial:
         position = _position(epoch, step)
         points = {metrics.check_name(n): metrics.check_value(v) for n, v in values.items()}
         at = None if position is None else metrics.check_epoch(position)
-        self._running.trial.save_metrics(points, at)
+        self._running.save_metrics(points, at)
 
     def save_artifact(self, name: str, content: Any) -> None:
         """Keep a file, a folder, bytes or an object under a name with the trial.
@@ -124,7 +124,7 @@ class CurrentTrial:
         InvalidNameError
             The name could leave a folder.
         """
-        self._running.trial.save_artifact(artifacts.check_name(name), content)
+        self._running.save_artifact(artifacts.check_name(name), content)
 
     def checkpoint(self, state: Any, *, keep: bool = False) -> None:
         """Keep a state of the running call, from which a later trial can go on.

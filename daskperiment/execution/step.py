@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from daskperiment.errors import DaskperimentError, DaskperimentWarning, TrialTimeoutError
-from daskperiment.execution import stopping
+from daskperiment.execution import reuse, stopping
 from daskperiment.execution.checkpoints import CallCheckpoints
 from daskperiment.execution.current import CURRENT
 from daskperiment.execution.stopping import Deadline, Stop
 from daskperiment.fingerprint.values import try_digest
 from daskperiment.graph import StepCall
 from daskperiment.history import artifacts
+from daskperiment.history.belongings import Logged
 from daskperiment.history.steps import output_slot
 from daskperiment.records import Argument, CallIdentity, Number, Origin, StepRecord
 from daskperiment.secrets import Hidden, hide, holds_living, is_secret
@@ -46,7 +47,9 @@ class Host(Protocol):
     def parameters(self) -> dict[str, Any]:
         """Values of the trial's parameters."""
 
-    def save_metrics(self, values: dict[str, int | float], epoch: int | None) -> None:
+    def save_metrics(
+        self, values: dict[str, int | float], epoch: int | None, now: float | None = None
+    ) -> None:
         """Add a point to each metric."""
 
     def save_artifact(self, name: str, content: Any) -> None:
@@ -62,13 +65,13 @@ class Running:
         call: StepCall,
         outer: Running | None,
         draws: seeds.Draws,
-        checkpoints: CallCheckpoints | None = None,
     ) -> None:
         self.trial = trial
         self.call = call
         self.outer = outer
         self.draws = draws
-        self._checkpoints = checkpoints
+        self.logged = Logged()
+        self.checkpoints: CallCheckpoints | None = None
         self._folder: Path | None = None
         self._files: list[str] = []
 
@@ -78,17 +81,28 @@ class Running:
 
     def checkpoint(self, state: Any, keep: bool) -> None:
         """Keep a state to go on from; dropped while recording is switched off."""
-        if self._checkpoints is not None:
-            self._checkpoints.save(state, keep)
+        if self.checkpoints is not None:
+            self.checkpoints.save(state, keep)
 
     @property
     def resumed_from(self) -> str | None:
         """Uid of the trial from whose checkpoint it went on."""
-        return None if self._checkpoints is None else self._checkpoints.resumed_from
+        return None if self.checkpoints is None else self.checkpoints.resumed_from
 
     def resume_state(self, default: Any) -> Any:
         """The newest state of this call, the default where there is none."""
-        return default if self._checkpoints is None else self._checkpoints.resume(default)
+        return default if self.checkpoints is None else self.checkpoints.resume(default)
+
+    def save_metrics(self, values: dict[str, int | float], epoch: int | None) -> None:
+        """Add a point to each metric."""
+        now = time.time()
+        self.trial.save_metrics(values, epoch, now)
+        self.logged.points(values, now)
+
+    def save_artifact(self, name: str, content: Any) -> None:
+        """Keep an artifact."""
+        self.trial.save_artifact(name, content)
+        self.logged.artifact(name)
 
     def artifact_path(self, name: str) -> Path:
         """A file to write; kept under ``name`` when the call ends, also when it fails."""
@@ -115,7 +129,7 @@ class Running:
         if not path.exists():
             return
         try:
-            self.trial.save_artifact(name, path)
+            self.save_artifact(name, path)
         except (DaskperimentError, OSError) as error:
             message = f"Artifact {name!r} of trial {self.trial.number} was not kept: {error}"
             logger.error("%s", message)
@@ -141,10 +155,17 @@ def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs:
         call.step.name, call.call, trial.fingerprints.get(call.step.name),
         tuple((argument.name, argument.digest) for argument in inputs), draws.seed,
     )  # fmt: skip
-    checkpoints = CallCheckpoints(trial, identity, unhashed, draws)
-    running = Running(trial, call, CURRENT.get(), draws, checkpoints)
-    token = CURRENT.set(running)
+    running = Running(trial, call, CURRENT.get(), draws)
     started, clock = time.time(), time.perf_counter()
+    if trial.retried and (taken := reuse.take(trial, call, identity)) is not None:
+        with trial.recording():
+            running.logged.carried(taken.belongings)
+            trial.accept(taken, call)
+            seconds = time.perf_counter() - clock
+            trial.add(_reused(running, trial, inputs, started, seconds, taken))
+        return taken.value
+    running.checkpoints = CallCheckpoints(trial, identity, unhashed, draws, running.logged)
+    token = CURRENT.set(running)
     try:
         with draws, Capture((call.step.name, call.call), trial), _stoppable(call):
             value = call.step.fn(*args, **kwargs)
@@ -200,8 +221,17 @@ def _record(
         drew=draws.drew, entropy=draws.entropy, threads=environment.threads(),
         environment=trial.environment_here(), host=process["host"], pid=process["pid"],
         started=started, seconds=round(seconds, 9), outcome=outcome, unhashed=unhashed, kept=kept,
-        resumed_from=running.resumed_from,
+        resumed_from=running.resumed_from, logged=running.logged.document(),
     )  # fmt: skip
+
+
+def _reused(
+    running: Running, trial: TrialContext, inputs: tuple[Argument, ...], started: float,
+    seconds: float, taken: reuse.Taken,
+) -> StepRecord:  # fmt: skip
+    before, kept = taken.candidate.record, taken.kept if running.call.step.persist else None
+    record = _record(running, trial, inputs, started, seconds, "reused", before.output, None, kept)
+    return record._replace(drew=before.drew, reused_from=taken.origin)
 
 
 def _inputs(

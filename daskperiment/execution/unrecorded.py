@@ -47,7 +47,9 @@ class UnrecordedTrial:
         """Values of the trial's parameters."""
         return dict(self._values)
 
-    def save_metrics(self, values: Mapping[str, int | float], epoch: int | None) -> None:
+    def save_metrics(
+        self, values: Mapping[str, int | float], epoch: int | None, now: float | None = None
+    ) -> None:
         """Drop the values."""
 
     def save_artifact(self, name: str, content: Any) -> None:

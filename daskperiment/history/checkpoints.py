@@ -49,21 +49,24 @@ class Checkpoint:
         The step, and which call of it in graph order, from 0.
     keep : bool
         Whether it stays when its trial is complete.
+    logged : dict or None
+        What the call had logged before.
     """
 
     def __init__(self, place: Place, document: Document, entry: Document) -> None:
-        self._place = place
+        self.place = place
         self._entry = entry
         self._slot = slot(document)
         self._time = float(entry["time"])
         self.step: str = document["step"]
         self.call: int = document["call"]
         self.keep = bool(entry["keep"])
+        self.logged: Document | None = entry.get("logged")
 
     @property
     def trial(self) -> str:
         """Uid of the trial that has left it."""
-        return self._place.uid
+        return self.place.uid
 
     @property
     def saved(self) -> datetime | None:
@@ -84,9 +87,9 @@ class Checkpoint:
 
     def open(self) -> tuple[Any, Document]:
         """The state, and where the random generators stood; errors as for :meth:`load`."""
-        pickled = self._place.check(self._slot, self._entry)
+        pickled = self.place.check(self._slot, self._entry)
         what = f"a checkpoint of step {self.step!r}"
-        data = payloads.fetch(self._place.backend, self._entry["digest"], what)
+        data = payloads.fetch(self.place.backend, self._entry["digest"], what)
         head, _, body = data.partition(b"\n")
         try:
             random = json.loads(head)["random"]
@@ -165,9 +168,30 @@ class Checkpoints:
         return Saved(f"{identity.key or uuid4().hex}-{uuid4().hex}")
 
     def saving(
-        self, identity: CallIdentity, saved: Saved, state: Any, random: Document, keep: bool
+        self,
+        identity: CallIdentity,
+        saved: Saved,
+        state: Any,
+        random: Document,
+        keep: bool,
+        logged: Document | None = None,
     ) -> tuple[Saved, list[Write]]:
         """The writes of the group that adds a checkpoint.
+
+        Parameters
+        ----------
+        identity : CallIdentity
+            What the call is.
+        saved : Saved
+            What it has left so far.
+        state : Any
+            The state.
+        random : dict
+            Where the random generators stand.
+        keep : bool
+            Whether it stays in any case.
+        logged : dict, optional
+            What the call has logged so far.
 
         Raises
         ------
@@ -189,6 +213,8 @@ class Checkpoints:
         }  # fmt: skip
         bare = described | {"codec": encoded.codec, "digest": digest, "size": len(data)}
         entry = self.place.sign(slot(document), bare) | {"time": time.time(), "keep": keep}
+        if logged is not None:
+            entry["logged"] = logged
         saved = saved.with_one_more(entry)
         document["entries"] = list(saved.entries)
         anew = (Remove(self._path, saved.key), Insert(self._path, document, saved.key))
@@ -237,7 +263,7 @@ class Checkpoints:
         row = self._row(uid)
         if row is None or row["state"] == TrialState.COMPLETE:
             return False
-        return uid in before or TrialState(row["state"]).ended
+        return uid in before or self._trials.is_over(row)
 
     def _row(self, uid: str) -> Document | None:
         found = self._trials.find({"uid": uid}, newest=True, limit=1)

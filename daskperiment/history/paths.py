@@ -104,3 +104,8 @@ def latest(name: str) -> str:
 def exact(name: str) -> str:
     """Documents of the output seen under exactly the same circumstances."""
     return f"{experiment(name)}/purity/exact"
+
+
+def impure(name: str) -> str:
+    """Documents of the steps that were seen to be impure, by step and code."""
+    return f"{experiment(name)}/purity/impure"

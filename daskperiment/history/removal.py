@@ -180,7 +180,7 @@ def _bury(backend: Backend, name: str, number: int, row: Document) -> None:
 
 def drop_observations(backend: Backend, name: str, numbers: Container[int]) -> None:
     """Remove what purity has learned from some trials."""
-    for path in (paths.latest(name), paths.exact(name)):
+    for path in (paths.latest(name), paths.exact(name), paths.impure(name)):
         found = backend.find(path, fields=["trial"])
         gone = [Remove(path, key) for key, seen in found if seen["trial"] in numbers]
         for at in range(0, len(gone), _GROUP):

@@ -298,6 +298,11 @@ class Trials:
             yield found
             uid = found[1].get("retry_of")
 
+    def is_over(self, row: Document) -> bool:
+        """Whether a trial has ended, also one whose process is gone and of which nobody says so."""
+        ended = TrialState(presumed(row)["state"]).ended
+        return ended or ("owner" in row and self._liveness.is_gone(row["owner"]))
+
     def lose(self, number: Number, uid: str, reason: str) -> bool:
         """Mark a trial as CRASHED whose process was seen to die; whether it had not ended."""
         description = f"{TrialState.CRASHED.value}({reason})"

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from daskperiment import DaskperimentWarning, Experiment, UntrustedPayloadError, copy_trials
-from daskperiment.backends import Backend, open_backend
+from daskperiment.backends import Append, Backend, Clear, open_backend
 from daskperiment.backends.memory import MemoryBackend
 from daskperiment.backends.redis import RedisBackend
 from daskperiment.history import paths
@@ -191,3 +191,54 @@ def test_a_copy_is_signed_for_its_new_place(store: Backend, tmp_path: Path) -> N
     broken_off(node)
 
     assert ex[2].steps["resumed_from"].tolist() == [1]
+
+
+def fit(backend: Backend) -> Any:
+    """A step that keeps a pickle, behind which the first trial ends."""
+    ex = Experiment("retried", backend=backend, seed=1)
+
+    @ex.persist
+    def build(a: int) -> Thing:
+        ex.save_artifact("model", Thing(a))
+        return Thing(a)
+
+    @ex.result
+    def end(thing: Thing) -> int:
+        if ex.current_trial_id == 1:
+            raise Interrupted
+        return thing.number
+
+    return ex, end(build(ex.parameter("a", default=7)))
+
+
+def test_a_finished_step_of_this_user_is_taken_and_of_another_one_it_is_not(
+    store: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ex, node = fit(store)
+    (trial,) = ex.map(node, [{}], retries=1)
+    assert trial.steps["outcome"].tolist() == ["reused", "ran"]
+    assert (trial.persisted("build").number, trial.artifacts["model"].load().number) == (7, 7)
+
+    other, node = fit(SharedMemory())
+    as_user("another", tmp_path, monkeypatch)
+    other.map(node, [{}], on_error="continue")
+    as_user("me", tmp_path, monkeypatch)
+    (trial,) = other.map(node, [{}], skip_completed=True)
+    assert trial.retry_of == other[1]
+    assert trial.steps["outcome"].tolist() == ["ran", "ran"]
+    assert trial.artifacts["model"].load().number == 7
+
+
+def test_a_planted_output_is_not_loaded(store: Backend, tmp_path: Path) -> None:
+    ex, node = fit(store)
+    ex.map(node, [{}], on_error="continue")
+    path, data = paths.steps(ex.id, ex[1].uid), pickle.dumps(Bomb(tmp_path / "marker"))
+    planted = {"digest": store.put(data), "size": len(data)}
+    entries: list[Any] = store.read(path)
+    spoilt = [{**e, "kept": {**e["kept"], **planted}} if "kept" in e else e for e in entries]
+    store.apply(Clear(path), Append(path, [*spoilt, {"step": "build", "inputs": 3}, None, 7]))
+
+    (trial,) = ex.map(node, [{}], skip_completed=True)
+
+    assert trial.steps["outcome"].tolist() == ["ran", "ran"]
+    assert not (tmp_path / "marker").exists()

@@ -201,6 +201,10 @@ class ExecutorError(DaskperimentError, ValueError):
     """There is no such executor, or not with these settings; the message lists what there is."""
 
 
+class CheckpointError(DaskperimentError, TypeError):
+    """The state of a checkpoint cannot be encoded, or holds a secret; earlier ones are kept."""
+
+
 class BatchArgumentError(DaskperimentError, ValueError):
     """What is asked of a batch cannot be done so; the message says what can."""
 

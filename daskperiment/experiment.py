@@ -1038,6 +1038,55 @@ class Experiment:
         """A path for the running step to write a file to, kept when the step ends."""
         return self._current("artifact_path()").artifact_path(name)
 
+    def checkpoint(self, state: Any, *, keep: bool = False) -> None:
+        """Keep a state of the running step call, from which a later trial can go on.
+
+        It is kept at once and whole, together with the state of the random generators: of a
+        process that is killed meanwhile the checkpoint before is there.  The last three of a call
+        are kept until its trial is complete.
+
+        Parameters
+        ----------
+        state : Any
+            Whatever the step needs to go on.
+        keep : bool
+            Whether it stays, beside the last three and when the trial is complete.
+
+        Raises
+        ------
+        TrialIDNotFoundError
+            No trial runs here.
+        CheckpointError
+            The state cannot be encoded, or holds a secret; earlier ones are still there.
+
+        Examples
+        --------
+        >>> from contextlib import suppress
+        >>> ex = Experiment("doc_checkpoint", backend="memory://", seed=1)
+        >>> @ex.result
+        ... def train(epochs):
+        ...     done, loss = ex.resume_state((0, 100.0))
+        ...     for epoch in range(done, epochs):
+        ...         loss = loss / 2
+        ...         ex.checkpoint((epoch + 1, loss))
+        ...         if epoch == 2 and ex.current_trial_id == 1:
+        ...             raise MemoryError
+        ...     return f"{loss}, of which {done} epochs were done before"
+        >>> s = train(ex.parameter("epochs", default=5))
+        >>> with suppress(MemoryError):
+        ...     s.compute()
+        >>> s.compute()
+        '3.125, of which 3 epochs were done before'
+        """
+        self._current("checkpoint()").checkpoint(state, keep=keep)
+
+    def resume_state(self, default: Any = None) -> Any:
+        """The state of the newest checkpoint of the running call, the default where there is none.
+
+        See :meth:`CurrentTrial.resume_state`; TrialIDNotFoundError where no trial runs.
+        """
+        return self._current("resume_state()").resume_state(default)
+
     # -- reading back -----------------------------------------------------------------------
 
     @property

@@ -50,16 +50,19 @@ def _begun(whole: TrialContext, values: Mapping[str, Any]) -> TrialContext | Non
         return None
     row |= {name: own[name] for name in _SHARED if name in own}
     row |= {"uid": uid, "part_of": whole.uid, "owner": environment.process()}
-    # The key of a trial that has travelled here signs for that trial alone.
-    part = replace(whole.ticket, row=row, writes=writes, changes=None, sent=False, key=None).begin()
+    part = replace(
+        whole.ticket, row=row, writes=writes, changes=None, callbacks=None, handle=None,
+        # The key of a trial that has travelled here signs for that trial alone.
+        sent=False, key=None,
+    ).begin()  # fmt: skip
     part.supervised = True
     return part
 
 
 def _complete(part: TrialContext, running: Running, values: Mapping[str, Any], value: Any) -> None:
-    assert running.draws is not None
     names = tuple((name, (("parameter", name, 0),), True) for name in values)
     call = StepCall(running.call.step, final=True, inputs=names)
     inputs, started = digested(part, call, values.values()), part.ticket.row["started"]
-    keep(part, call, inputs, running.draws, started, max(0.0, time.time() - started), value)
+    ended = Running(part, call, None, running.draws)
+    keep(ended, part, inputs, started, max(0.0, time.time() - started), value)
     part.end(TrialState.COMPLETE)

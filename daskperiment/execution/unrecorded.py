@@ -35,9 +35,8 @@ class UnrecordedTrial:
 
     def run(self, call: StepCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one step call."""
-        running = Running(self, call, CURRENT.get())
+        running = Running(self, call, CURRENT.get(), seeds.seeded(seed_of(self.seed, call)))
         token = CURRENT.set(running)
-        running.draws = seeds.seeded(seed_of(self.seed, call))
         try:
             with running.draws:
                 return call.step.invoke(*args, **kwargs)
@@ -49,7 +48,9 @@ class UnrecordedTrial:
         """Values of the trial's parameters."""
         return dict(self._values)
 
-    def save_metrics(self, values: Mapping[str, int | float], epoch: int | None) -> None:
+    def save_metrics(
+        self, values: Mapping[str, int | float], epoch: int | None, now: float | None = None
+    ) -> None:
         """Drop the values."""
 
     def save_artifact(self, name: str, content: Any) -> None:

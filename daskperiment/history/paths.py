@@ -86,6 +86,11 @@ def artifacts(name: str, uid: str) -> str:
     return f"{experiment(name)}/artifacts/{uid}"
 
 
+def checkpoints(name: str) -> str:
+    """Documents of the checkpoints of running calls, by what the call is and a random text."""
+    return f"{experiment(name)}/checkpoints"
+
+
 def output(name: str, uid: str) -> str:
     """Log of what one trial printed and logged."""
     return f"{experiment(name)}/output/{uid}"
@@ -99,3 +104,8 @@ def latest(name: str) -> str:
 def exact(name: str) -> str:
     """Documents of the output seen under exactly the same circumstances."""
     return f"{experiment(name)}/purity/exact"
+
+
+def impure(name: str) -> str:
+    """Documents of the steps that were seen to be impure, by step and code."""
+    return f"{experiment(name)}/purity/impure"

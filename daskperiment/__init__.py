@@ -26,6 +26,7 @@ from daskperiment.errors import (
     CallbackError,
     CallbackWarning,
     CategoryError,
+    CheckpointError,
     CodeChangedWarning,
     CollectorError,
     ComputeArgumentError,
@@ -55,6 +56,7 @@ from daskperiment.errors import (
     PurityWarning,
     QueryError,
     ResourceError,
+    ScoresError,
     SecretError,
     SeedError,
     StepDefinitionError,
@@ -80,6 +82,7 @@ if TYPE_CHECKING:
     from daskperiment.experiment import Experiment
     from daskperiment.history.copying import copy_trials
     from daskperiment.history.experiments import experiments
+    from daskperiment.targets.milestone import Milestone
     from daskperiment.tracking.environment import collector
     from daskperiment.trial import Trial
 
@@ -87,6 +90,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "CurrentTrial": "daskperiment.execution.current",
     "Experiment": "daskperiment.experiment",
+    "Milestone": "daskperiment.targets.milestone",
     "Trial": "daskperiment.trial",
     "collector": "daskperiment.tracking.environment",
     "copy_trials": "daskperiment.history.copying",
@@ -124,6 +128,7 @@ __all__ = [
     # inside a step
     "current",
     "CurrentTrial",
+    "Milestone",
     # errors
     "ArtifactNotFoundError",
     "BackendError",
@@ -133,6 +138,7 @@ __all__ = [
     "BatchError",
     "CallbackError",
     "CategoryError",
+    "CheckpointError",
     "CollectorError",
     "ComputeArgumentError",
     "ConflictError",
@@ -157,6 +163,7 @@ __all__ = [
     "PayloadNotFoundError",
     "QueryError",
     "ResourceError",
+    "ScoresError",
     "SecretError",
     "SeedError",
     "StepDefinitionError",

@@ -21,6 +21,7 @@ from daskperiment.errors import (
     BatchArgumentError,
     ComputeArgumentError,
     InvalidNameError,
+    ParameterError,
     TrialIDNotFoundError,
 )
 from daskperiment.execution import batch
@@ -40,13 +41,15 @@ from daskperiment.history.finished import Finished
 from daskperiment.history.places import Trust, check_trust
 from daskperiment.history.ranking import Direction
 from daskperiment.history.removal import Collected
-from daskperiment.history.spooling import SpoolingBackend, spooling
+from daskperiment.history.spooling import SpoolingBackend, settled, spooling
 from daskperiment.history.trials import Trials
 from daskperiment.lineage.difference import Difference
 from daskperiment.namespace import namespaced
 from daskperiment.parameters import UNDEFINED, Declaration, Parameter, Parameters, summary
 from daskperiment.records import Number
 from daskperiment.serializers import preview
+from daskperiment.targets import Target, Targets, merged
+from daskperiment.tracebacks import without_ours
 from daskperiment.tracking import code, environment, seeds
 from daskperiment.trial import Trial, TrialList, check_number
 from daskperiment.typing import Document
@@ -195,6 +198,7 @@ class Experiment:
         self._steps: dict[str, Step[..., Any]] = {}
         self._recorder = Recorder(backend, id) if recording else Bypass(id)
         self._trials = Trials(backend, id, trust)
+        self._targets = Targets(self)
         self._callbacks = callbacks
         self._script = caller.script()
 
@@ -532,6 +536,8 @@ class Experiment:
     def _used(self, node: Node, given: Mapping[str, Any]) -> dict[str, Any]:
         """Values of the parameters that a graph uses."""
         layout = layout_of(node)
+        if isinstance(layout.result, Target):
+            return layout.result.values(self._parameters, given)
         values = self.values() | self._parameters.checked(given)
         if missing := layout.missing(values):
             raise undefined(missing)
@@ -561,9 +567,109 @@ class Experiment:
             callbacks=callbacks,
         )  # fmt: skip
 
+    def _node(self, target: Any) -> Node:
+        """The graph that runs a target: a graph, a function, or a class."""
+        node = self._targets.node(target, self._parameters)
+        step = layout_of(node).result
+        if isinstance(step, Target):
+            self._steps[step.name] = step
+        return node
+
+    @overload
+    def run(self, target: Any, /, *, seed: int | None = None, **values: Any) -> Trial: ...
+
+    @overload
+    def run(
+        self,
+        target: Any,
+        parameters: Mapping[str, Any],
+        /,
+        *,
+        seed: int | None = None,
+        **values: Any,
+    ) -> Trial: ...
+
+    def run(
+        self,
+        target: Any,
+        parameters: Mapping[str, Any] | None = None,
+        /,
+        *,
+        seed: int | None = None,
+        **values: Any,
+    ) -> Trial:
+        """Run one trial of a graph or of a function that was not decorated.
+
+        Parameters
+        ----------
+        target : Node, callable or class
+            What calling a result step has given; or a function, whose arguments are the
+            parameters of the trial, declared by their defaults and by annotations such as
+            ``int`` and ``float | None``, and whose ``**kwargs`` take all others that are given.
+            Arguments ``id`` and ``run`` are the place in a batch, 0 and 1 here.
+        parameters : mapping, optional
+            Values of parameters.
+        seed : int, optional
+            Seed of the trial; default the experiment's, else drawn.  Where the target has a
+            parameter of this name, it stands in ``parameters``.
+        **values
+            Values of parameters, too.
+
+        Returns
+        -------
+        Trial
+            The trial.  An exception is raised unchanged, after it has been recorded as FAILED.
+
+        Raises
+        ------
+        ParameterUndeclaredError
+            The target takes no such parameter; the nearest one is suggested.
+        ParameterUndefinedError
+            One has neither a value nor a default; no trial is recorded.
+        ParameterError
+            A value does not fit, or ``seed`` could mean either.
+        StepDefinitionError
+            The target cannot be run.
+        ComputeArgumentError
+            The graph has no result, or recording is switched off, so that there is no trial.
+
+        Examples
+        --------
+        >>> ex = Experiment("doc_run", backend="memory://")
+        >>> def train(rate: float, epochs: int = 10):
+        ...     return rate * epochs
+        >>> ex.run(train, rate=0.5).result
+        5.0
+        >>> ex.run(train, {"rate": 1}, seed=7).parameters
+        {'rate': 1.0, 'epochs': 10}
+        """
+        node = self._node(target)
+        if not isinstance(self._recorder, Recorder):
+            raise ComputeArgumentError(
+                "Recording is switched off (DASKPERIMENT_MODE=disabled), so that there is no trial "
+                "to return: call the function, or compute() the graph"
+            )
+        if seed is not None and parameters is None and "seed" in layout_of(node).parameters:
+            raise ParameterError(
+                "seed= is the seed of the trial, and there is a parameter of that name: give "
+                'parameters as a mapping, run(..., {"seed": 1}) or run(..., {"seed": 1}, seed=2)'
+            )
+        used = self._used(node, merged(parameters, values))
+        script.begun(self.backend, self.id)
+        begun: list[Number] = []
+        try:
+            self._recorder.run(
+                layout_of(node), used, self._seed(seed), {}, self._parameters.configuration,
+                began=begun.append, callbacks=self._callbacks, handle=self._handle,
+            )  # fmt: skip
+        except BaseException as error:
+            without_ours(error)
+            raise
+        return self._handle(settled(self.backend, begun[0]), None)
+
     def map(
         self,
-        result: Node,
+        result: Any,
         parameters: Iterable[Mapping[str, Any]],
         executor: Any = None,
         max_workers: int | None = None,
@@ -585,8 +691,8 @@ class Experiment:
 
         Parameters
         ----------
-        result : Node
-            What calling a result step has given.
+        result : Node, callable or class
+            What calling a result step has given, or what :meth:`run` takes besides.
         parameters : iterable of mapping
             Values of parameters, one mapping for each trial; all are checked before any runs.
         executor : str, Executor or Client, optional
@@ -670,6 +776,7 @@ class Experiment:
         >>> [trial.result for trial in trials]
         [1, 4, 9]
         """
+        result = self._node(result)
         check_executor(executor, max_workers)
         given = [dict(values) for values in parameters]
         own = self._seed(seed)
@@ -707,7 +814,7 @@ class Experiment:
 
     def submit(
         self,
-        result: Node,
+        result: Any,
         parameters: Mapping[str, Any] | None = None,
         executor: Any = None,
         *,
@@ -718,8 +825,8 @@ class Experiment:
 
         Parameters
         ----------
-        result : Node
-            What calling a result step has given.
+        result : Node, callable or class
+            What calling a result step has given, or what :meth:`run` takes besides.
         parameters : mapping, optional
             Values of parameters, besides those that are set.
         executor, seed, timeout
@@ -746,6 +853,7 @@ class Experiment:
         >>> future.result().result
         9
         """
+        result = self._node(result)
         check_executor(executor, None)
         self._used(result, parameters or {})
         recorder = self._recording()
@@ -929,6 +1037,55 @@ class Experiment:
     def artifact_path(self, name: str) -> Path:
         """A path for the running step to write a file to, kept when the step ends."""
         return self._current("artifact_path()").artifact_path(name)
+
+    def checkpoint(self, state: Any, *, keep: bool = False) -> None:
+        """Keep a state of the running step call, from which a later trial can go on.
+
+        It is kept at once and whole, together with the state of the random generators: of a
+        process that is killed meanwhile the checkpoint before is there.  The last three of a call
+        are kept until its trial is complete.
+
+        Parameters
+        ----------
+        state : Any
+            Whatever the step needs to go on.
+        keep : bool
+            Whether it stays, beside the last three and when the trial is complete.
+
+        Raises
+        ------
+        TrialIDNotFoundError
+            No trial runs here.
+        CheckpointError
+            The state cannot be encoded, or holds a secret; earlier ones are still there.
+
+        Examples
+        --------
+        >>> from contextlib import suppress
+        >>> ex = Experiment("doc_checkpoint", backend="memory://", seed=1)
+        >>> @ex.result
+        ... def train(epochs):
+        ...     done, loss = ex.resume_state((0, 100.0))
+        ...     for epoch in range(done, epochs):
+        ...         loss = loss / 2
+        ...         ex.checkpoint((epoch + 1, loss))
+        ...         if epoch == 2 and ex.current_trial_id == 1:
+        ...             raise MemoryError
+        ...     return f"{loss}, of which {done} epochs were done before"
+        >>> s = train(ex.parameter("epochs", default=5))
+        >>> with suppress(MemoryError):
+        ...     s.compute()
+        >>> s.compute()
+        '3.125, of which 3 epochs were done before'
+        """
+        self._current("checkpoint()").checkpoint(state, keep=keep)
+
+    def resume_state(self, default: Any = None) -> Any:
+        """The state of the newest checkpoint of the running call, the default where there is none.
+
+        See :meth:`CurrentTrial.resume_state`; TrialIDNotFoundError where no trial runs.
+        """
+        return self._current("resume_state()").resume_state(default)
 
     # -- reading back -----------------------------------------------------------------------
 

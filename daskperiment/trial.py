@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import operator
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +14,7 @@ from daskperiment.backends.base import Backend
 from daskperiment.errors import TrialIDNotFoundError, ValueNotKeptError
 from daskperiment.history import forgetting, removal
 from daskperiment.history.artifacts import ArtifactList, Artifacts
+from daskperiment.history.checkpoints import Checkpoint, Checkpoints
 from daskperiment.history.columns import utc_time
 from daskperiment.history.forgetting import Forgotten, check_kept
 from daskperiment.history.metrics import Metrics, Point
@@ -25,7 +27,7 @@ from daskperiment.history.usage import Usage
 from daskperiment.history.usage import frame as usage_frame
 from daskperiment.lineage.difference import Difference, Side, difference
 from daskperiment.namespace import Namespace, namespaced
-from daskperiment.records import TrialState
+from daskperiment.records import Number, TrialState
 from daskperiment.serializers import from_json, preview
 from daskperiment.typing import Document
 
@@ -218,7 +220,15 @@ class Trial:
     @property
     def retry_of(self) -> Trial | None:
         """The trial that it was run again for; None where there is none, or it was removed."""
-        uid = self._known.get("retry_of")
+        return self._linked("retry_of")
+
+    @property
+    def part_of(self) -> Trial | None:
+        """The long run that has reached it, see :class:`~daskperiment.Milestone`; else None."""
+        return self._linked("part_of")
+
+    def _linked(self, field: str) -> Trial | None:
+        uid = self._known.get(field)
         found = self._trials.find({"uid": uid}, newest=True, limit=1) if uid else ()
         for number, row in found:
             return Trial(self._backend, self.experiment, number, row, trust=self._trials.trust)
@@ -227,7 +237,23 @@ class Trial:
     @property
     def steps(self) -> pd.DataFrame:
         """Step records, one row a call; see :meth:`Experiment.get_steps`."""
-        return frame(Steps(self._backend, self.experiment).read(self.uid))
+        return frame(
+            Steps(self._backend, self.experiment).read(self.uid), functools.cache(self._named)
+        )
+
+    def _named(self, uid: str) -> Number | str:
+        """Number of a trial, its uid where it is not there any more."""
+        found = self._trials.find({"uid": uid}, fields=[], newest=True, limit=1)
+        return next((number for number, _ in found), uid)
+
+    @property
+    def checkpoints(self) -> list[Checkpoint]:
+        """What its running steps have left to go on from, and what is kept of it.
+
+        Empty for a trial that is complete, but for what was left with ``keep=True``.
+        """
+        check_kept(self._row, "checkpoints")
+        return Checkpoints(self._place).all()
 
     @property
     def metrics(self) -> dict[str, list[Point]]:
@@ -354,8 +380,8 @@ class Trial:
         ----------
         field : str
             ``result``, ``parameters.NAME``, ``code``, ``environment``, ``session``, ``git``,
-            ``configuration``, ``output``, ``error`` (description and traceback), ``note``,
-            ``tags``, ``usage``, ``metrics`` or ``metrics.NAME``, ``artifacts`` or
+            ``configuration``, ``checkpoints``, ``output``, ``error`` (description and traceback),
+            ``note``, ``tags``, ``usage``, ``metrics`` or ``metrics.NAME``, ``artifacts`` or
             ``artifacts.NAME``, ``persisted.STEP``, or ``steps.previews`` (the shortened texts of
             all inputs).
         everywhere : bool

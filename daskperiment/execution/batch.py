@@ -63,12 +63,15 @@ class Job:
         Its seed.
     repeat : int, optional
         Which of several trials with these parameters it is.
+    repeats : int, optional
+        How many of them there are.
     """
 
     place: int
     parameters: dict[str, Any]
     seed: int | None
     repeat: int | None = None
+    repeats: int | None = None
     attempts: int = 0
     uid: str = ""
     before: str | None = None
@@ -89,6 +92,7 @@ class Job:
         self.before, self.uid = self.uid or self.before, uuid.uuid4().hex
         about = {
             "uid": self.uid, "place": self.place, "retry_of": self.before, "repeat": self.repeat,
+            "repeats": self.repeats,
         }  # fmt: skip
         return {name: value for name, value in about.items() if value is not None}
 
@@ -99,7 +103,8 @@ def planned(parameters: Sequence[dict[str, Any]], repeats: int, seed: int | None
     for values in parameters:
         for repeat in range(repeats):
             own = seed if seed is None or not repeat else seeds.derive(seed, "repeats", repeat)
-            jobs.append(Job(len(jobs), values, own, repeat if repeats > 1 else None))
+            which = (repeat, repeats) if repeats > 1 else (None, None)
+            jobs.append(Job(len(jobs), values, own, *which))
     return jobs
 
 

@@ -18,6 +18,7 @@ from daskperiment.typing import Document
 
 _CHUNK = 1024 * 1024
 _SAMPLE = 100
+_CHECKPOINTS = "nothing: a step that looks for them takes an older one, or begins anew"
 _ADVICE = "restore the store from a copy, or remove the trial"
 
 
@@ -127,6 +128,19 @@ class _Examination:
                 if not of_one_row(error):
                     raise
                 yield Finding("problem", f"{place} cannot be read: {error!r}", _ADVICE)
+        yield from self._checkpoints(name)
+
+    def _checkpoints(self, name: str) -> Iterator[Finding]:
+        for _, document in self.backend.find(paths.checkpoints(name)):
+            place = f"checkpoints of {name!r}"
+            try:
+                place = f"checkpoints of step {document['step']!r} of {name!r}"
+                if any(self._lacks(entry["digest"]) for entry in document["entries"]):
+                    yield Finding("problem", f"the bytes of {place} are absent", _CHECKPOINTS)
+            except Exception as error:  # whatever reading a damaged document raises
+                if not of_one_row(error):
+                    raise
+                yield Finding("problem", f"{place} cannot be read: {error!r}", _CHECKPOINTS)
 
     def _was_collected(self, name: str, number: int) -> bool:
         row = self.backend.get(paths.trials(name), number) or {}

@@ -51,11 +51,6 @@ def running(name: str) -> str:
     return f"{experiment(name)}/running"
 
 
-def batches(name: str) -> str:
-    """Documents of the batches, by uid."""
-    return f"{experiment(name)}/batches"
-
-
 def claims(name: str) -> str:
     """Documents of who runs a place of a batch that several computers share, by both."""
     return f"{experiment(name)}/claims"
@@ -91,6 +86,11 @@ def artifacts(name: str, uid: str) -> str:
     return f"{experiment(name)}/artifacts/{uid}"
 
 
+def checkpoints(name: str) -> str:
+    """Documents of the checkpoints of running calls, by what the call is and a random text."""
+    return f"{experiment(name)}/checkpoints"
+
+
 def output(name: str, uid: str) -> str:
     """Log of what one trial printed and logged."""
     return f"{experiment(name)}/output/{uid}"
@@ -109,3 +109,8 @@ def latest(name: str) -> str:
 def exact(name: str) -> str:
     """Documents of the output seen under exactly the same circumstances."""
     return f"{experiment(name)}/purity/exact"
+
+
+def impure(name: str) -> str:
+    """Documents of the steps that were seen to be impure, by step and code."""
+    return f"{experiment(name)}/purity/impure"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from daskperiment.backends.base import Append, Backend
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 COLUMNS = (
     "step", "call", "attempt", "outcome", "seconds", "seed", "drew", "fingerprint", "inputs",
     "output", "parameters", "upstream", "threads", "environment", "host", "pid", "started",
-    "entropy", "reused_from", "unhashed",
+    "entropy", "reused_from", "resumed_from", "unhashed",
 )  # fmt: skip
 
 
@@ -74,12 +74,15 @@ def output_slot(step: str, call: int) -> Slot:
     return "output", step, str(call)
 
 
-def frame(records: Iterable[StepRecord]) -> pd.DataFrame:
+def frame(
+    records: Iterable[StepRecord], named: Callable[[str], Any] = lambda uid: uid
+) -> pd.DataFrame:
     """Step records as a table, one row a call, in the order in which the calls ended.
 
     ``inputs`` is a dict of digests by argument name, ``parameters`` and ``upstream`` list
     what the inputs were made from (``clean[0]`` is call 0 of step ``clean``), ``attempt``
-    counts repetitions of one call, ``started`` is in UTC, ``seconds`` in seconds.
+    counts repetitions of one call, ``started`` is in UTC, ``seconds`` in seconds.  ``named`` is
+    asked for what stands for the uid of another trial.
     """
     import pandas as pd
 
@@ -89,6 +92,9 @@ def frame(records: Iterable[StepRecord]) -> pd.DataFrame:
         rows.append(_row(record, attempts[record.place]))
         attempts[record.place] += 1
     table = pd.DataFrame(rows, columns=list(COLUMNS))
+    for column in ("reused_from", "resumed_from"):
+        others = [row[column] and named(row[column]) for row in rows]
+        table[column] = pd.Series(others, dtype=object)  # else a number beside None is a float
     table["started"] = pd.to_datetime(table["started"], unit="s", utc=True)
     return table
 

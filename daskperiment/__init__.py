@@ -23,6 +23,8 @@ from daskperiment.errors import (
     BackendURIError,
     BatchArgumentError,
     BatchError,
+    CallbackError,
+    CallbackWarning,
     CategoryError,
     CheckpointError,
     CodeChangedWarning,
@@ -54,6 +56,7 @@ from daskperiment.errors import (
     PurityWarning,
     QueryError,
     ResourceError,
+    ScoresError,
     SecretError,
     SeedError,
     StepDefinitionError,
@@ -79,6 +82,7 @@ if TYPE_CHECKING:
     from daskperiment.experiment import Experiment
     from daskperiment.history.copying import copy_trials
     from daskperiment.history.experiments import experiments
+    from daskperiment.targets.milestone import Milestone
     from daskperiment.tracking.environment import collector
     from daskperiment.trial import Trial
 
@@ -86,6 +90,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "CurrentTrial": "daskperiment.execution.current",
     "Experiment": "daskperiment.experiment",
+    "Milestone": "daskperiment.targets.milestone",
     "Trial": "daskperiment.trial",
     "collector": "daskperiment.tracking.environment",
     "copy_trials": "daskperiment.history.copying",
@@ -123,6 +128,7 @@ __all__ = [
     # inside a step
     "current",
     "CurrentTrial",
+    "Milestone",
     # errors
     "ArtifactNotFoundError",
     "BackendError",
@@ -130,6 +136,7 @@ __all__ = [
     "BackendUnreachableError",
     "BatchArgumentError",
     "BatchError",
+    "CallbackError",
     "CategoryError",
     "CheckpointError",
     "CollectorError",
@@ -156,6 +163,7 @@ __all__ = [
     "PayloadNotFoundError",
     "QueryError",
     "ResourceError",
+    "ScoresError",
     "SecretError",
     "SeedError",
     "StepDefinitionError",
@@ -173,6 +181,7 @@ __all__ = [
     "UntrustedPayloadError",
     "ValueNotKeptError",
     # warnings
+    "CallbackWarning",
     "CodeChangedWarning",
     "DaskperimentWarning",
     "EnvironmentChangedWarning",

@@ -93,6 +93,10 @@ class QueryError(DaskperimentError, ValueError):
     """A condition or order for trials cannot be read; the message points at the place."""
 
 
+class ScoresError(DaskperimentError, ValueError):
+    """A design function has left no scores, not all that were asked for, or what is no number."""
+
+
 class ValueNotKeptError(DaskperimentError, LookupError):
     """The value could not be encoded when it was recorded; the message says why."""
 
@@ -217,6 +221,10 @@ class TrialTimeoutError(DaskperimentError, TimeoutError):
     """A trial or one of its steps took longer than it was given."""
 
 
+class CallbackError(DaskperimentError, TypeError, ValueError):
+    """An object is no callback, is one already or none of these, or is set up wrongly."""
+
+
 class DashboardError(DaskperimentError, ValueError):
     """The dashboard cannot be served so: the address, the port, the token or a missing library."""
 
@@ -227,6 +235,10 @@ class MissingMainGuardError(DaskperimentError, RuntimeError):
 
 class DaskperimentWarning(UserWarning):
     """Root of every warning of daskperiment."""
+
+
+class CallbackWarning(DaskperimentWarning):
+    """A callback has raised an error, or cannot reach the processes in which steps run."""
 
 
 class CodeChangedWarning(DaskperimentWarning):

@@ -21,6 +21,7 @@ from daskperiment.errors import (
     BatchArgumentError,
     ComputeArgumentError,
     InvalidNameError,
+    ParameterError,
     TrialIDNotFoundError,
 )
 from daskperiment.execution import batch
@@ -40,13 +41,15 @@ from daskperiment.history.finished import Finished
 from daskperiment.history.places import Trust, check_trust
 from daskperiment.history.ranking import Direction
 from daskperiment.history.removal import Collected
-from daskperiment.history.spooling import SpoolingBackend, spooling
+from daskperiment.history.spooling import SpoolingBackend, settled, spooling
 from daskperiment.history.trials import Trials
 from daskperiment.lineage.difference import Difference
 from daskperiment.namespace import namespaced
 from daskperiment.parameters import UNDEFINED, Declaration, Parameter, Parameters, summary
 from daskperiment.records import Number
 from daskperiment.serializers import preview
+from daskperiment.targets import Target, Targets, merged
+from daskperiment.tracebacks import without_ours
 from daskperiment.tracking import code, environment, seeds
 from daskperiment.trial import Trial, TrialList, check_number
 from daskperiment.typing import Document
@@ -97,6 +100,8 @@ class Experiment:
         is brought to it by ``daskperiment sync``.
     strict : bool
         Whether to refuse a server that is set up to lose what it is given, instead of warning.
+    callbacks : iterable
+        Who is told of batches, trials, steps and metrics; see :meth:`add_callback`.
 
     Raises
     ------
@@ -111,6 +116,8 @@ class Experiment:
         The seed is no integer from 0 to 2**32 - 1.
     OptionError
         ``trust`` or an option from outside is none.
+    CallbackError
+        One of the callbacks is none, or is there twice.
 
     Notes
     -----
@@ -148,16 +155,18 @@ class Experiment:
         trust: Trust = "signed",
         offline: bool = False,
         strict: bool = False,
+        callbacks: Iterable[object] = (),
     ) -> None:
         name, recording = _check_id(id), options.value("mode") == "enabled"
         check_trust(trust)
+        listening = Callbacks(callbacks)
         place = spooling(open_backend(backend, durability), offline, strict)
         earlier = reloads.predecessor(self, name, sys._getframe(1))
         reloads.follow(Step)
         if earlier is None:
-            self._define(name, place, seed, uuid.uuid4().hex, recording, trust)
+            self._define(name, place, seed, uuid.uuid4().hex, recording, trust, listening)
         else:
-            self._succeed(earlier, place, seed, recording, trust)
+            self._succeed(earlier, place, seed, recording, trust, listening)
         if not recording:
             return
         logs.follow()
@@ -179,6 +188,7 @@ class Experiment:
         handle: str,
         recording: bool,
         trust: Trust,
+        callbacks: Callbacks,
     ) -> None:
         self.id = id
         self.handle = handle
@@ -188,6 +198,8 @@ class Experiment:
         self._steps: dict[str, Step[..., Any]] = {}
         self._recorder = Recorder(backend, id) if recording else Bypass(id)
         self._trials = Trials(backend, id, trust)
+        self._targets = Targets(self)
+        self._callbacks = callbacks
         self._script = caller.script()
 
     def _succeed(
@@ -197,6 +209,7 @@ class Experiment:
         seed: int | None,
         recording: bool,
         trust: Trust,
+        callbacks: Callbacks,
     ) -> None:
         """Become one with the handle that the module made before it was reloaded.
 
@@ -206,13 +219,14 @@ class Experiment:
         in_memory = type(backend) is type(earlier.backend) is MemoryBackend
         self.__dict__ = earlier.__dict__
         place = earlier.backend if in_memory else backend
-        self._define(earlier.id, place, seed, earlier.handle, recording, trust)
+        # Callbacks are those of the module as it is now: it adds its own again.
+        self._define(earlier.id, place, seed, earlier.handle, recording, trust, callbacks)
         self._parameters, self._steps = parameters, steps
 
     def __reduce__(self) -> tuple[Any, ...]:
         recording = isinstance(self._recorder, Recorder)
         trust = self._trials.trust
-        parts = (self.id, self.backend, self.seed, self.handle, recording, trust)
+        parts = (self.id, self.backend, self.seed, self.handle, recording, trust, self._callbacks)
         return _rebuilt, (parts, self._parameters)
 
     def __repr__(self) -> str:
@@ -492,7 +506,9 @@ class Experiment:
         """Prepare a trial of a graph that somebody else computes."""
         script.begun(self.backend, self.id)
         hidden, loaded = self._parameters.hidden(values), self._parameters.configuration
-        return self._recorder.prepare(steps, hidden, self.seed, loaded)
+        return self._recorder.prepare(
+            steps, hidden, self.seed, loaded, callbacks=self._callbacks, handle=self._handle
+        )
 
     def built(self, result: Node) -> None:
         """Take note of a result that was built: in a script it may wait for its trial."""
@@ -508,11 +524,20 @@ class Experiment:
         script.begun(self.backend, self.id)
         loaded = self._parameters.configuration
         seed = self.seed if seed is None else seed
-        return self._recorder.run(layout, used, seed, arguments, loaded)
+        return self._recorder.run(
+            layout, used, seed, arguments, loaded, callbacks=self._callbacks, handle=self._handle
+        )
+
+    def _handle(self, number: Number, row: Document | None) -> Trial:
+        """The trial of a number, which is provisional while its backend is away."""
+        trust = self._trials.trust
+        return Trial(self.backend, self.id, number, row, trust=trust)  # type: ignore[arg-type]
 
     def _used(self, node: Node, given: Mapping[str, Any]) -> dict[str, Any]:
         """Values of the parameters that a graph uses."""
         layout = layout_of(node)
+        if isinstance(layout.result, Target):
+            return layout.result.values(self._parameters, given)
         values = self.values() | self._parameters.checked(given)
         if missing := layout.missing(values):
             raise undefined(missing)
@@ -525,21 +550,126 @@ class Experiment:
         task: Task,
         captured: code.CodeCapture | None,
         backend: Backend | None,
+        callbacks: Callbacks,
         began: Callable[[Number], object],
     ) -> None:
         """Run one trial of a batch in the calling thread.
 
-        ``backend`` records it, where that is not the experiment's; ``began`` is told its number.
+        ``backend`` records it, where that is not the experiment's; ``callbacks`` are told of its
+        steps, and ``began`` its number.
         """
         recorder = self._recorder if backend is None else Recorder(backend, self.id)
         options, loaded = {"scheduler": task.scheduler}, self._parameters.configuration
         seed, used = self._seed(task.seed), self._used(node, task.parameters)
         layout = layout_of(node)
-        recorder.run(layout, used, seed, options, loaded, task.about, captured, began)
+        recorder.run(
+            layout, used, seed, options, loaded, task.about, captured, began,
+            callbacks=callbacks,
+        )  # fmt: skip
+
+    def _node(self, target: Any) -> Node:
+        """The graph that runs a target: a graph, a function, or a class."""
+        node = self._targets.node(target, self._parameters)
+        step = layout_of(node).result
+        if isinstance(step, Target):
+            self._steps[step.name] = step
+        return node
+
+    @overload
+    def run(self, target: Any, /, *, seed: int | None = None, **values: Any) -> Trial: ...
+
+    @overload
+    def run(
+        self,
+        target: Any,
+        parameters: Mapping[str, Any],
+        /,
+        *,
+        seed: int | None = None,
+        **values: Any,
+    ) -> Trial: ...
+
+    def run(
+        self,
+        target: Any,
+        parameters: Mapping[str, Any] | None = None,
+        /,
+        *,
+        seed: int | None = None,
+        **values: Any,
+    ) -> Trial:
+        """Run one trial of a graph or of a function that was not decorated.
+
+        Parameters
+        ----------
+        target : Node, callable or class
+            What calling a result step has given; or a function, whose arguments are the
+            parameters of the trial, declared by their defaults and by annotations such as
+            ``int`` and ``float | None``, and whose ``**kwargs`` take all others that are given.
+            Arguments ``id`` and ``run`` are the place in a batch, 0 and 1 here.
+        parameters : mapping, optional
+            Values of parameters.
+        seed : int, optional
+            Seed of the trial; default the experiment's, else drawn.  Where the target has a
+            parameter of this name, it stands in ``parameters``.
+        **values
+            Values of parameters, too.
+
+        Returns
+        -------
+        Trial
+            The trial.  An exception is raised unchanged, after it has been recorded as FAILED.
+
+        Raises
+        ------
+        ParameterUndeclaredError
+            The target takes no such parameter; the nearest one is suggested.
+        ParameterUndefinedError
+            One has neither a value nor a default; no trial is recorded.
+        ParameterError
+            A value does not fit, or ``seed`` could mean either.
+        StepDefinitionError
+            The target cannot be run.
+        ComputeArgumentError
+            The graph has no result, or recording is switched off, so that there is no trial.
+
+        Examples
+        --------
+        >>> ex = Experiment("doc_run", backend="memory://")
+        >>> def train(rate: float, epochs: int = 10):
+        ...     return rate * epochs
+        >>> ex.run(train, rate=0.5).result
+        5.0
+        >>> ex.run(train, {"rate": 1}, seed=7).parameters
+        {'rate': 1.0, 'epochs': 10}
+        """
+        node = self._node(target)
+        if not isinstance(self._recorder, Recorder):
+            raise ComputeArgumentError(
+                "Recording is switched off (DASKPERIMENT_MODE=disabled), so that there is no trial "
+                "to return: call the function, or compute() the graph"
+            )
+        if seed is not None and parameters is None and "seed" in layout_of(node).parameters:
+            raise ParameterError(
+                "seed= is the seed of the trial, and there is a parameter of that name: give "
+                'parameters as a mapping, run(..., {"seed": 1}) or run(..., {"seed": 1}, seed=2)'
+            )
+        used = self._used(node, merged(parameters, values))
+        script.begun(self.backend, self.id)
+        begun: list[Number] = []
+        try:
+            self._recorder.run(
+                layout_of(node), used, self._seed(seed), {}, self._parameters.configuration,
+                began=begun.append, callbacks=self._callbacks, handle=self._handle,
+            )  # fmt: skip
+        except BaseException as error:
+            without_ours(error)
+            raise
+        return self._handle(settled(self.backend, begun[0]), None)
 
     def map(
         self,
-        result: Node,
+        result: Any,
         parameters: Iterable[Mapping[str, Any]],
         executor: Any = None,
         max_workers: int | None = None,
@@ -551,7 +681,7 @@ class Experiment:
         retries: int = 0,
         timeout: float | None = None,
         progress: bool = True,
-        callbacks: Sequence[Any] = (),
+        callbacks: Sequence[object] = (),
         spread: bool = False,
         gpus: Sequence[Any] | None = None,
         shard: Any = None,
@@ -561,8 +691,8 @@ class Experiment:
 
         Parameters
         ----------
-        result : Node
-            What calling a result step has given.
+        result : Node, callable or class
+            What calling a result step has given, or what :meth:`run` takes besides.
         parameters : iterable of mapping
             Values of parameters, one mapping for each trial; all are checked before any runs.
         executor : str, Executor or Client, optional
@@ -646,6 +776,7 @@ class Experiment:
         >>> [trial.result for trial in trials]
         [1, 4, 9]
         """
+        result = self._node(result)
         check_executor(executor, max_workers)
         given = [dict(values) for values in parameters]
         own = self._seed(seed)
@@ -664,13 +795,14 @@ class Experiment:
             done = Finished(self._trials, {n: s.digest for n, s in captured.steps.items()})
             skipped = batch.skip(mine, digests, done)
         script.begun(self.backend, self.id)
+        told = self._told(callbacks, progress)
         about: Document = {
             "plan": plan, "executor": describe_executor(executor), "session": kept["session"],
         }  # fmt: skip
         if part is not None:
             about["shard"] = f"{part[0]}/{part[1]}"
         many = batch.Batch(
-            result, self._trials, mine, captured, self._told(callbacks, progress), self.__getitem__,
+            result, self._trials, mine, captured, told, self.__getitem__,
             executor, max_workers, seen, batch.check_timeout(timeout), spread, about, skipped,
             share=Share(self._trials, jobs, part, plan) if claim and part else None,
         )  # fmt: skip
@@ -682,7 +814,7 @@ class Experiment:
 
     def submit(
         self,
-        result: Node,
+        result: Any,
         parameters: Mapping[str, Any] | None = None,
         executor: Any = None,
         *,
@@ -693,8 +825,8 @@ class Experiment:
 
         Parameters
         ----------
-        result : Node
-            What calling a result step has given.
+        result : Node, callable or class
+            What calling a result step has given, or what :meth:`run` takes besides.
         parameters : mapping, optional
             Values of parameters, besides those that are set.
         executor, seed, timeout
@@ -721,6 +853,7 @@ class Experiment:
         >>> future.result().result
         9
         """
+        result = self._node(result)
         check_executor(executor, None)
         self._used(result, parameters or {})
         recorder = self._recording()
@@ -728,8 +861,9 @@ class Experiment:
         (job,) = batch.planned([dict(parameters or {})], 1, self._seed(seed))
         script.begun(self.backend, self.id)
         alone = batch.Alone(
-            result, self._trials, captured, self.__getitem__, executor, batch.check_timeout(timeout)
-        )
+            result, self._trials, captured, self._callbacks, self.__getitem__, executor,
+            batch.check_timeout(timeout),
+        )  # fmt: skip
         return alone.submit(job)
 
     def _recording(self) -> Recorder:
@@ -740,8 +874,14 @@ class Experiment:
             "trials to return: compute() one by one"
         )
 
-    def _told(self, callbacks: Sequence[Any], progress: bool) -> Callbacks:
-        return Callbacks(callbacks)
+    def _told(self, callbacks: Iterable[object], progress: bool) -> Callbacks:
+        """Who is told of a batch."""
+        if progress:
+            from daskperiment.callbacks.progress import Progress, is_seen
+
+            if is_seen() and not any(isinstance(each, Progress) for each in callbacks):
+                callbacks = [*callbacks, Progress()]
+        return self._callbacks.joined(callbacks)
 
     def _seed(self, seed: int | None) -> int | None:
         seed = self.seed if seed is None else seed
@@ -791,6 +931,51 @@ class Experiment:
         [1, 2, 1, 2]
         """
         return script.main(result, self._parameters, argv)
+
+    # -- callbacks ---------------------------------------------------------------------------
+
+    def add_callback(self, callback: object) -> None:
+        """Tell a callback of what runs from now on, behind those that were added before.
+
+        Parameters
+        ----------
+        callback : Callback or callable
+            A :class:`~daskperiment.callbacks.Callback`, any object with some of its methods, or
+            a function ``f(event, **arguments)``.
+
+        Raises
+        ------
+        CallbackError
+            It is none of these, or is there already.
+
+        Examples
+        --------
+        >>> ex = Experiment("doc_add_callback", backend="memory://")
+        >>> @ex.result
+        ... def half(a):
+        ...     return a / 2
+        >>> def tell(event, **arguments):
+        ...     print(event, *arguments)
+        >>> ex.add_callback(tell)
+        >>> half(ex.parameter("a", default=3)).compute()
+        before_trial experiment parameters batch
+        before_step step call trial
+        after_step step call trial seconds error
+        after_trial trial batch
+        1.5
+        >>> ex.remove_callback(tell)
+        """
+        self._callbacks.add(callback)
+
+    def remove_callback(self, callback: object) -> None:
+        """Tell a callback nothing more; it is the very object that was added.
+
+        Raises
+        ------
+        CallbackError
+            It is not there; the message lists those that are.
+        """
+        self._callbacks.remove(callback)
 
     # -- inside a step ----------------------------------------------------------------------
 

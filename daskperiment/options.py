@@ -104,6 +104,12 @@ OPTIONS: dict[str, Option] = {
         _size,
         "bytes of uncommitted text kept with a trial; 0 keeps none",
     ),
+    "usage": Option(
+        "DASKPERIMENT_USAGE",
+        True,
+        _boolean,
+        "whether CPU, memory and GPU are sampled while a trial runs",
+    ),
     "log_level": Option(
         "DASKPERIMENT_LOG_LEVEL", "INFO", _level, "what scripts and notebooks show of the log"
     ),
@@ -158,8 +164,15 @@ def _files() -> Iterator[tuple[Path, dict[str, Any]]]:
     here = Path.cwd()
     for folder in (here, *here.parents):
         file = folder / "pyproject.toml"
-        if file.is_file():
+        if _is_there(file):
             yield file, _table(file)
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except PermissionError:  # of a folder that is closed to this user
+        return False
 
 
 def _table(file: Path) -> dict[str, Any]:

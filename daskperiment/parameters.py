@@ -56,6 +56,8 @@ class Declaration:
         A sentence for whoever sets it.
     secret : bool, optional
         Whether the value is a secret; None lets the name and the value tell.
+    implied : bool
+        Whether nobody has declared it, and something that was run has it.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Declaration:
     choices: tuple[Any, ...] | None = None
     help: str | None = None
     secret: bool | None = None
+    implied: bool = False
 
     def accept(self, value: Any) -> Any:
         """Return the value as it will be used, or raise ParameterError."""
@@ -184,6 +187,16 @@ class Parameters:
             loaded = self.configuration
             if loaded is not None and loaded.secret != self._declared_secret:
                 self.configuration = loaded.then((), self._declared_secret)
+
+    def imply(self, values: Mapping[str, Any]) -> None:
+        """Declare the names of these values that are not declared."""
+        for name, _ in self._spread(values):
+            if name not in self.declared:
+                self.declare(Declaration(name, implied=True))
+
+    def is_implied(self, name: str) -> bool:
+        """Whether nobody has declared it."""
+        return name not in self.declared or self.declared[name].implied
 
     @property
     def _declared_secret(self) -> dict[str, bool]:

@@ -22,6 +22,8 @@ from daskperiment.history.places import Place, Trust, Values
 from daskperiment.history.snapshots import Snapshots, with_texts
 from daskperiment.history.steps import Steps, frame, with_numbers
 from daskperiment.history.trials import Trials, facts
+from daskperiment.history.usage import Usage
+from daskperiment.history.usage import frame as usage_frame
 from daskperiment.lineage.difference import Difference, Side, difference
 from daskperiment.namespace import Namespace, namespaced
 from daskperiment.records import StepRecord, TrialState
@@ -217,7 +219,15 @@ class Trial:
     @property
     def retry_of(self) -> Trial | None:
         """The trial that it was run again for; None where there is none, or it was removed."""
-        uid = self._known.get("retry_of")
+        return self._linked("retry_of")
+
+    @property
+    def part_of(self) -> Trial | None:
+        """The long run that has reached it, see :class:`~daskperiment.Milestone`; else None."""
+        return self._linked("part_of")
+
+    def _linked(self, field: str) -> Trial | None:
+        uid = self._known.get(field)
         found = self._trials.find({"uid": uid}, newest=True, limit=1) if uid else ()
         for number, row in found:
             return Trial(self._backend, self.experiment, number, row, trust=self._trials.trust)
@@ -259,6 +269,43 @@ class Trial:
         """
         check_kept(self._row, "output")
         return Outputs(self._backend, self.experiment).read(self.uid)
+
+    @property
+    def usage(self) -> pd.DataFrame:
+        """What its processes have used while its steps ran in them, up to now.
+
+        The index ``seconds`` counts from the beginning of the trial.  The columns are
+
+        - ``cpu``: processor time in percent of one processor since the row before of the same
+          process, so that two busy ones are 200;
+        - ``memory``: resident memory in bytes;
+        - ``gpu0``, ``gpu0_memory`` and so on, of each NVIDIA device that the process may see: its
+          load in percent and its memory in use in bytes, whoever uses it;
+        - ``host``, ``pid``: the process.
+
+        Its child processes are in ``cpu`` and ``memory``, and so is what else it does: trials that
+        run in one process at the same time show the same.  Empty where the trial was shorter than
+        half a second, and where the option ``usage`` is off.
+
+        Raises
+        ------
+        ValueNotKeptError
+            It was forgotten.
+
+        Examples
+        --------
+        >>> import time, daskperiment
+        >>> ex = daskperiment.Experiment("doc_usage", backend="memory://")
+        >>> @ex.result
+        ... def wait():
+        ...     time.sleep(0.8)
+        >>> wait().compute()
+        >>> usage = ex.latest.usage
+        >>> list(usage.columns)[:2], bool((usage["memory"] > 1_000_000).all())
+        (['cpu', 'memory'], True)
+        """
+        check_kept(self._row, "usage")
+        return usage_frame(Usage(self._backend, self.experiment).read(self.uid))
 
     @property
     def artifacts(self) -> ArtifactList:
@@ -331,7 +378,7 @@ class Trial:
         field : str
             ``result``, ``parameters.NAME``, ``code``, ``environment``, ``session``, ``git``,
             ``configuration``, ``checkpoints``, ``output``, ``error`` (description and traceback),
-            ``note``, ``tags``, ``metrics`` or ``metrics.NAME``, ``artifacts`` or
+            ``note``, ``tags``, ``usage``, ``metrics`` or ``metrics.NAME``, ``artifacts`` or
             ``artifacts.NAME``, ``persisted.STEP``, or ``steps.previews`` (the shortened texts of
             all inputs).
         everywhere : bool

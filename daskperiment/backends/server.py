@@ -25,14 +25,13 @@ from daskperiment.errors import (
     DaskperimentError,
     DaskperimentWarning,
 )
+from daskperiment.secrets.variables import VARIABLE
 
 PATIENCE = 5.0
 """Seconds for which a call is repeated while the server cannot be reached."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 _KNOWN_AWAY = 30.0
 """Seconds after a call was given up during which others try once and do not wait."""
-
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z_0-9]*)\}")
 
 _checked: set[str] = set()
 """Ids of the stores whose servers were checked in this process."""
@@ -294,7 +293,7 @@ def filled_in(uri: str) -> str:
             )
         return quote(found, safe=":,")
 
-    return _VARIABLE.sub(value, uri)
+    return VARIABLE.sub(value, uri)
 
 
 def holds_password(uri: str) -> bool:
@@ -307,7 +306,7 @@ def holds_password(uri: str) -> bool:
     >>> holds_password("mongodb://me:not/encoded@host/name")
     True
     """
-    return any(not _VARIABLE.fullmatch(unquote(each)) for each in _passwords(uri))
+    return any(not VARIABLE.fullmatch(unquote(each)) for each in _passwords(uri))
 
 
 def masked(uri: str) -> str:
@@ -319,7 +318,7 @@ def masked(uri: str) -> str:
     ('redis://me:***@host/0', 'redis://me:${PASSWORD}@host?password=***')
     """
     for each in _passwords(uri):
-        if not _VARIABLE.fullmatch(each):
+        if not VARIABLE.fullmatch(each):
             uri = re.sub(rf"(?<=[:=]){re.escape(each)}(?=[@&#]|$)", "***", uri)
     return uri
 

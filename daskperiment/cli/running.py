@@ -8,6 +8,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -17,7 +18,6 @@ from daskperiment.cli.session import Session, verb
 from daskperiment.errors import BatchArgumentError
 from daskperiment.secrets import MASK
 from daskperiment.tracebacks import without_ours
-
 
 _OWN = {"allow_interspersed_args": False}
 """What stands behind a script is its own."""
@@ -59,7 +59,7 @@ def resume(
     failed, crashed or were cancelled are run again, with their seeds, and what a step has kept
     by checkpoint is there for them.  The exit code is that of the script.
     """
-    before = os.getcwd()
+    before = Path.cwd()
     if script is None:
         script, arguments, folder = _interrupted(session)
         os.chdir(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import threading
 import time
 import uuid
@@ -10,18 +11,22 @@ from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 from daskperiment.backends.base import Backend
+from daskperiment.callbacks import Callbacks
 from daskperiment.errors import BackendError, BatchError, TrialTimeoutError
 from daskperiment.execution import stopping
 from daskperiment.execution.carrying import CarryingBackend
 from daskperiment.execution.stopping import Deadline, Stop
 from daskperiment.graph import Node, layout_of
+from daskperiment.history import paths
 from daskperiment.history.trials import Trials
 from daskperiment.records import Number, TrialState
 from daskperiment.tracking.code import CodeCapture
 from daskperiment.typing import Document
 
-_UNREACHABLE = 30.0
-"""Seconds for which a store that could not be reached is not tried again."""
+logger = logging.getLogger(__name__)
+
+_AGAIN = 30.0
+"""Seconds after which it is tried again whether a store can be reached."""
 
 
 class Ended(NamedTuple):
@@ -72,9 +77,27 @@ class Task(NamedTuple):
     repeats: bool = False
 
 
-def run(node: Node, task: Task) -> Ended:
-    """Run one trial of a graph here; what a step raises is told and not raised."""
-    return _Attempt(node, task).run()
+class Work(NamedTuple):
+    """What all trials of a batch have in common.
+
+    Parameters
+    ----------
+    node : Node
+        The graph.
+    captured : CodeCapture or None
+        Its code, where another process runs it.
+    callbacks : Callbacks
+        Who is told of its steps.
+    """
+
+    node: Node
+    captured: CodeCapture | None
+    callbacks: Callbacks
+
+
+def run(work: Work, task: Task) -> Ended:
+    """Run one trial here; what a step raises is told and not raised."""
+    return _Attempt(work, task).run()
 
 
 def run_sent(sent: bytes, task: Task) -> Ended:
@@ -82,38 +105,46 @@ def run_sent(sent: bytes, task: Task) -> Ended:
 
     Records that cannot be brought to the store from here travel with what is returned.
     """
-    node, captured = _received(sent)
-    backend = node._owner.backend
-    if time.monotonic() > _missing.get(repr(backend), 0.0):
-        ended = _once(node, task, captured)
-        if ended.number is not None or not isinstance(ended.error, BackendError):
-            return ended
-        _missing[repr(backend)] = time.monotonic() + _UNREACHABLE
-    carrying = CarryingBackend(backend)
-    ended = _Attempt(node, task, captured, carrying).run()
+    work = _received(sent)
+    owner = work.node._owner
+    if _is_reached(owner.backend, owner.id):
+        return _once(work, task)
+    carrying = CarryingBackend(owner.backend)
+    ended = _Attempt(work, task, carrying).run()
     return ended._replace(carried=carrying.taken())
 
 
-_missing: dict[str, float] = {}
+_looked: dict[str, tuple[float, bool]] = {}
+
+
+def _is_reached(backend: Backend, name: str) -> bool:
+    """Whether the store can be reached from this process, looked at every half a minute."""
+    when, reached = _looked.get(repr(backend), (-_AGAIN, False))
+    if time.monotonic() - when < _AGAIN:
+        return reached
+    try:
+        backend.get(paths.EXPERIMENTS, name)
+        reached = True
+    except BackendError as error:
+        logger.info("Records travel back with the values: %s", error)
+        reached = False
+    _looked[repr(backend)] = time.monotonic(), reached
+    return reached
 
 
 @functools.lru_cache(maxsize=8)
-def _received(sent: bytes) -> tuple[Node, CodeCapture]:
+def _received(sent: bytes) -> Work:
     # Kept, so that what a process captures once is not captured for each trial.
     import cloudpickle
 
     return cloudpickle.loads(sent)  # type: ignore[no-any-return]
 
 
-def _once(node: Node, task: Task, captured: CodeCapture) -> Ended:
+def _once(work: Work, task: Task) -> Ended:
     """Run a trial, unless it has run already; of one whose process has died run another attempt."""
     if task.repeats:
-        trials, uid = Trials(node._owner.backend, node._owner.id), task.about["uid"]
-        try:
-            first = trials.mark(uid)
-        except BackendError as error:
-            return Ended(None, error)
-        if not first:
+        trials, uid = Trials(work.node._owner.backend, work.node._owner.id), task.about["uid"]
+        if not trials.mark(uid):
             for number, row in trials.find({"uid": uid}, newest=True, limit=1):
                 if row["state"] == TrialState.COMPLETE:
                     return Ended(number, None)
@@ -121,20 +152,13 @@ def _once(node: Node, task: Task, captured: CodeCapture) -> Ended:
                     return Ended(number, BatchError(f"Trial {number}: {row.get('description')}"))
             again = {"uid": uuid.uuid4().hex, "retry_of": uid}
             task = task._replace(about=task.about | again)
-    return _Attempt(node, task, captured).run()
+    return _Attempt(work, task).run()
 
 
 class _Attempt:
-    def __init__(
-        self,
-        node: Node,
-        task: Task,
-        captured: CodeCapture | None = None,
-        backend: Backend | None = None,
-    ) -> None:
-        self._node = node
+    def __init__(self, work: Work, task: Task, backend: Backend | None = None) -> None:
+        self._work = work
         self._task = task
-        self._captured = captured
         self._backend = backend
         self._stop = Stop()
         self._number: Number | None = None
@@ -142,7 +166,7 @@ class _Attempt:
 
     def run(self) -> Ended:
         """Run it, in a thread of its own if that may have to be abandoned."""
-        limits = (step.timeout for step in layout_of(self._node).steps.values())
+        limits = (step.timeout for step in layout_of(self._work.node).steps.values())
         if self._task.timeout is None and all(limit is None for limit in limits):
             return self._run()
         threading.Thread(target=self._run_aside, name="daskperiment-attempt", daemon=True).start()
@@ -169,8 +193,9 @@ class _Attempt:
                 error = TrialTimeoutError(f"The trial took longer than its {seconds:g} s.")
                 around.enter_context(Deadline(self._stop, seconds, error))
             try:
-                self._node._owner.attempt(
-                    self._node, self._task, self._captured, self._backend, self._begun
+                node, captured, callbacks = self._work
+                node._owner.attempt(
+                    node, self._task, captured, self._backend, callbacks, self._begun
                 )
             except BaseException as error:
                 return Ended(self._number, error)

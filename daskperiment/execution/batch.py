@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from daskperiment.callbacks import Callbacks
 from daskperiment.errors import BatchArgumentError, BatchError
-from daskperiment.execution.attempt import Ended, Task, run, run_sent
+from daskperiment.execution.attempt import Ended, Task, Work, run, run_sent
 from daskperiment.execution.executors import Place, kept, on_client, opened
 from daskperiment.execution.interrupts import HeldBack
 from daskperiment.execution.settling import settled
@@ -63,12 +63,15 @@ class Job:
         Its seed.
     repeat : int, optional
         Which of several trials with these parameters it is.
+    repeats : int, optional
+        How many of them there are.
     """
 
     place: int
     parameters: dict[str, Any]
     seed: int | None
     repeat: int | None = None
+    repeats: int | None = None
     attempts: int = 0
     uid: str = ""
     before: str | None = None
@@ -89,6 +92,7 @@ class Job:
         self.before, self.uid = self.uid or self.before, uuid.uuid4().hex
         about = {
             "uid": self.uid, "place": self.place, "retry_of": self.before, "repeat": self.repeat,
+            "repeats": self.repeats,
         }  # fmt: skip
         return {name: value for name, value in about.items() if value is not None}
 
@@ -99,7 +103,8 @@ def planned(parameters: Sequence[dict[str, Any]], repeats: int, seed: int | None
     for values in parameters:
         for repeat in range(repeats):
             own = seed if seed is None or not repeat else seeds.derive(seed, "repeats", repeat)
-            jobs.append(Job(len(jobs), values, own, repeat if repeats > 1 else None))
+            which = (repeat, repeats) if repeats > 1 else (None, None)
+            jobs.append(Job(len(jobs), values, own, *which))
     return jobs
 
 
@@ -185,15 +190,15 @@ def needed(node: Node) -> dict[str, float]:
 
 
 def _sender(
-    place: Place, node: Node, captured: CodeCapture, timeout: float | None
+    place: Place, node: Node, captured: CodeCapture, callbacks: Callbacks, timeout: float | None
 ) -> Callable[[Task], Future[Ended]]:
     """What begins an attempt at a trial of a graph, pickled once where that is in others' hands."""
-    limit = None if timeout is None else timeout + _LATE
+    limit, here = None if timeout is None else timeout + _LATE, Work(node, None, callbacks)
     if not place.elsewhere:
-        return lambda task: place.submit(task.about["uid"], limit, run, node, task)
+        return lambda task: place.submit(task.about["uid"], limit, run, here, task)
     import cloudpickle
 
-    sent = cloudpickle.dumps((node, captured))
+    sent = cloudpickle.dumps(Work(node, captured, callbacks))
     return lambda task: place.submit(task.about["uid"], limit, run_sent, sent, task)
 
 
@@ -204,6 +209,7 @@ class Alone:
     node: Node
     history: Trials
     captured: CodeCapture
+    callbacks: Callbacks
     handle: Callable[[int], Any]
     executor: Any = None
     timeout: float | None = None
@@ -212,7 +218,7 @@ class Alone:
         """Begin the trial of a job."""
         place = kept(self.executor, needed(self.node))
         task = Task(job.parameters, job.seed, job.about(), self.timeout, repeats=place.repeats)
-        attempt = _sender(place, self.node, self.captured, self.timeout)(task)
+        attempt = _sender(place, self.node, self.captured, self.callbacks, self.timeout)(task)
         promised: Future[Any] = Future()
         attempt.add_done_callback(lambda done: self._keep(promised, job.uid, done))
         return promised
@@ -359,7 +365,7 @@ class Batch:
         return self.max_workers or max(1, sum(self.executor.nthreads().values()))
 
     def _work(self, place: Place) -> None:
-        send = _sender(place, self.node, self.captured, self.timeout)
+        send = _sender(place, self.node, self.captured, self.callbacks, self.timeout)
 
         def start(job: Job) -> Future[Ended]:
             return send(self._task(job, place))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from daskperiment.backends.base import Backend
+from daskperiment.backends.base import Backend, Remove
 from daskperiment.backends.spool import SUFFIX, Spool
-from daskperiment.history import syncing
+from daskperiment.history import paths, syncing
 from daskperiment.history.spooling import SpoolingBackend
 from daskperiment.typing import Document
 
@@ -37,7 +38,7 @@ class CarryingBackend(SpoolingBackend):
         return self._spool
 
     def _about(self) -> Document:
-        return {"address": "carried", "created": time.time()}
+        return {"address": "carried", "created": time.time(), "id": uuid.uuid4().hex}
 
     def taken(self) -> bytes:
         """What was recorded; it is gone from here then."""
@@ -65,6 +66,7 @@ def arrive(backend: Backend, carried: bytes) -> int | None:
         numbers: dict[str, int] = {}
         for done in syncing.replay(target, spool):
             numbers |= done.numbers
+        target.apply(Remove(paths.SPOOLS, spool.id))
     return next(iter(numbers.values()), None)
 
 

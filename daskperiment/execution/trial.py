@@ -19,11 +19,11 @@ from dask.callbacks import Callback
 from dask.delayed import Delayed
 
 from daskperiment.backends.base import Backend, Write
+from daskperiment.callbacks import Callbacks
 from daskperiment.errors import MissingMainGuardError
 from daskperiment.execution.changes import Changes
-from daskperiment.execution.context import Ticket, TrialContext, state_after
+from daskperiment.execution.context import Ticket, TrialContext, row_of, state_after
 from daskperiment.execution.surroundings import Surroundings
-from daskperiment.fingerprint.values import try_digest
 from daskperiment.graph import Layout, RunningTrial, Step
 from daskperiment.history.experiments import enlist
 from daskperiment.history.observations import Observations
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_SCHEMA = 1
 _GUARD = 'if __name__ == "__main__":'
 
 
@@ -73,6 +72,8 @@ class Recorder:
         loaded: Configuration | None = None,
         about: Document | None = None,
         captured: code.CodeCapture | None = None,
+        callbacks: Callbacks | None = None,
+        handle: Callable[[Number, Document | None], Any] | None = None,
     ) -> Ticket:
         """Capture code and environment and settle the seed: all that precedes the number.
 
@@ -90,6 +91,11 @@ class Recorder:
             Further fields of the row, its uid among them.
         captured : CodeCapture, optional
             The code, where another process has captured it and has told what is new in it.
+        callbacks : Callbacks, optional
+            Who is told of its steps and metrics.
+        handle : callable, optional
+            Gives the trial as users hold it, by its number and perhaps its row; with it callbacks
+            are told of its beginning, here, and of its end.
 
         Raises
         ------
@@ -123,10 +129,15 @@ class Recorder:
         logger.info("Saved code context: %s", kept["code"])
         fingerprints = {name: step.digest for name, step in captured.steps.items()}
         secrets = tuple(value for value in values.values() if is_secret(value))
+        if callbacks and handle is not None:
+            given = {"experiment": self.name, "parameters": dict(values), "batch": None}
+            callbacks.tell("before_trial", **given)
         return Ticket(
             self.backend, self.name, row, fingerprints, self._observations, secrets,
             None if told else self._changes, writes,
             partial(self._keep_again, steps, loaded, captured), time.monotonic(),
+            callbacks=callbacks, handle=handle,
+            usage=self._surroundings.keeps_usage,
         )  # fmt: skip
 
     def redefine(self, old: Step[..., Any], new: Step[..., Any]) -> None:
@@ -193,17 +204,7 @@ class Recorder:
         return self._keep_snapshots(steps, loaded, captured)[1]
 
     def _row(self, uid: str, values: Mapping[str, Any]) -> tuple[Document, list[Write]]:
-        place = Place(self.backend, self.name, uid)
-        kept = [(name, *place.keep(("parameters", name), value)) for name, value in values.items()]
-        row = {
-            "schema": _SCHEMA,
-            "state": TrialState.RUNNING.value,
-            "parameters": [[name, document] for name, document, _ in kept],
-            "parameters_digest": try_digest(dict(values))[0],
-            "tags": [],
-            "note": "",
-        }
-        return row, [write for _, _, writes in kept for write in writes]
+        return row_of(Place(self.backend, self.name, uid), values)
 
     def run(
         self,
@@ -215,15 +216,20 @@ class Recorder:
         about: Document | None = None,
         captured: code.CodeCapture | None = None,
         began: Callable[[Number], object] = lambda number: None,
+        callbacks: Callbacks | None = None,
+        handle: Callable[[Number, Document | None], Any] | None = None,
     ) -> Any:
         """Run one trial to its end and return the computed value.
 
-        ``about`` and ``captured`` as for :meth:`prepare`; ``began`` is told its number.
+        ``about``, ``captured``, ``callbacks`` and ``handle`` as for :meth:`prepare`; ``began`` is
+        told its number.
 
         The trial ends in every case: COMPLETE, FAILED after an exception or ``SystemExit``,
         CANCELLED after ``KeyboardInterrupt``.
         """
-        ticket = self.prepare(layout.steps, values, seed, loaded, about, captured)
+        ticket = self.prepare(
+            layout.steps, values, seed, loaded, about, captured, callbacks, handle
+        )
         context: TrialContext | None = None
         try:
             context = ticket.begin()

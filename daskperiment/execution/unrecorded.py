@@ -8,7 +8,7 @@ from typing import Any
 from daskperiment.execution.current import CURRENT
 from daskperiment.execution.step import Running, seed_of
 from daskperiment.execution.trial import compute
-from daskperiment.graph import Layout, Step, StepCall
+from daskperiment.graph import OUTSIDE, Layout, Step, StepCall
 from daskperiment.records import Number
 from daskperiment.secrets import revealed
 from daskperiment.tracking import seeds
@@ -19,6 +19,7 @@ class UnrecordedTrial:
 
     number: Number = 0
     uid = ""
+    place = OUTSIDE
 
     def __init__(self, name: str, seed: int, values: Mapping[str, Any]) -> None:
         self.name = name
@@ -38,7 +39,7 @@ class UnrecordedTrial:
         token = CURRENT.set(running)
         try:
             with running.draws:
-                return call.step.fn(*args, **kwargs)
+                return call.step.invoke(*args, **kwargs)
         finally:
             CURRENT.reset(token)
             running.leave()
@@ -80,6 +81,9 @@ class Bypass:
         values: Mapping[str, Any],
         seed: int | None,
         loaded: Any = None,
+        *,
+        callbacks: Any = None,
+        handle: Any = None,
     ) -> UnrecordedTrial:
         """Settle the seed of a trial."""
         seeds.install()
@@ -99,6 +103,8 @@ class Bypass:
         about: Any = None,
         captured: Any = None,
         began: Any = None,
+        callbacks: Any = None,
+        handle: Any = None,
     ) -> Any:
         """Compute a graph as a trial would."""
         return compute(layout, self.prepare(layout.steps, values, seed), values, options)

@@ -9,6 +9,7 @@ from daskperiment.errors import TrialIDNotFoundError
 from daskperiment.history import metrics
 from daskperiment.history.trials import Trials
 from daskperiment.records import TrialState
+from daskperiment.typing import Document
 
 Direction: TypeAlias = Literal["minimize", "maximize"]
 
@@ -29,6 +30,27 @@ def best(trials: Trials, direction: Direction, metric: str | None = None) -> int
         raise TrialIDNotFoundError(f"No complete trial has a number as its {what}")
     choose = min if direction == "minimize" else max
     return choose(scores, key=scores.__getitem__)
+
+
+def score(trials: Trials, row: Document, metric: str | None = None) -> float | None:
+    """What :func:`best` compares of one trial, by its row; None where it is not compared.
+
+    Raises
+    ------
+    BackendError
+        The metric cannot be read.
+    """
+    value: object = None
+    if row["state"] == TrialState.COMPLETE and metric is None and "result" in row:
+        value = trials.place(row["uid"]).shown(("result",), row["result"])
+    elif row["state"] == TrialState.COMPLETE and metric is not None:
+        points = metrics.Metrics(trials.backend, trials.name).read(row["uid"]).get(metric)
+        value = points[-1].value if points else None
+    try:
+        number = metrics.check_value(value)
+    except TypeError:
+        return None
+    return number if number == number else None
 
 
 def _scores(trials: Trials, metric: str | None) -> Iterator[tuple[int, float]]:

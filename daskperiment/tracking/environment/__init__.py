@@ -56,7 +56,7 @@ _RESULTS = Collectors(
     variables=machine.variables,
     daskperiment=packages.daskperiment,
 )
-_SESSION = Collectors(shell=usage.shell, memory=machine.memory)
+_SESSION = Collectors(shell=usage.shell, memory=machine.memory, visible_gpus=machine.visible_gpus)
 _LOOKED_AT_AGAIN = ("git", "script", "working_directory", *libraries.NAMES)
 
 system.at_fork(after_in_child=_RESULTS.forget)

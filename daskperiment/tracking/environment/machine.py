@@ -10,7 +10,6 @@ from daskperiment import platform as system
 from daskperiment.typing import JSON
 
 VARIABLES = (
-    "CUDA_VISIBLE_DEVICES",
     "CUBLAS_WORKSPACE_CONFIG",
     "LANG",
     "LC_ALL",
@@ -52,6 +51,14 @@ def cpu() -> JSON:
         "count": os.cpu_count(),
         "usable": system.usable_cpus(),
     }
+
+
+def visible_gpus() -> JSON:
+    """Which of the graphics processors this process sees, None where it is not told.
+
+    Not of what changes results: each worker of a batch sees others of the same machine.
+    """
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
 def gpu() -> JSON:

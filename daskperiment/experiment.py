@@ -526,10 +526,10 @@ class Experiment:
             layout, used, seed, arguments, loaded, callbacks=self._callbacks, handle=self._handle
         )
 
-    def _handle(self, number: Number) -> Trial:
+    def _handle(self, number: Number, row: Document | None) -> Trial:
         """The trial of a number, which is provisional while its backend is away."""
         trust = self._trials.trust
-        return Trial(self.backend, self.id, number, trust=trust)  # type: ignore[arg-type]
+        return Trial(self.backend, self.id, number, row, trust=trust)  # type: ignore[arg-type]
 
     def _used(self, node: Node, given: Mapping[str, Any]) -> dict[str, Any]:
         """Values of the parameters that a graph uses."""
@@ -663,7 +663,7 @@ class Experiment:
         except BaseException as error:
             without_ours(error)
             raise
-        return self._handle(settled(self.backend, begun[0]))
+        return self._handle(settled(self.backend, begun[0]), None)
 
     def trial(
         self,

@@ -23,6 +23,8 @@ from daskperiment.history.places import Place, Trust, Values
 from daskperiment.history.snapshots import Snapshots, with_texts
 from daskperiment.history.steps import Steps, frame
 from daskperiment.history.trials import Trials, facts
+from daskperiment.history.usage import Usage
+from daskperiment.history.usage import frame as usage_frame
 from daskperiment.lineage.difference import Difference, Side, difference
 from daskperiment.namespace import Namespace, namespaced
 from daskperiment.records import Number, TrialState
@@ -272,6 +274,43 @@ class Trial:
         return Outputs(self._backend, self.experiment).read(self.uid)
 
     @property
+    def usage(self) -> pd.DataFrame:
+        """What its processes have used while its steps ran in them, up to now.
+
+        The index ``seconds`` counts from the beginning of the trial.  The columns are
+
+        - ``cpu``: processor time in percent of one processor since the row before of the same
+          process, so that two busy ones are 200;
+        - ``memory``: resident memory in bytes;
+        - ``gpu0``, ``gpu0_memory`` and so on, of each NVIDIA device that the process may see: its
+          load in percent and its memory in use in bytes, whoever uses it;
+        - ``host``, ``pid``: the process.
+
+        Its child processes are in ``cpu`` and ``memory``, and so is what else it does: trials that
+        run in one process at the same time show the same.  Empty where the trial was shorter than
+        half a second, and where the option ``usage`` is off.
+
+        Raises
+        ------
+        ValueNotKeptError
+            It was forgotten.
+
+        Examples
+        --------
+        >>> import time, daskperiment
+        >>> ex = daskperiment.Experiment("doc_usage", backend="memory://")
+        >>> @ex.result
+        ... def wait():
+        ...     time.sleep(0.8)
+        >>> wait().compute()
+        >>> usage = ex.latest.usage
+        >>> list(usage.columns)[:2], bool((usage["memory"] > 1_000_000).all())
+        (['cpu', 'memory'], True)
+        """
+        check_kept(self._row, "usage")
+        return usage_frame(Usage(self._backend, self.experiment).read(self.uid))
+
+    @property
     def artifacts(self) -> ArtifactList:
         """Artifacts by name: list, open, load, or save to a folder."""
         return Artifacts(self._place).read()
@@ -342,7 +381,7 @@ class Trial:
         field : str
             ``result``, ``parameters.NAME``, ``code``, ``environment``, ``session``, ``git``,
             ``configuration``, ``checkpoints``, ``output``, ``error`` (description and traceback),
-            ``note``, ``tags``, ``metrics`` or ``metrics.NAME``, ``artifacts`` or
+            ``note``, ``tags``, ``usage``, ``metrics`` or ``metrics.NAME``, ``artifacts`` or
             ``artifacts.NAME``, ``persisted.STEP``, or ``steps.previews`` (the shortened texts of
             all inputs).
         everywhere : bool

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from daskperiment import Experiment
+from daskperiment.history.paths import running
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-def run(name: str, *arguments: str) -> list[str]:
-    """Run an example in the working directory and return the lines that it prints."""
+def run(name: str, *arguments: str, folder: Path | None = None) -> list[str]:
+    """Run an example, in the working directory unless told, and return the lines it prints."""
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / name), *arguments],
         capture_output=True,
         text=True,
         timeout=100,
+        cwd=folder,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
@@ -110,3 +117,64 @@ def test_every_scheduler_gives_the_same_numbers() -> None:
     assert [text.removeprefix("computed in ") for _, _, text in rows] == [
         "this process", "this process", "worker processes", "worker processes",
     ]  # fmt: skip
+
+
+def test_sixty_trials_are_equal_wherever_they_run() -> None:
+    pytest.importorskip("sklearn")
+    found = []
+
+    for executor in ("threads", "processes", "cluster"):
+        folder = Path(executor)
+        folder.mkdir()
+        lines = run("many_trials.py", executor, folder=folder)
+        assert lines[0] == "60 trials: 60 COMPLETE"
+        ex = Experiment("forests", backend=folder / "daskperiment_cache")
+        found.append({
+            tuple(sorted(trial.parameters.items())): (
+                trial.result, trial.seed, tuple(trial.steps["output"]),
+                tuple(trial.steps["fingerprint"]), trial.metrics["right"][0].value,
+            )
+            for trial in ex.trials
+        })  # fmt: skip
+
+    assert len(found[0]) == 60
+    assert found[0] == found[1] == found[2]
+
+
+def test_a_killed_worker_loses_what_it_was_running_and_resume_completes_the_batch() -> None:
+    pytest.importorskip("sklearn")
+    batch = subprocess.Popen(
+        [sys.executable, str(EXAMPLES / "many_trials.py"), "processes"],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    ex = Experiment("forests")
+    victim = await_worker(ex, batch)
+    os.kill(victim, signal.SIGKILL)
+    told, _ = batch.communicate(timeout=100)
+
+    assert told.startswith("60 trials: 59 COMPLETE")
+    (lost,) = [trial for trial in ex.trials if str(trial.state) == "CRASHED"]
+    assert "signal 9 (SIGKILL" in lost.description
+
+    done = subprocess.run(
+        [sys.executable, "-m", "daskperiment", "resume"],
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+
+    assert "60 trials: 60 COMPLETE" in done.stdout, done.stderr
+    assert len(ex.trials) == 61
+    assert ex[61].retry_of == lost
+    assert ex[61].parameters == lost.parameters
+
+
+def await_worker(ex: Experiment, batch: subprocess.Popen[str]) -> int:
+    """A worker process in the middle of a trial, and stopped there."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and batch.poll() is None:
+        for uid, owner in ex.backend.find(running("forests")):
+            os.kill(owner["pid"], signal.SIGSTOP)
+            time.sleep(0.05)
+            if len(ex.trials) > 10 and ex.backend.get(running("forests"), uid):
+                return int(owner["pid"])
+            os.kill(owner["pid"], signal.SIGCONT)
+    raise AssertionError("no trial was seen to run")

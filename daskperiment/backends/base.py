@@ -231,6 +231,11 @@ class Backend(ABC):
         """Random text made with the store; asking for it makes a store that is absent."""
 
     @property
+    def networked(self) -> bool:
+        """Whether processes of several machines record in it."""
+        return False
+
+    @property
     def owned(self) -> bool:
         """Whether only this user can write to the store, so that what is in it can be trusted.
 

@@ -49,6 +49,11 @@ class ReadOnlyBackend(Backend):
         self._refuse()
 
     @property
+    def networked(self) -> bool:
+        """Whether processes of several machines record in it."""
+        return self.inner.networked
+
+    @property
     def owned(self) -> bool:
         """Whether what is in it can be trusted."""
         return self.inner.owned

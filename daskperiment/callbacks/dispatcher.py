@@ -250,5 +250,5 @@ def _implemented(callback: object, hook: str) -> _Method | None:
 
 
 def _name(callback: object) -> str:
-    name = getattr(callback, "__qualname__", None)
-    return name if isinstance(name, str) else type(callback).__qualname__
+    name = getattr(callback, "__name__", None)
+    return name if isinstance(name, str) else type(callback).__name__

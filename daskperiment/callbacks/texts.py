@@ -19,12 +19,6 @@ _LONGEST = 2000
 """Characters of a text; descriptions of failures may hold whole files."""
 
 
-def shortened(text: str) -> str:
-    """A text without secrets and at most 2,000 characters of it."""
-    clean = scrub(text)
-    return clean if len(clean) <= _LONGEST else f"{clean[: _LONGEST - 4]} ..."
-
-
 def parameters(trial: Trial) -> dict[str, str]:
     """Values of the parameters as text; nothing is decoded."""
     return {name: scrub(kept["preview"]) for name, kept in trial._row["parameters"]}
@@ -35,7 +29,7 @@ def outcome(trial: Trial) -> str | None:
     row = trial._row
     complete = row["state"] == TrialState.COMPLETE
     text = row.get("result", {}).get("preview") if complete else row.get("description")
-    return None if text is None else shortened(text)
+    return None if text is None else _shortened(scrub(text))
 
 
 def trial_ended(trial: Trial) -> str:
@@ -43,7 +37,8 @@ def trial_ended(trial: Trial) -> str:
     given = ", ".join(f"{name}={value}" for name, value in parameters(trial).items())
     took = duration(trial._row.get("seconds"))
     told = outcome(trial)
-    return shortened(
+    # Not scrubbed as a whole: of the parameters it was settled which ones are secrets.
+    return _shortened(
         f"Trial {trial.number} of {trial.experiment!r}{f', with {given}' if given else ''}: "
         f"{trial.state.value}{f' in {took}' if took else ''}{f': {told}' if told else ''}"
     )
@@ -68,6 +63,10 @@ def batch_ended(batch: BatchView) -> str:
     return (
         f"The batch of {_trials(batch.total)} of {batch.experiment!r} has ended in {took}: {told}"
     )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 4]} ..."
 
 
 def _trials(count: int) -> str:

@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from daskperiment.backends.base import Backend, Insert, Remove, Update, Write
 from daskperiment.callbacks import Callbacks
 from daskperiment.errors import (
     BackendError,
+    BackendUnreachableError,
     ConflictError,
     DaskperimentWarning,
     TrialIDNotFoundError,
@@ -29,6 +31,7 @@ from daskperiment.execution import flusher, heart, purity
 from daskperiment.execution.changes import Changes
 from daskperiment.execution.interrupts import HeldBack
 from daskperiment.execution.reuse import Earlier, Taken
+from daskperiment.execution.sampler import Sampling
 from daskperiment.execution.step import run_step
 from daskperiment.fingerprint.values import try_digest
 from daskperiment.graph import StepCall
@@ -47,6 +50,7 @@ from daskperiment.history.snapshots import KINDS, Snapshots
 from daskperiment.history.spooling import settled, tolerated
 from daskperiment.history.steps import Steps
 from daskperiment.history.trials import Trials, facts
+from daskperiment.history.usage import Sample, Usage
 from daskperiment.records import Number, StepRecord, TrialState
 from daskperiment.secrets import Secret, scrub
 from daskperiment.secrets.signing import TrialKey
@@ -66,6 +70,8 @@ _STEP_FLUSH = 0.05
 _METRIC_FLUSH = 0.2
 """Seconds that a metric's value may wait."""
 _METRIC_BATCH = 1000
+_USAGE_FLUSH = 2.0
+"""Seconds that what is used may wait, unless something else is written anyway."""
 
 
 @dataclass(frozen=True)
@@ -99,13 +105,15 @@ class Ticket:
         of another host.
     sent : bool
         Whether it has come from another process.
+    usage : bool
+        Whether it is sampled what the trial uses.
     key : TrialKey, optional
         What signs the trial's pickles in another process; see `TrialKey`.  It is not in the row.
     callbacks : Callbacks, optional
         Who is told of its steps and metrics.
     handle : callable, optional
-        Gives the trial as users hold it, so that callbacks are told of its end; None where
-        somebody else tells them, and in another process.
+        Gives the trial as users hold it, by its number and perhaps its row, so that callbacks are
+        told of its end; None where somebody else tells them, and in another process.
     """
 
     backend: Backend
@@ -119,15 +127,17 @@ class Ticket:
     keep_again: Callable[[], Mapping[str, str]] | None = None
     clock: float | None = None
     sent: bool = False
+    usage: bool = True
     key: TrialKey | None = field(default=None, repr=False, compare=False)
     callbacks: Callbacks | None = None
-    handle: Callable[[Number], Any] | None = None
+    handle: Callable[[Number, Document | None], Any] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A worker may hold no key, and none may travel but the one that is good for this trial.
         parts = (self.backend, self.name, self.row, self.fingerprints, self.observations)
         return _arrived, (
-            environment.sent(), self.place.travelling_key(), self.callbacks or None, *parts,
+            environment.sent(), self.place.travelling_key(), self.callbacks or None,
+            self.usage, *parts,
         )  # fmt: skip
 
     @functools.cached_property
@@ -190,16 +200,18 @@ class Ticket:
         if self.changes is not None:
             self.changes.tell(number, self.row)
 
-    def tell_end(self, number: Number) -> None:
-        """Tell callbacks that the trial has ended."""
+    def tell_end(self, number: Number, changes: Document) -> None:
+        """Tell callbacks that the trial has ended; ``changes`` are those of its row."""
         if not self.callbacks or self.handle is None:
             return
         try:
-            trial = self.handle(number)
+            trial = self.handle(number, None)
+        except BackendUnreachableError:  # it is in the spool, which nobody reads
+            trial = self.handle(number, self.row | changes)
         except Exception as error:
             logger.error("Callbacks do not hear of trial %s: %s", number, scrub(str(error)))
-        else:
-            self.callbacks.tell("after_trial", trial=trial, batch=None)
+            return
+        self.callbacks.tell("after_trial", trial=trial, batch=None)
 
     def announce(self) -> None:
         """Settle that it will begin in another process.
@@ -214,10 +226,10 @@ class Ticket:
 
 
 def _arrived(
-    collectors: Any, key: TrialKey | None, callbacks: Callbacks | None, *parts: Any
+    collectors: Any, key: TrialKey | None, callbacks: Callbacks | None, usage: bool, *parts: Any
 ) -> Ticket:
     environment.receive(collectors)
-    return replace(Ticket(*parts), sent=True, key=key, callbacks=callbacks)
+    return replace(Ticket(*parts), sent=True, key=key, callbacks=callbacks, usage=usage)
 
 
 class TrialContext:
@@ -261,8 +273,10 @@ class TrialContext:
         self._points: dict[str, list[Entry]] = {}
         self._many = 0
         self._captures: dict[Capture, None] = {}
+        self._samples: deque[Sample] = deque()
         self._writes: list[Write] = []
         self._row: Document = {}
+        self._written: Document = {}
         self._awaited = False
         self._flushed = time.monotonic()
         self._warned = False
@@ -283,7 +297,10 @@ class TrialContext:
     def run(self, call: StepCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one step call and record it; whatever it raises is the trial's failure."""
         try:
-            return run_step(self, call, args, kwargs)
+            if not self.ticket.usage or self._forked:
+                return run_step(self, call, args, kwargs)
+            with Sampling(self, (call.step.name, call.call)):
+                return run_step(self, call, args, kwargs)
         except BaseException as error:
             self.fail(error, call)
             raise
@@ -395,6 +412,25 @@ class TrialContext:
         self._captures[capture] = None
         self._await()
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended here."""
+        return self._ended
+
+    def elapsed(self) -> float:
+        """Seconds since it began."""
+        if self.ticket.clock is not None:
+            return time.monotonic() - self.ticket.clock
+        # Begun elsewhere: only the time of day is common, and it may have been set back.
+        return max(0.0, time.time() - float(self.ticket.row["started"]))
+
+    def sampled(self, sample: Sample) -> None:
+        """Take in what this process uses; no lock is taken, as a write may hold it for long."""
+        if not self._ended:
+            self._samples.append(sample)
+            if time.monotonic() - self._flushed > _USAGE_FLUSH:
+                self._await()
+
     def flushed(self) -> None:
         """Write at once in a process that a step has forked: nobody knows how it will end."""
         if self._forked:
@@ -481,14 +517,25 @@ class TrialContext:
         waiting, self._waiting = self._waiting, []
         points, self._points, self._many = self._points, {}, 0
         row, self._row = self._row, {}
+        self._written |= row
         if waiting:
             writes.append(Steps(self.backend, self.name).writing(self.uid, waiting))
         if points:
             writes.append(Metrics(self.backend, self.name).writing(self.uid, points))
         if self._captures and (taken := self._take_output()):
             writes.append(Outputs(self.backend, self.name).writing(self.uid, taken))
+        if samples := self._take_samples():
+            here = environment.process()
+            usage = Usage(self.backend, self.name)
+            writes.append(usage.writing(self.uid, here["host"], here["pid"], samples))
         self._flushed = time.monotonic()
         return writes, row
+
+    def _take_samples(self) -> list[Sample]:
+        samples = []
+        while self._samples:  # the sampler may add to them at any point
+            samples.append(self._samples.popleft())
+        return samples
 
     def _take_output(self) -> list[Any]:
         captures = []
@@ -567,7 +614,7 @@ class TrialContext:
             with suppress(*[DaskperimentWarning] if error is not None else []):
                 purity.warn(self, contradictions)
         finally:
-            self.ticket.tell_end(self.number)
+            self.ticket.tell_end(self.number, self._written)
 
     def _end(self, state: TrialState, error: BaseException | None) -> None:
         spare = self._spare_checkpoints() if state is TrialState.COMPLETE else None
@@ -579,6 +626,7 @@ class TrialContext:
             elif state is TrialState.COMPLETE:
                 row |= {"description": None, "traceback": None, "failed_step": None}
             row |= {**self._times(), "state": state.value, "ended_by": "driver"}
+            self._written |= row
             try:
                 trials = Trials(self.backend, self.name)
                 trials.end(self.number, self.uid, row, [*writes, *gone])
@@ -607,12 +655,7 @@ class TrialContext:
         return row.get("failed_step") is not None
 
     def _times(self) -> Document:
-        now, clock = time.time(), self.ticket.clock
-        if clock is not None:
-            seconds = time.monotonic() - clock
-        else:  # begun elsewhere: only the time of day is common, and it may have been set back
-            seconds = max(0.0, now - self.ticket.row["started"])
-        return {"finished": now, "seconds": seconds}
+        return {"finished": time.time(), "seconds": self.elapsed()}
 
     def _observed(self) -> Sequence[StepRecord]:
         return Steps(self.backend, self.name).read(self.uid) if self.shared else self.records

@@ -73,7 +73,7 @@ class Recorder:
         about: Document | None = None,
         captured: code.CodeCapture | None = None,
         callbacks: Callbacks | None = None,
-        handle: Callable[[Number], Any] | None = None,
+        handle: Callable[[Number, Document | None], Any] | None = None,
     ) -> Ticket:
         """Capture code and environment and settle the seed: all that precedes the number.
 
@@ -94,8 +94,8 @@ class Recorder:
         callbacks : Callbacks, optional
             Who is told of its steps and metrics.
         handle : callable, optional
-            Gives the trial as users hold it; with it callbacks are told of its beginning, here,
-            and of its end.
+            Gives the trial as users hold it, by its number and perhaps its row; with it callbacks
+            are told of its beginning, here, and of its end.
 
         Raises
         ------
@@ -137,6 +137,7 @@ class Recorder:
             None if told else self._changes, writes,
             partial(self._keep_again, steps, loaded, captured), time.monotonic(),
             callbacks=callbacks, handle=handle,
+            usage=self._surroundings.keeps_usage,
         )  # fmt: skip
 
     def redefine(self, old: Step[..., Any], new: Step[..., Any]) -> None:
@@ -216,7 +217,7 @@ class Recorder:
         captured: code.CodeCapture | None = None,
         began: Callable[[Number], object] = lambda number: None,
         callbacks: Callbacks | None = None,
-        handle: Callable[[Number], Any] | None = None,
+        handle: Callable[[Number, Document | None], Any] | None = None,
     ) -> Any:
         """Run one trial to its end and return the computed value.
 

@@ -38,7 +38,7 @@ from daskperiment.typing import JSON, Document
 
 _ATTEMPTS = 100
 """How often to try a group again that others, who record in the target, have made wrong."""
-_LOGS = (paths.steps, paths.metrics, paths.artifacts, paths.output)
+_LOGS = (paths.steps, paths.metrics, paths.artifacts, paths.output, paths.usage)
 _DROPPED = {"parameters", "code", "environment"}
 """Parts without which purity learns nothing, as :mod:`daskperiment.history.forgetting` has it."""
 
@@ -324,6 +324,6 @@ def _left(documents: Mapping[str, Document]) -> Iterator[tuple[str, JSON]]:
 
 
 def _parts(row: Document, logs: dict[str, list[JSON]]) -> Iterator[tuple[str, JSON]]:
-    steps, _, artifacts, output = logs.values()
+    steps, _, artifacts, output, _ = logs.values()
     yield from row_parts(row)
     yield from log_parts(steps, artifacts, output)

@@ -154,10 +154,11 @@ class _Examination:
         if not state.ended and not is_alive(row["owner"]):
             what = f"{place} is {state}, but its process is gone"
             yield Finding("note", what, "it is shown as CRASHED when somebody looks at it")
-        try:
-            self.backend.read(paths.metrics(name, row["uid"]))
-        except DamagedRowError as error:
-            yield Finding("problem", f"the metrics of {place} cannot be read: {error}", _ADVICE)
+        for what, log in (("metrics", paths.metrics), ("usage", paths.usage)):
+            try:
+                self.backend.read(log(name, row["uid"]))
+            except DamagedRowError as error:
+                yield Finding("problem", f"the {what} of {place} cannot be read: {error}", _ADVICE)
         for field, value in parts(self.backend, name, row):
             if any(map(self._lacks, named(value))):
                 yield Finding("problem", f"the bytes of {field} of {place} are absent", _ADVICE)

@@ -246,6 +246,9 @@ class _Part:
         dropped = self.entries(paths.output)
         return _Edit({}, [Clear(paths.output(self.experiment, self.uid))], [dropped])
 
+    def usage(self, _: str) -> _Edit:
+        return _Edit({}, [Clear(paths.usage(self.experiment, self.uid))])
+
     def metrics(self, _: str) -> _Edit:
         return _Edit({}, [Clear(paths.metrics(self.experiment, self.uid))])
 
@@ -312,6 +315,7 @@ _EDITS: dict[str, Callable[[_Part, str], _Edit | None]] = {
     "git": _Part.git,
     "configuration": lambda part, _: part.snapshot("configuration"),
     "output": _Part.output,
+    "usage": _Part.usage,
     "checkpoints": _Part.checkpoints,
     "note": lambda part, _: part.text(note=""),
     "tags": lambda part, _: part.text(tags=[]),

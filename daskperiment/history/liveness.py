@@ -21,6 +21,7 @@ INTERVAL = 10.0
 """Seconds between two heartbeats."""
 GRACE = 60.0
 """Seconds without one after which a process is taken to be gone."""
+_NONE = -1
 
 
 def process_key(owner: Document) -> str:
@@ -47,12 +48,12 @@ class Heartbeat:
     def beat(self) -> None:
         """Count up."""
         count = {"count": self._count}
-        if self._count == 0:
-            with suppress(ConflictError):
-                self._backend.apply(Insert(paths.HEARTBEATS, count, self._key))
-        else:
-            self._backend.apply(Update(paths.HEARTBEATS, self._key, count))
         self._count += 1
+        with suppress(ConflictError):
+            try:
+                self._backend.apply(Update(paths.HEARTBEATS, self._key, count))
+            except ConflictError:  # the first one, or others have taken this process for dead
+                self._backend.apply(Insert(paths.HEARTBEATS, count, self._key))
 
     def stop(self) -> None:
         """Remove it: nothing more runs."""
@@ -61,6 +62,9 @@ class Heartbeat:
 
 class Liveness:
     """Tells which processes are gone, as far as this machine knows.
+
+    Processes of other machines beat where the store is on a server; of those in other stores
+    that were never seen to beat nothing is known.
 
     Parameters
     ----------
@@ -73,7 +77,7 @@ class Liveness:
         self._seen: dict[str, tuple[int, float]] = {}
 
     def is_gone(self, owner: Document) -> bool:
-        """Whether a process is gone; of one that was never seen to beat that is not known."""
+        """Whether a process is gone; unknown counts as no."""
         if not platform.is_alive(owner):
             return True
         if owner["host"] == platform.host_name():
@@ -82,11 +86,21 @@ class Liveness:
             return self._is_silent(process_key(owner))
         return False
 
+    def forget(self, owner: Document) -> None:
+        """Remove what is kept of the heart of a process that is gone."""
+        key = process_key(owner)
+        self._seen.pop(key, None)
+        self._backend.apply(
+            Remove(paths.HEARTBEATS, key), Remove(paths.SIGHTINGS, _sighting_key(key))
+        )
+
     def _is_silent(self, key: str) -> bool:
         beating = self._backend.get(paths.HEARTBEATS, key)
         if beating is None:
-            return False
-        now, place = time.monotonic(), f"{key} @ {platform.host_name()} {platform.boot_id()}"
+            if not self._backend.networked:
+                return False
+            beating = {"count": _NONE}  # whoever records on a server beats, or died before
+        now, place = time.monotonic(), _sighting_key(key)
         seen = self._seen.get(key) or self._sighting(place)
         if seen is None or seen[0] != beating["count"]:
             self._seen[key] = beating["count"], now
@@ -106,3 +120,7 @@ class Liveness:
                 self._backend.apply(Insert(paths.SIGHTINGS, sighting, place))
             except ConflictError:
                 self._backend.apply(Update(paths.SIGHTINGS, place, sighting))
+
+
+def _sighting_key(key: str) -> str:
+    return f"{key} @ {platform.host_name()} {platform.boot_id()}"

@@ -51,11 +51,6 @@ def running(name: str) -> str:
     return f"{experiment(name)}/running"
 
 
-def batches(name: str) -> str:
-    """Documents of the batches, by uid."""
-    return f"{experiment(name)}/batches"
-
-
 def claims(name: str) -> str:
     """Documents of who runs a place of a batch that several computers share, by both."""
     return f"{experiment(name)}/claims"
@@ -64,6 +59,11 @@ def claims(name: str) -> str:
 def begun(name: str) -> str:
     """Empty documents of the trials that were begun on workers, by uid."""
     return f"{experiment(name)}/begun"
+
+
+def batches(name: str) -> str:
+    """Documents of the batches, by uid."""
+    return f"{experiment(name)}/batches"
 
 
 def prepared(name: str) -> str:
@@ -94,6 +94,11 @@ def checkpoints(name: str) -> str:
 def output(name: str, uid: str) -> str:
     """Log of what one trial printed and logged."""
     return f"{experiment(name)}/output/{uid}"
+
+
+def usage(name: str, uid: str) -> str:
+    """Log of what one trial has used of processors and memory."""
+    return f"{experiment(name)}/usage/{uid}"
 
 
 def latest(name: str) -> str:

@@ -161,7 +161,7 @@ def _bury(backend: Backend, name: str, number: int, row: Document) -> None:
     """Leave nothing of a trial but its number; also what came after it was buried before."""
     uid, path = row["uid"], paths.trials(name)
     stone = {**row, "collected": row["collected"] or time.time()}
-    logs = (paths.steps, paths.metrics, paths.artifacts, paths.output)
+    logs = (paths.steps, paths.metrics, paths.artifacts, paths.output, paths.usage)
     writes: list[Write] = [
         Update(path, number, {}, {"uid": uid, "removed": row["removed"]}),
         Remove(path, number),

@@ -278,6 +278,11 @@ class SpoolingBackend(Backend):
         return known or self.inner.store_id
 
     @property
+    def networked(self) -> bool:
+        """Whether processes of several machines record in it."""
+        return True
+
+    @property
     def owned(self) -> bool:
         """Whether only this user can write to the store."""
         return self.inner.owned

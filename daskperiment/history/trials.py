@@ -330,10 +330,11 @@ class Trials:
     def bury(self) -> None:
         """Mark trials whose process is gone as CRASHED, if they can be changed."""
         gone = self._liveness.is_gone
-        dead = [uid for uid, owner in self.backend.find(self._running) if gone(owner)]
+        dead = {str(u): owner for u, owner in self.backend.find(self._running) if gone(owner)}
         with suppress(StoreReadOnlyError):
-            for uid in dead:
-                self._bury(str(uid))
+            for uid, owner in dead.items():
+                self._bury(uid)
+                self._liveness.forget(owner)
 
     def _bury(self, uid: str) -> None:
         number = self._number(uid)

@@ -118,6 +118,7 @@ SHAPES: dict[str, tuple[list[str], Any]] = {
             }
         ],
     ),
+    "status": (["status"], {"batches": [], "running": [], "crashed": []}),
     "tag": (["tag", "1", "--add", "good"], [{"trial": "int", "tags": ["str"]}]),
     "note": (["note", "1", "text"], {"trial": "int", "note": "str"}),
     "rm": (["rm", "1:2"], {"removed": ["int"]}),

@@ -1366,7 +1366,8 @@ class Experiment:
         Columns: ``step``, ``call``, ``attempt``, ``outcome``, ``seconds``, ``seed``,
         ``drew``, ``fingerprint``, ``inputs`` (digests by argument), ``output`` (digest),
         ``parameters``, ``upstream``, ``threads``, ``environment``, ``host``, ``pid``,
-        ``started`` (UTC), ``entropy``, ``reused_from``, ``unhashed``.
+        ``started`` (UTC), ``entropy``, ``reused_from``, ``resumed_from`` (numbers of trials),
+        ``unhashed``.
         """
         return self[trial_id].steps
 

@@ -90,6 +90,18 @@ def test_networks_are_watched_while_they_learn() -> None:
     assert lines[-1].startswith("Best: 0.9")
 
 
+def test_a_killed_training_goes_on_and_ends_as_one_that_was_not() -> None:
+    lines = run("checkpoints.py")
+
+    assert lines[:3] == ["loading", "training from epoch 0", "training from epoch 12"]
+    assert lines[3].startswith("Trial(1, CRASHED")
+    assert [line.split() for line in lines[6:8]] == [
+        ["load", "reused", "1", "None"], ["train", "ran", "None", "1"],
+    ]  # fmt: skip
+    assert lines[8] == "30 values of the loss"
+    assert lines[-1] == "as without the interruption: True"
+
+
 def test_files_are_merged_and_a_misspelt_name_is_told() -> None:
     base, small, misspelt, kept = run("parameter_files.py")
 

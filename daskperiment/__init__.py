@@ -78,6 +78,7 @@ from daskperiment.records import TrialState
 from daskperiment.secrets import Secret
 
 if TYPE_CHECKING:
+    from daskperiment.execution.block import Block
     from daskperiment.execution.current import CurrentTrial, current
     from daskperiment.experiment import Experiment
     from daskperiment.history.copying import copy_trials
@@ -88,6 +89,7 @@ if TYPE_CHECKING:
 
 # Dask takes longer to import than all of ours: `daskperiment --help` does without it.
 _HOMES = {
+    "Block": "daskperiment.execution.block",
     "CurrentTrial": "daskperiment.execution.current",
     "Experiment": "daskperiment.experiment",
     "Milestone": "daskperiment.targets.milestone",
@@ -128,6 +130,7 @@ __all__ = [
     # inside a step
     "current",
     "CurrentTrial",
+    "Block",
     "Milestone",
     # errors
     "ArtifactNotFoundError",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 import unicodedata
@@ -27,6 +28,7 @@ from daskperiment.errors import (
 from daskperiment.execution import batch
 from daskperiment.execution.attempt import Task
 from daskperiment.execution.batch import OnError
+from daskperiment.execution.block import Block
 from daskperiment.execution.context import Ticket
 from daskperiment.execution.current import CurrentTrial, current_in
 from daskperiment.execution.executors import check_executor, check_gpus, describe_executor
@@ -504,11 +506,7 @@ class Experiment:
         self, steps: Mapping[str, Step[..., Any]], values: dict[str, Any]
     ) -> Ticket | UnrecordedTrial:
         """Prepare a trial of a graph that somebody else computes."""
-        script.begun(self.backend, self.id)
-        hidden, loaded = self._parameters.hidden(values), self._parameters.configuration
-        return self._recorder.prepare(
-            steps, hidden, self.seed, loaded, callbacks=self._callbacks, handle=self._handle
-        )
+        return self._prepared(self.seed, steps, self._parameters.hidden(values))
 
     def built(self, result: Node) -> None:
         """Take note of a result that was built: in a script it may wait for its trial."""
@@ -666,6 +664,70 @@ class Experiment:
             without_ours(error)
             raise
         return self._handle(settled(self.backend, begun[0]), None)
+
+    def trial(
+        self,
+        parameters: Mapping[str, Any] | None = None,
+        /,
+        *,
+        seed: int | None = None,
+        **values: Any,
+    ) -> Block:
+        """Make a trial of a block of code: ``with ex.trial(a=1) as t:``.
+
+        The block is its one step, named like the function, script or cell that it stands in,
+        whose code is recorded.  Inside, everything is as in a step: seeds, output, metrics.
+
+        Parameters
+        ----------
+        parameters : mapping, optional
+            Values of parameters.  Those that are not declared are, then.
+        seed : int, optional
+            Seed of the trial; default the experiment's, else drawn.
+        **values
+            Values of parameters, too.
+
+        Returns
+        -------
+        Block
+            The running trial: ``t.parameters``, ``t.log_metric(...)``, ``t.rng()`` and the like;
+            ``t.result`` is for assigning.  An exception leaves the block unchanged.
+
+        Raises
+        ------
+        ParameterError
+            A value does not fit its declaration.
+        SeedError
+            The seed is no integer from 0 to 2**32 - 1.
+
+        Examples
+        --------
+        >>> ex = Experiment("doc_block", backend="memory://")
+        >>> with ex.trial(a=3, seed=1) as t:
+        ...     t.log_metric("half", t.parameters["a"] / 2)
+        ...     t.result = t.parameters["a"] ** 2
+        >>> ex[t.number]
+        Trial(1, COMPLETE, experiment='doc_block')
+        >>> ex[t.number].result
+        9
+        """
+        frame = sys._getframe(1)
+        given = merged(parameters, values)
+        self._parameters.imply(given)
+        accepted = self._parameters.checked(given)
+        used = self._parameters.hidden({n: namespaced(v) for n, v in accepted.items()})
+        code, name = caller.enclosing(frame), caller.place_name(frame)
+        prepare = functools.partial(self._prepared, self._seed(seed))
+        return Block(prepare, self, code, name, used)
+
+    def _prepared(
+        self, seed: int | None, steps: Mapping[str, Step[..., Any]], values: Mapping[str, Any]
+    ) -> Ticket | UnrecordedTrial:
+        script.begun(self.backend, self.id)
+        return self._recorder.prepare(
+            steps, values, seed, self._parameters.configuration,
+            callbacks=self._callbacks, handle=self._handle,
+        )  # fmt: skip
 
     def map(
         self,

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from daskperiment import Experiment, Milestone, StepDefinitionError, current
+from daskperiment import (
+    DaskperimentWarning,
+    Experiment,
+    Milestone,
+    StepDefinitionError,
+    current,
+)
 
 
 @pytest.fixture(params=["threads", "processes", "cluster"])
@@ -99,6 +108,17 @@ def test_a_specification_that_fails_leaves_the_others_alone_and_runs_again_alone
     assert again[1].retry_of == first[1]
     with pytest.raises(Exception, match="asked to fail"):
         ex.map(RandomNumber, specifications, executor, skip_completed=True)
+
+
+def test_two_computers_share_the_specifications(ex: Experiment) -> None:
+    product = [{"seed": s, "num_calls": n} for s in range(1, 4) for n in range(1, 4)]
+
+    shares = [ex.map(RandomNumber, product, shard=(computer, 2)) for computer in (0, 1)]
+
+    assert [len(share) for share in shares] == [5, 4]
+    given = sorted((t.parameters for share in shares for t in share), key=product.index)
+    assert given == product
+    assert {t.uid for t in shares[0]}.isdisjoint(t.uid for t in shares[1])
 
 
 # whole
@@ -345,6 +365,118 @@ def test_a_secret_of_the_run_is_one_of_its_milestones(ex: Experiment) -> None:
     assert "hush" not in str(ex.get_history(columns=["code", "api_key"]))
     assert "abcdef" not in str(ex.get_history(columns=["code", "api_key"]))
     assert ex.trial_id == 3
+
+
+# checkpoints
+
+
+class Interrupted(Long):
+    """Ends as it is told to once, at a step, and tells by a file which steps it has made."""
+
+    def initialize(self, specification: dict[str, Any]) -> None:
+        super().initialize(specification)
+        self.log("initialize")
+
+    def log(self, what: object) -> None:
+        with Path(self.specification["log"]).open("a") as file:
+            file.write(f"{what}\n")
+
+    def step(self) -> Any:
+        self.log(self.count + 1)
+        once = Path(f"{self.specification['log']}.once")
+        if self.count + 1 == self.specification["at"] and not once.exists():
+            once.touch()
+            if self.specification["how"] == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise RuntimeError("moth in the computer")
+        return super().step()
+
+
+def specification(folder: Path, at: int, how: str = "raise") -> dict[str, Any]:
+    return {"iterations": [3, 6, 9], "log": str(folder / "log"), "at": at, "how": how}
+
+
+def logged(folder: Path) -> list[str]:
+    return (folder / "log").read_text().split()
+
+
+@pytest.mark.parametrize(
+    ("where", "how"),
+    [("threads", "raise"), ("processes", "raise"), ("processes", "kill"), ("cluster", "raise")],
+)
+def test_a_retried_run_goes_on_after_its_last_step(
+    ex: Experiment, tmp_path: Path, where: str, how: str, request: pytest.FixtureRequest
+) -> None:
+    executor = request.getfixturevalue("client") if where == "cluster" else where
+
+    (trial,) = ex.map(Interrupted, [specification(tmp_path, 5, how)], executor, retries=1)
+
+    assert logged(tmp_path) == ["initialize", "1", "2", "3", "4", "5", "5", "6", "7", "8", "9"]
+    assert trial.result == {"at": walked(1, 9)}
+    assert trial.retry_of is not None
+    assert [p[:2] for p in trial.metrics["progress"]] == [
+        (n, pytest.approx(n / 9)) for n in (3, 6, 9)
+    ]
+    parts = [t for t in ex.trials if t.part_of is not None]
+    assert [(t.parameters["iterations"], t.part_of) for t in parts] == [
+        (3, trial.retry_of), (6, trial), (9, trial),
+    ]  # fmt: skip
+
+
+def test_a_milestone_behind_the_last_checkpoint_is_not_recorded_twice(
+    ex: Experiment, tmp_path: Path
+) -> None:
+    class Seldom(Interrupted):
+        def steps_before_checkpoint(self) -> int:
+            return 2
+
+    (trial,) = ex.map(Seldom, [specification(tmp_path, 4)], retries=1)
+
+    assert logged(tmp_path) == ["initialize", *"12343456789"]
+    parts = [t.parameters["iterations"] for t in ex.trials if t.part_of is not None]
+    assert parts == [3, 6, 9]
+    assert trial.result == {"at": walked(1, 9)}
+
+
+def test_a_batch_that_is_run_again_goes_on(ex: Experiment, tmp_path: Path) -> None:
+    jobs = [specification(tmp_path, 8)]
+    (failed,) = ex.map(Interrupted, jobs, on_error="continue")
+
+    (trial,) = ex.map(Interrupted, jobs, skip_completed=True)
+
+    assert trial.retry_of == failed
+    assert logged(tmp_path)[-3:] == ["8", "8", "9"]
+    assert logged(tmp_path).count("initialize") == 1
+    assert trial.result == {"at": walked(1, 9)}
+
+
+def test_a_state_that_cannot_be_kept_stops_no_run(ex: Experiment) -> None:
+    class Locked:
+        def initialize(self, specification: Any) -> None:
+            self.lock = threading.Lock()
+            self.count = 0
+
+        def step(self) -> Any:
+            self.count += 1
+            return self.count if self.count == 3 else None
+
+    with pytest.warns(DaskperimentWarning, match="Locked goes on without checkpoints") as told:
+        assert ex.run(Locked).result == 3
+    assert len(told) == 1
+
+
+def test_an_instance_without_attributes_of_its_own_runs(ex: Experiment) -> None:
+    class Slotted:
+        __slots__ = ("count",)
+
+        def initialize(self, specification: Any) -> None:
+            self.count = 0
+
+        def step(self) -> Any:
+            self.count += 1
+            return {"count": 3} if self.count == 3 else None
+
+    assert ex.run(Slotted).result == {"count": 3}
 
 
 def test_without_recording_a_class_computes_what_it_does(monkeypatch: pytest.MonkeyPatch) -> None:

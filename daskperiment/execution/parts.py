@@ -12,6 +12,7 @@ from daskperiment.execution.context import TrialContext, row_of
 from daskperiment.execution.step import Running, digested, keep
 from daskperiment.graph import StepCall
 from daskperiment.history.places import Place
+from daskperiment.history.trials import Trials
 from daskperiment.namespace import namespaced
 from daskperiment.records import TrialState
 from daskperiment.secrets import Hidden, hide
@@ -33,7 +34,7 @@ def record_part(running: Running, parameters: Mapping[str, Any], value: Any) -> 
         return
     with whole.recording():
         values = {name: _hidden(whole, name, value) for name, value in parameters.items()}
-        part = _begun(whole, values)
+        part = _begun(whole, running.resumed_from, values)
         if part is not None:
             _complete(part, running, values, value)
 
@@ -43,10 +44,13 @@ def _hidden(whole: TrialContext, name: str, value: Any) -> Any:
     return Hidden(value) if name in whole.secret_parameters else hide(name, value)
 
 
-def _begun(whole: TrialContext, values: Mapping[str, Any]) -> TrialContext | None:
+def _begun(
+    whole: TrialContext, before: str | None, values: Mapping[str, Any]
+) -> TrialContext | None:
     own, uid = whole.ticket.row, uuid.uuid4().hex
     row, writes = row_of(Place(whole.backend, whole.name, uid), values)
-    if row["parameters_digest"] and row["parameters_digest"] == own["parameters_digest"]:
+    digest = row["parameters_digest"]
+    if digest and (digest == own["parameters_digest"] or _is_there(whole, before, digest)):
         return None
     row |= {name: own[name] for name in _SHARED if name in own}
     row |= {"uid": uid, "part_of": whole.uid, "owner": environment.process()}
@@ -57,6 +61,14 @@ def _begun(whole: TrialContext, values: Mapping[str, Any]) -> TrialContext | Non
     ).begin()  # fmt: skip
     part.supervised = True
     return part
+
+
+def _is_there(whole: TrialContext, before: str | None, digest: str) -> bool:
+    """Whether the trial from which this one goes on had reached it behind its last checkpoint."""
+    if before is None:
+        return False
+    same = {"part_of": before, "parameters_digest": digest, "state": TrialState.COMPLETE.value}
+    return any(True for _ in Trials(whole.backend, whole.name).find(same, [], limit=1))
 
 
 def _complete(part: TrialContext, running: Running, values: Mapping[str, Any], value: Any) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from daskperiment.execution.current import CURRENT
@@ -33,16 +34,22 @@ class UnrecordedTrial:
     def announce(self) -> None:
         """Do nothing: there is no trial before."""
 
-    def run(self, call: StepCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run one step call."""
+    @contextmanager
+    def running(self, call: StepCall) -> Iterator[Running]:
+        """A context in which one step call runs."""
         running = Running(self, call, CURRENT.get(), seeds.seeded(seed_of(self.seed, call)))
         token = CURRENT.set(running)
         try:
             with running.draws:
-                return call.step.invoke(*args, **kwargs)
+                yield running
         finally:
             CURRENT.reset(token)
             running.leave()
+
+    def run(self, call: StepCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run one step call."""
+        with self.running(call):
+            return call.step.invoke(*args, **kwargs)
 
     def parameters(self) -> dict[str, Any]:
         """Values of the trial's parameters."""

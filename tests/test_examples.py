@@ -102,6 +102,18 @@ def test_a_killed_training_goes_on_and_ends_as_one_that_was_not() -> None:
     assert lines[-1] == "as without the interruption: True"
 
 
+def test_a_batch_stops_without_improvement_and_tells_a_server() -> None:
+    lines = run("callbacks.py")
+
+    better = [line for line in lines if line.startswith("rate ")]
+    assert better[0] == "rate 0.05: error 4.324578"
+    assert len(better) == 10
+    assert [line for line in lines if line.startswith("10 of 100 trials were run")]
+    (received,) = [line for line in lines if line.startswith("received: ")]
+    assert received.endswith("10 complete, 90 not run")
+    assert lines[-1].endswith("delivered everything: True")
+
+
 def test_files_are_merged_and_a_misspelt_name_is_told() -> None:
     base, small, misspelt, kept = run("parameter_files.py")
 

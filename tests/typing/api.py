@@ -9,6 +9,15 @@ import numpy as np
 import pandas as pd
 
 from daskperiment import Experiment, Trial, TrialState
+from daskperiment.callbacks import (
+    BatchView,
+    Callback,
+    Email,
+    Progress,
+    StopAtScore,
+    StopWithoutImprovement,
+    Webhook,
+)
 
 ex = Experiment("api", backend=Path("store"), seed=1, trust="signed")
 Experiment("api", trust="some")  # type: ignore[arg-type]
@@ -49,4 +58,19 @@ assert_type([trial.number for trial in ex.trials], list[int])
 assert_type(ex.get_history(where="a > 1", order_by=["-Result", "a"], limit=3), pd.DataFrame)
 assert_type(ex.rng(), np.random.Generator)
 assert_type(ex.artifact_path("plot.png"), Path)
+ex.add_callback(lambda event, **arguments: None)
+ex.remove_callback(Progress("maximize", metric="accuracy"))
+Experiment("api", callbacks=[StopWithoutImprovement(3, direction="minimize"), Callback()])
+assert_type(Webhook("https://host/path", shape="slack").wait(1), bool)
+StopAtScore(0.5, "up")  # type: ignore[arg-type]
+Webhook("https://host/path", shape="xml")  # type: ignore[arg-type]
+Email("host", "a@b", "c@d", tls="ssl")  # type: ignore[arg-type]
+
+
+class Own(Callback):
+    def after_trial(self, *, trial: Trial, batch: BatchView | None) -> None:
+        if batch is not None:
+            batch.stop(f"{trial.number} of {batch.total}")
+
+
 ex.best("upwards")  # type: ignore[arg-type]

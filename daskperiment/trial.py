@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import operator
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,13 +20,13 @@ from daskperiment.history.metrics import Metrics, Point
 from daskperiment.history.output import Output, Outputs
 from daskperiment.history.places import Place, Trust, Values
 from daskperiment.history.snapshots import Snapshots, with_texts
-from daskperiment.history.steps import Steps, frame
+from daskperiment.history.steps import Steps, frame, with_numbers
 from daskperiment.history.trials import Trials, facts
 from daskperiment.history.usage import Usage
 from daskperiment.history.usage import frame as usage_frame
 from daskperiment.lineage.difference import Difference, Side, difference
 from daskperiment.namespace import Namespace, namespaced
-from daskperiment.records import Number, TrialState
+from daskperiment.records import StepRecord, TrialState
 from daskperiment.serializers import from_json, preview
 from daskperiment.typing import Document
 
@@ -237,14 +236,12 @@ class Trial:
     @property
     def steps(self) -> pd.DataFrame:
         """Step records, one row a call; see :meth:`Experiment.get_steps`."""
-        return frame(
-            Steps(self._backend, self.experiment).read(self.uid), functools.cache(self._named)
-        )
+        return frame(self._records)
 
-    def _named(self, uid: str) -> Number | str:
-        """Number of a trial, its uid where it is not there any more."""
-        found = self._trials.find({"uid": uid}, fields=[], newest=True, limit=1)
-        return next((number for number, _ in found), uid)
+    @property
+    def _records(self) -> list[StepRecord]:
+        records = Steps(self._backend, self.experiment).read(self.uid)
+        return with_numbers(records, self._trials.number_of)
 
     @property
     def checkpoints(self) -> list[Checkpoint]:
@@ -469,7 +466,7 @@ class Trial:
         from daskperiment.lineage.dag import dag
         from daskperiment.lineage.picture import picture
 
-        records = Steps(self._backend, self.experiment).read(self.uid)
+        records = self._records
         values = {name: document["preview"] for name, document in row["parameters"]}
         return picture(dag(records), values) if records else ""
 

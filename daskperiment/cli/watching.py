@@ -57,7 +57,7 @@ class _Look:
         found: dict[str, Any] = {"batches": [], "running": [], "crashed": []}
         for name in self._names():
             Trials(backend, name).bury()
-            known = self._known.setdefault(name, Activities(backend, name))
+            known = self._known.setdefault(name, Activities(backend, name, sparks=False))
             parts = documents.activity(backend, name, known.look(), time.time())
             for part, items in parts.items():
                 found[part] += items

@@ -13,6 +13,7 @@ from daskperiment.errors import BackendError, DaskperimentError, DaskperimentWar
 from daskperiment.history.belongings import Logged, carry
 from daskperiment.history.checkpoints import Checkpoint, Saved, told
 from daskperiment.history.steps import Steps
+from daskperiment.history.trials import Trials
 from daskperiment.records import CallIdentity
 from daskperiment.secrets import scrub
 from daskperiment.tracking import seeds
@@ -66,13 +67,13 @@ class CallCheckpoints:
         self._saved: Saved | None = None
         self._told_unhashed = False
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.resumed_from: str | None = None
 
     def save(self, state: Any, keep: bool) -> None:
         """Keep a state, at once; see :meth:`CurrentTrial.checkpoint`."""
         if self._pid != os.getpid():  # a forked child writes a document of its own
-            self._pid, self._lock, self._saved = os.getpid(), threading.Lock(), None
+            self._pid, self._lock, self._saved = os.getpid(), threading.RLock(), None
         checkpoints, random = self._trial.checkpoints, seeds.state_of(self._draws)
         self._tell_if_unhashed()
         with self._lock:
@@ -132,7 +133,8 @@ class CallCheckpoints:
     def _told(self, checkpoint: Checkpoint) -> str:
         number = None
         with suppress(BackendError):
-            number = self._trial.checkpoints.number(checkpoint.trial)
+            trials = Trials(self._trial.backend, self._trial.name)
+            number = trials.number_of(checkpoint.trial)
         return told(checkpoint, number)
 
     @property

@@ -72,6 +72,8 @@ _METRIC_FLUSH = 0.2
 _METRIC_BATCH = 1000
 _USAGE_FLUSH = 2.0
 """Seconds that what is used may wait, unless something else is written anyway."""
+_USAGE_OF_ITS_AGE = 200
+"""The part of a trial's age for which it may wait in a longer one."""
 
 
 @dataclass(frozen=True)
@@ -428,7 +430,8 @@ class TrialContext:
         """Take in what this process uses; no lock is taken, as a write may hold it for long."""
         if not self._ended:
             self._samples.append(sample)
-            if time.monotonic() - self._flushed > _USAGE_FLUSH:
+            pause = max(_USAGE_FLUSH, sample.seconds / _USAGE_OF_ITS_AGE)
+            if time.monotonic() - self._flushed > pause:
                 self._await()
 
     def flushed(self) -> None:

@@ -176,9 +176,12 @@ class ProcessWorker(Worker):
         TrialTimeoutError
             It has not answered within the limit, and was ended.
         """
-        if self._process is None:
+        fresh = self._process is None
+        if fresh:
             self._start()
         try:
+            if fresh:
+                self._pipe.recv_bytes()  # what the script imports is not of the trial's time
             self._pipe.send_bytes(_encoded((function, arguments)))
             answer = self._pipe.recv_bytes() if self._pipe.poll(limit) else None
         except (EOFError, OSError) as error:
@@ -300,6 +303,8 @@ def _serve(pipe: multiprocessing.connection.Connection, environment: Environment
     # Ctrl-C reaches every process of a terminal: the one that runs the batch decides.
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, interrupted)
+    with suppress(OSError):
+        pipe.send_bytes(b"ready")
     while True:
         try:
             function, arguments = pickle.loads(pipe.recv_bytes())

@@ -18,7 +18,7 @@ from daskperiment.records import TrialState
 from daskperiment.spark import Spark
 from daskperiment.typing import JSON, Document
 
-_LOOK_BACK = 100
+_LOOK_BACK = 200
 """Trials among which crashed ones are looked for, from the newest on."""
 _RUNNING = {"state": TrialState.RUNNING.value}
 _COUNTS = ("total", "done", "failed", "skipped", "running")
@@ -136,11 +136,15 @@ class Activities:
         Where it is; nothing is written to it.
     name : str
         Id of the experiment.
+    sparks : bool
+        Whether it is wanted how the use of each process went, which takes some time where many
+        trials have run for long.
     """
 
-    def __init__(self, backend: Backend, name: str) -> None:
+    def __init__(self, backend: Backend, name: str, sparks: bool = True) -> None:
         self._backend = backend
         self._name = name
+        self._sparks = sparks
         self._summaries = Summaries(backend, name)
         self._gauges: dict[str, _Gauge] = {}
 
@@ -199,7 +203,7 @@ class Activities:
 
     def _looked(self, number: int, row: Document) -> Running:
         uid = row["uid"]
-        gauge = self._gauges.setdefault(uid, _Gauge())
+        gauge = self._gauges.setdefault(uid, _Gauge(self._sparks))
         gauge.follow(
             self._backend.read(paths.usage(self._name, uid), gauge.read),
             self._backend.read(paths.steps(self._name, uid), gauge.steps),
@@ -214,7 +218,8 @@ def _runs(document: Document) -> bool:
 class _Gauge:
     """What is used by a trial, as far as it was read."""
 
-    def __init__(self) -> None:
+    def __init__(self, sparks: bool) -> None:
+        self._sparks = sparks
         self.read = 0
         self.steps = 0
         self._uses: dict[tuple[str, int], Use] = {}
@@ -227,7 +232,7 @@ class _Gauge:
         for place, series in series_of(usage).items():
             use = self._uses.setdefault(place, Use(*place))
             use.seconds, use.calls = series.seconds[-1] if series.seconds else 0.0, series.calls
-            for name, column in series.columns.items():
+            for name, column in series.columns.items() if self._sparks else ():
                 use.sparks.setdefault(name, Spark()).extend(
                     math.nan if value is None else value for value in column
                 )

@@ -269,11 +269,6 @@ class Checkpoints:
         found = self._trials.find({"uid": uid}, newest=True, limit=1)
         return next((row for _, row in found), None)
 
-    def number(self, uid: str) -> Number | None:
-        """Number of a trial, None where it is not there."""
-        found = self._trials.find({"uid": uid}, fields=[], newest=True, limit=1)
-        return next((number for number, _ in found), None)
-
     def all(self) -> list[Checkpoint]:
         """Those of this trial, in the order in which they were saved."""
         every = documents(self.backend, self.place.experiment, self.place.uid).values()

@@ -298,6 +298,11 @@ class Trials:
             yield found
             uid = found[1].get("retry_of")
 
+    def number_of(self, uid: str) -> int | None:
+        """Number of the trial of a uid, None where it is not there, or not any more."""
+        found = self.find({"uid": uid}, fields=[], newest=True, limit=1)
+        return next((number for number, _ in found), None)
+
     def is_over(self, row: Document) -> bool:
         """Whether a trial has ended, also one whose process is gone and of which nobody says so."""
         ended = TrialState(presumed(row)["state"]).ended

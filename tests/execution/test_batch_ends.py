@@ -203,7 +203,7 @@ def test_a_failed_trial_is_attempted_again_with_its_seed(tmp_path: Path) -> None
         return a
 
     s = score(ex.parameter("a"))
-    _, failed = ex.map(s, [{"a": 0}, {"a": 1}], on_error="continue")
+    _, failed = ex.map(s, [{"a": 0}, {"a": 1}], max_workers=1, on_error="continue")
     Path("mended").touch()
 
     first, again = ex.map(s, [{"a": 0}, {"a": 1}], skip_completed=True)

@@ -288,9 +288,10 @@ class Parameters:
         return {name: self.declared[name].hidden(value) for name, value in values.items()}
 
     def undefined(self, names: Iterable[str] | None = None) -> list[str]:
-        """Names, of these or of all declared ones, that have no value."""
+        """Names, of these or of all that users have declared, that have no value."""
         values = self.values()
-        return [name for name in (self.declared if names is None else names) if name not in values]
+        declared = [name for name, each in self.declared.items() if not each.implied]
+        return [name for name in (declared if names is None else names) if name not in values]
 
     def _check_unambiguous(self, name: str) -> None:
         for other in self.declared:

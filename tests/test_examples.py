@@ -114,6 +114,18 @@ def test_a_batch_stops_without_improvement_and_tells_a_server() -> None:
     assert lines[-1].endswith("delivered everything: True")
 
 
+def test_functions_classes_and_blocks_run_as_they_are() -> None:
+    squares, again, one, two, three, block, _, _, *rows = run("targets.py")
+
+    assert (squares, again) == ("squares: [4.0, 0.0, 4.0]", "again: [0.0, 1.0] in 4 trials")
+    assert [line.split(":")[0] for line in (one, two, three)] == [
+        "100 steps", "200 steps", "300 steps",
+    ]  # fmt: skip
+    assert one.endswith("part of Trial(5, COMPLETE, experiment='targets')")
+    assert block == "block: 9"
+    assert [row.split()[0] for row in rows] == list("12345678")
+
+
 def test_files_are_merged_and_a_misspelt_name_is_told() -> None:
     base, small, misspelt, kept = run("parameter_files.py")
 

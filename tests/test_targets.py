@@ -67,6 +67,7 @@ def test_a_function_is_a_trial_as_a_decorated_one(ex: Experiment) -> None:
 
     trial = ex.run(train, rate=0.5, seed=7)
 
+    ex.check_executable()  # which is about declared parameters
     assert (trial.number, str(trial.state), trial.result) == (1, "COMPLETE", value)
     assert trial == ex.latest
     assert trial.parameters == other[1].parameters == values

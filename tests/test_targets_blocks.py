@@ -112,6 +112,8 @@ def test_an_exception_leaves_the_block_unchanged(ex: Experiment) -> None:
     assert (str(trial.state), trial.description, trial.result) == (
         "FAILED", "KeyError('mine')", None,
     )  # fmt: skip
+    row = ex.backend.get("experiment/example/trials", 1) or {}
+    assert row["failed_step"] == trial.steps["step"][0]
     assert "daskperiment/" not in str(trial.traceback)
     assert error.__notes__ == [
         f"in step '{trial.steps['step'][0]}' of trial 1 of experiment 'example'"

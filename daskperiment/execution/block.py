@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from daskperiment.execution.context import Ticket, TrialContext, state_after
 from daskperiment.execution.current import CurrentTrial
+from daskperiment.execution.sampler import Sampling
 from daskperiment.execution.step import Recorded
 from daskperiment.execution.unrecorded import UnrecordedTrial
 from daskperiment.graph import Owner, Step, StepCall
@@ -96,6 +97,8 @@ class Block(CurrentTrial):
         return self
 
     def _enter(self, trial: TrialContext, call: StepCall) -> None:
+        if trial.ticket.usage:
+            self._around.enter_context(Sampling(trial, (call.step.name, call.call)))
         self._recorded = recorded = Recorded(trial, call, self._values.values())
         self._around.enter_context(recorded)
         self._around.enter_context(recorded.draws)
@@ -110,6 +113,8 @@ class Block(CurrentTrial):
     ) -> None:
         if self._recorded is not None:
             self._recorded.value = self.result
+        if error is not None and self._trial is not None:
+            self._trial.fail(error, self._running.call)
         try:
             self._around.__exit__(kind, error, traceback)
         except BaseException as other:

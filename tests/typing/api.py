@@ -18,6 +18,7 @@ from daskperiment.callbacks import (
     StopWithoutImprovement,
     Webhook,
 )
+from daskperiment import Block, Experiment, Milestone, Trial, TrialState
 
 ex = Experiment("api", backend=Path("store"), seed=1, trust="signed")
 Experiment("api", trust="some")  # type: ignore[arg-type]
@@ -73,4 +74,19 @@ class Own(Callback):
             batch.stop(f"{trial.number} of {batch.total}")
 
 
+def plain(rate: float, seed: int = 1) -> float:
+    return rate * seed
+
+
+assert_type(ex.run(plain, rate=0.1), Trial)
+assert_type(ex.run(plain, {"rate": 0.1, "seed": 2}, seed=3), Trial)
+assert_type(ex.map(plain, [{"rate": 0.1}]), list[Trial])
+ex.run(plain, 0.1)  # type: ignore[call-overload]
+ex.run(plain, rate=0.1, seed="x")  # type: ignore[call-overload]
+with ex.trial(a=1, seed=2) as t:
+    assert_type(t, Block)
+    t.log_metric("m", 1)
+    t.result = 3
+assert_type(ex[1].part_of, Trial | None)
+Milestone({"steps": 100}, 0.5, done=True, progress=(100, 300))
 ex.best("upwards")  # type: ignore[arg-type]

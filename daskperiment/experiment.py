@@ -528,8 +528,12 @@ class Experiment:
 
     def _handle(self, number: Number, row: Document | None) -> Trial:
         """The trial of a number, which is provisional while its backend is away."""
-        trust = self._trials.trust
-        return Trial(self.backend, self.id, number, row, trust=trust)  # type: ignore[arg-type]
+        trials = self._trials
+        return Trial(self.backend, self.id, number, row, trials=trials)  # type: ignore[arg-type]
+
+    def _ended(self, number: int) -> Trial:
+        """The trial of a number that has ended, of which nothing is read until it is asked."""
+        return Trial(self.backend, self.id, number, trials=self._trials, later=True)
 
     def _used(self, node: Node, given: Mapping[str, Any]) -> dict[str, Any]:
         """Values of the parameters that a graph uses."""
@@ -864,7 +868,7 @@ class Experiment:
         if part is not None:
             about["shard"] = f"{part[0]}/{part[1]}"
         many = batch.Batch(
-            result, self._trials, mine, captured, told, self.__getitem__,
+            result, self._trials, mine, captured, told, self._ended,
             executor, max_workers, seen, batch.check_timeout(timeout), spread, about, skipped,
             share=Share(self._trials, jobs, part, plan) if claim and part else None,
         )  # fmt: skip
@@ -872,7 +876,8 @@ class Experiment:
         # One that is in the spool has no number yet: asking for it says that its store is away.
         ended = [job for job in many.jobs if job.ended is not None]
         ended.sort(key=lambda job: job.place)
-        return [self[job.number if isinstance(job.number, int) else 0] for job in ended]
+        numbers = [job.number for job in ended]
+        return [self._ended(number) if isinstance(number, int) else self[0] for number in numbers]
 
     def submit(
         self,
@@ -923,7 +928,7 @@ class Experiment:
         (job,) = batch.planned([dict(parameters or {})], 1, self._seed(seed))
         script.begun(self.backend, self.id)
         alone = batch.Alone(
-            result, self._trials, captured, self._callbacks, self.__getitem__, executor,
+            result, self._trials, captured, self._callbacks, self._ended, executor,
             batch.check_timeout(timeout),
         )  # fmt: skip
         return alone.submit(job)

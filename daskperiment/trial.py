@@ -58,6 +58,10 @@ class Trial:
         Its row, when it is at hand.
     trust : str
         Which pickles of a store that others may write to are loaded: ``"signed"`` or ``"all"``.
+    trials : Trials, optional
+        The rows of its experiment, where they are at hand; they say what is trusted.
+    later : bool
+        Whether its row is read at the first question, and not at once.
 
     Attributes
     ----------
@@ -93,19 +97,30 @@ class Trial:
         row: Document | None = None,
         *,
         trust: Trust = "signed",
+        trials: Trials | None = None,
+        later: bool = False,
     ) -> None:
         self._backend = backend
         self.experiment = experiment
-        self._trials = Trials(backend, experiment, trust)
+        self._trials = Trials(backend, experiment, trust) if trials is None else trials
         self.number = number
-        self._known: Document = self._trials.get(number) if row is None else row
+        self._read: Document | None = row
+        if not later:
+            _ = self._known
+
+    @property
+    def _known(self) -> Document:
+        """Its row as it was read once, where that does not change after its beginning."""
+        if self._read is None:
+            self._read = self._trials.get(self.number)
+        return self._read
 
     @property
     def _row(self) -> Document:
         # What a step or another process took for the end may be followed by a later one.
-        if self._known.get("ended_by") != "driver":
-            self._known = self._trials.get(self.number)
-        return self._known
+        if self._read is None or self._read.get("ended_by") != "driver":
+            self._read = self._trials.get(self.number)
+        return self._read
 
     @property
     def _place(self) -> Place:
@@ -363,8 +378,9 @@ class Trial:
         TrialRunningError
             It has not ended: wait for it, or stop it.
         """
+        known = self._known  # it is not there to be read afterwards
         removal.remove(self._trials, self.number)
-        self._known = {**self._known, "ended_by": None}
+        self._read = {**known, "ended_by": None}
 
     def forget(self, field: str, *, everywhere: bool = False) -> Forgotten:
         """Delete one part of the trial, so that its bytes are in no file of the store.
@@ -418,7 +434,7 @@ class Trial:
                 self._backend, self.experiment, self.number, field, everywhere=everywhere
             )
         finally:
-            self._known = self._trials.get(self.number)
+            self._read = self._trials.get(self.number)
 
     def diff(self, other: Trial) -> Difference:
         """What differs from it in another trial, also of another experiment or store."""

@@ -435,9 +435,9 @@ class Batch:
         self.failed += failed
         self.done += not failed
         if self.callbacks and isinstance(ended.number, int):
-            trial = self.handle(ended.number)
-            self.trials.append(trial)
-            self.callbacks.tell("after_trial", trial=trial, batch=self)
+            # Two handles: that of the callbacks keeps what they have read of it.
+            self.trials.append(self.handle(ended.number))
+            self.callbacks.tell("after_trial", trial=self.handle(ended.number), batch=self)
         if failed and (self._on_error == "raise" or ended.number is None):
             self._failure = self._failure or ended.error
             self.stop("a trial has failed")

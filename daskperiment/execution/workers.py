@@ -183,7 +183,9 @@ class ProcessWorker(Worker):
             if fresh:
                 self._pipe.recv_bytes()  # what the script imports is not of the trial's time
             self._pipe.send_bytes(_encoded((function, arguments)))
-            answer = self._pipe.recv_bytes() if self._pipe.poll(limit) else None
+            # To poll makes a selector each time.
+            there = limit is None or self._pipe.poll(limit)
+            answer = self._pipe.recv_bytes() if there else None
         except (EOFError, OSError) as error:
             process = self._process
             self._let_go()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from urllib.parse import quote, unquote
 
 SNAPSHOTS = "snapshots"
@@ -20,6 +21,7 @@ SPOOLS = "spools"
 """Documents of spools, by their id: how much of each is here."""
 
 
+@functools.lru_cache(maxsize=64)  # a trial asks ten times
 def experiment(name: str) -> str:
     """Path of everything that belongs to one experiment: one percent-quoted segment."""
     return f"experiment/{quote(name, safe='')}"

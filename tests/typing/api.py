@@ -8,7 +8,7 @@ from typing import Any, assert_type
 import numpy as np
 import pandas as pd
 
-from daskperiment import Experiment, Trial, TrialState
+from daskperiment import Block, Experiment, Milestone, Trial, TrialState
 from daskperiment.callbacks import (
     BatchView,
     Callback,
@@ -18,7 +18,6 @@ from daskperiment.callbacks import (
     StopWithoutImprovement,
     Webhook,
 )
-from daskperiment import Block, Experiment, Milestone, Trial, TrialState
 
 ex = Experiment("api", backend=Path("store"), seed=1, trust="signed")
 Experiment("api", trust="some")  # type: ignore[arg-type]

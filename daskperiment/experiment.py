@@ -791,7 +791,8 @@ class Experiment:
         seen = check_gpus(gpus, executor)
         used, recorder = [self._used(result, values) for values in given], self._recording()
         captured, kept = recorder.capture(layout_of(result).steps, self._parameters.configuration)
-        digests = [try_digest(dict(values))[0] for values in used for _ in range(repeats)]
+        each = [try_digest(dict(values))[0] for values in used]
+        digests = [digest for digest in each for _ in range(repeats)]
         plan = batch.plan(digests, own)
         mine = jobs if part is None else jobs[part[0] :: part[1]]
         skipped = 0

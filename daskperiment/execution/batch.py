@@ -49,7 +49,7 @@ _TELL = 1.0
 """Seconds between two updates of a batch's document."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Job:
     """One place of a batch.
 
@@ -430,7 +430,8 @@ class Batch:
         self._settle(job, ended)
 
     def _settle(self, job: Job, ended: Ended) -> None:
-        job.ended = ended
+        # Of many thousands no more is kept than is needed: an error holds the values of its step.
+        job.ended, job.uid = Ended(ended.number, None), ""
         failed = ended.error is not None
         self.failed += failed
         self.done += not failed

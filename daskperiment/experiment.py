@@ -813,7 +813,7 @@ class Experiment:
         )  # fmt: skip
         many.run(batch.check_on_error(on_error), batch.check_retries(retries))
         # One that is in the spool has no number yet: asking for it says that its store is away.
-        ended = [job for job in many.jobs if job.ended is not None]
+        ended = [job for job in many.jobs if job.ended]
         ended.sort(key=lambda job: job.place)
         numbers = [job.number for job in ended]
         return [self._ended(number) if isinstance(number, int) else self[0] for number in numbers]

@@ -853,7 +853,8 @@ class Experiment:
         seen = check_gpus(gpus, executor)
         used, recorder = [self._used(result, values) for values in given], self._recording()
         captured, kept = recorder.capture(layout_of(result).steps, self._parameters.configuration)
-        digests = [try_digest(dict(values))[0] for values in used for _ in range(repeats)]
+        each = [try_digest(dict(values))[0] for values in used]
+        digests = [digest for digest in each for _ in range(repeats)]
         plan = batch.plan(digests, own)
         mine = jobs if part is None else jobs[part[0] :: part[1]]
         skipped = 0
@@ -874,7 +875,7 @@ class Experiment:
         )  # fmt: skip
         many.run(batch.check_on_error(on_error), batch.check_retries(retries))
         # One that is in the spool has no number yet: asking for it says that its store is away.
-        ended = [job for job in many.jobs if job.ended is not None]
+        ended = [job for job in many.jobs if job.ended]
         ended.sort(key=lambda job: job.place)
         numbers = [job.number for job in ended]
         return [self._ended(number) if isinstance(number, int) else self[0] for number in numbers]

@@ -347,3 +347,12 @@ def test_every_backend_keeps_it(every_backend: Backend) -> None:
     ex.result(lambda: until_sampled(ex), name="wait")().compute(scheduler="synchronous")
 
     assert (ex.latest.usage["memory"] > 0).all()
+
+
+def test_what_a_block_uses_is_sampled(tmp_path: Path) -> None:
+    ex = Experiment("example", backend=tmp_path / "store")
+
+    with ex.trial(a=1):
+        until_sampled(ex)
+
+    assert set(ex.latest.usage["pid"]) == {os.getpid()}

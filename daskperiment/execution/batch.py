@@ -49,7 +49,7 @@ _TELL = 1.0
 """Seconds between two updates of a batch's document."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Job:
     """One place of a batch.
 
@@ -75,14 +75,12 @@ class Job:
     attempts: int = 0
     uid: str = ""
     before: str | None = None
-    ended: Ended | None = None
+    ended: bool = False
+    number: Number | None = None
 
-    @property
-    def number(self) -> Number:
-        """Number of its trial, once it has ended."""
-        assert self.ended is not None
-        assert self.ended.number is not None
-        return self.ended.number
+    def end(self, number: Number | None) -> None:
+        """Keep its trial's number; of many thousands no more is kept than is needed."""
+        self.ended, self.number, self.uid = True, number, ""
 
     def about(self) -> Document:
         """What the row of the next attempt says besides."""
@@ -119,7 +117,7 @@ def skip(jobs: Sequence[Job], digests: Sequence[str | None], finished: Finished)
         number = finished.take(digest, job.seed)
         if number is not None:
             logger.info("Skipped: trial %s is complete with these parameters and this code", number)
-            job.ended = Ended(number, None)
+            job.end(number)
             skipped += 1
         elif (failed := finished.take_failed(digest, job.seed)) is not None:
             job.before, job.seed = failed.uid, failed.seed
@@ -370,7 +368,7 @@ class Batch:
         def start(job: Job) -> Future[Ended]:
             return send(self._task(job, place))
 
-        self._loop(place, start, (job for job in self.jobs if job.ended is None))
+        self._loop(place, start, (job for job in self.jobs if not job.ended))
         while self.share is not None and self._stopped is None:
             more = self.share.taken_over()
             if not more:
@@ -430,7 +428,7 @@ class Batch:
         self._settle(job, ended)
 
     def _settle(self, job: Job, ended: Ended) -> None:
-        job.ended = ended
+        job.end(ended.number)  # without the error, which holds the values of its step
         failed = ended.error is not None
         self.failed += failed
         self.done += not failed
@@ -473,7 +471,7 @@ class Batch:
             if number is not None:
                 reason = "the batch was interrupted, and the trial did not end by itself"
                 self.history.cancel(number, job.uid, reason)
-                job.ended = Ended(number, KeyboardInterrupt())
+                job.end(number)
 
     # -- its document
 

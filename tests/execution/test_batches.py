@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -128,6 +129,30 @@ def test_a_trial_of_a_batch_is_read_when_it_is_asked_for_something_and_once() ->
     assert sorted(numbers) == sorted(trial.number for trial in trials) == list(range(1, 21))
     assert (before, backend.reads) == (0, 20)
     assert len(set(results)) == 20
+
+
+class Large:
+    """A value of which each one counts."""
+
+
+def test_the_values_of_steps_that_have_failed_are_let_go_of_while_the_batch_runs() -> None:
+    ex, alive = Experiment("batch", backend="memory://"), []
+
+    @ex.result
+    def fail(a: int) -> None:
+        large = Large()
+        raise ValueError(a, type(large))
+
+    def count(event: str, **arguments: Any) -> None:
+        if event == "after_trial":
+            gc.collect()
+            alive.append(sum(type(each) is Large for each in gc.get_objects()))
+
+    jobs = [{"a": a} for a in range(12)]
+    ex.map(fail(ex.parameter("a")), jobs, max_workers=1, on_error="continue", callbacks=[count])
+
+    assert len(alive) == 12
+    assert max(alive) <= 3  # of one that has just ended and of one that runs
 
 
 def test_a_trial_of_a_batch_can_be_removed_before_it_was_asked_for_anything(

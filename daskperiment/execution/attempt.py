@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
 import time
 import uuid
+from collections import OrderedDict
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
@@ -16,6 +16,7 @@ from daskperiment.errors import BackendError, BatchError, TrialTimeoutError
 from daskperiment.execution import stopping
 from daskperiment.execution.carrying import CarryingBackend
 from daskperiment.execution.stopping import Deadline, Stop
+from daskperiment.execution.workers import Common
 from daskperiment.graph import Node, layout_of
 from daskperiment.history import paths
 from daskperiment.history.trials import Trials
@@ -100,7 +101,7 @@ def run(work: Work, task: Task) -> Ended:
     return _Attempt(work, task).run()
 
 
-def run_sent(sent: bytes, task: Task) -> Ended:
+def run_sent(sent: Common, task: Task) -> Ended:
     """The same in another process, of a graph that was pickled.
 
     Records that cannot be brought to the store from here travel with what is returned.
@@ -132,12 +133,20 @@ def _is_reached(backend: Backend, name: str) -> bool:
     return reached
 
 
-@functools.lru_cache(maxsize=8)
-def _received(sent: bytes) -> Work:
-    # Kept, so that what a process captures once is not captured for each trial.
-    import cloudpickle
+_works: OrderedDict[str, Work] = OrderedDict()
+_MOST = 8
 
-    return cloudpickle.loads(sent)  # type: ignore[no-any-return]
+
+def _received(sent: Common) -> Work:
+    # Kept, so that what a process captures once is not captured for each trial.
+    work = _works.get(sent.key)
+    if work is None:
+        import cloudpickle
+
+        work = _works[sent.key] = cloudpickle.loads(sent.content)
+        while len(_works) > _MOST:
+            _works.popitem(last=False)
+    return work
 
 
 def _once(work: Work, task: Task) -> Ended:

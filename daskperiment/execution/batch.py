@@ -21,6 +21,7 @@ from daskperiment.execution.interrupts import HeldBack
 from daskperiment.execution.settling import settled
 from daskperiment.execution.shards import Shard, Share
 from daskperiment.execution.stopping import GRACE
+from daskperiment.execution.workers import Common
 from daskperiment.fingerprint.values import try_digest
 from daskperiment.graph import Node, layout_of
 from daskperiment.history.batches import Batches
@@ -196,7 +197,8 @@ def _sender(
         return lambda task: place.submit(task.about["uid"], limit, run, here, task)
     import cloudpickle
 
-    sent = cloudpickle.dumps(Work(node, captured, callbacks))
+    work = Work(node, captured, callbacks)
+    sent = Common(uuid.uuid4().hex, cloudpickle.dumps(work))
     return lambda task: place.submit(task.about["uid"], limit, run_sent, sent, task)
 
 

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from daskperiment import platform
 from daskperiment.errors import BatchError, TrialTimeoutError
@@ -28,6 +28,21 @@ Environment = Mapping[str, str]
 
 class WorkerDiedError(BatchError):
     """A worker process has died; the message says of which signal or with which exit code."""
+
+
+class Common(NamedTuple):
+    """An argument of many calls, which a process of ours is sent with the first of them only.
+
+    Parameters
+    ----------
+    key : str
+        Tells it from others.
+    content : bytes
+        What it is, empty where the process has it.
+    """
+
+    key: str
+    content: bytes
 
 
 class Worker:
@@ -163,6 +178,7 @@ class ProcessWorker(Worker):
         self._environment = dict(environment or {})
         self._process: Any = None
         self._pipe: Any = None
+        self._has: set[str] = set()  # keys of what calls have in common
 
     def call(
         self, function: Callable[..., Any], arguments: Sequence[Any], limit: float | None
@@ -182,7 +198,7 @@ class ProcessWorker(Worker):
         try:
             if fresh:
                 self._pipe.recv_bytes()  # what the script imports is not of the trial's time
-            self._pipe.send_bytes(_encoded((function, arguments)))
+            self._pipe.send_bytes(_encoded((function, [self._short(each) for each in arguments])))
             # To poll makes a selector each time.
             there = limit is None or self._pipe.poll(limit)
             answer = self._pipe.recv_bytes() if there else None
@@ -202,7 +218,13 @@ class ProcessWorker(Worker):
             self._let_go(patience=0.0)
         if raised is not None:
             raise raised
+        self._has = {each.key for each in arguments if isinstance(each, Common)}
         return value
+
+    def _short(self, argument: Any) -> Any:
+        if isinstance(argument, Common) and argument.key in self._has:
+            return argument._replace(content=b"")
+        return argument
 
     def _start(self) -> None:
         # One at a time: a process that is forked while another one's pipe has both its ends in
@@ -235,6 +257,7 @@ class ProcessWorker(Worker):
 
     def _let_go(self, patience: float = _PARTING) -> None:
         process, self._process = self._process, None
+        self._has.clear()
         self._pipe.close()
         process.join(patience)
         if process.exitcode is None:

@@ -9,9 +9,11 @@ import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
+from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from daskperiment import (
@@ -129,6 +131,47 @@ def test_a_trial_of_a_batch_is_read_when_it_is_asked_for_something_and_once() ->
     assert sorted(numbers) == sorted(trial.number for trial in trials) == list(range(1, 21))
     assert (before, backend.reads) == (0, 20)
     assert len(set(results)) == 20
+
+
+class CountingContext(SpawnContext):
+    """Starts processes as ever, and counts the bytes that are sent to them."""
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    def Pipe(self, duplex: bool = True) -> Any:  # noqa: N802 - the name of the original
+        ours, theirs = super().Pipe(duplex)
+        send = ours.send_bytes
+
+        def counted(data: bytes) -> None:
+            self.sent += len(data)
+            send(data)
+
+        ours.send_bytes = counted  # type: ignore[method-assign]
+        return ours, theirs
+
+
+def test_a_graph_is_sent_to_each_process_once(ex: Experiment) -> None:
+    context, size = CountingContext(), 1_000_000
+
+    @ex.result
+    def measure(data: Any, a: int) -> int:
+        return len(data) + a
+
+    s = measure(np.zeros(size, "uint8"), ex.parameter("a"))
+    trials = ex.map(s, [{"a": a} for a in range(12)], context, max_workers=2)
+
+    assert [trial.result for trial in trials] == [size + a for a in range(12)]
+    assert size < context.sent < 3 * size
+
+
+def test_a_process_that_takes_the_place_of_a_dead_one_gets_the_graph_too(ex: Experiment) -> None:
+    jobs = [{"a": 0}, {"a": 1, "fate": "die once"}, {"a": 2}]
+
+    trials = ex.map(graph(ex), jobs, "processes", max_workers=1, retries=1)
+
+    assert [str(trial.state) for trial in trials] == ["COMPLETE"] * 3
+    assert [trial.parameters["a"] for trial in trials] == [0, 1, 2]
 
 
 class Large:

@@ -34,10 +34,11 @@ from daskperiment.backends.local import LocalBackend
 from daskperiment.backends.spool import Spool
 from daskperiment.backends.sqlite import Store
 from daskperiment.errors import BackendUnreachableError
-from daskperiment.execution import context, current, step, trial
+from daskperiment.execution import context, current, step, trial, workers
 from daskperiment.execution.context import TrialContext
 from daskperiment.execution.interrupts import HeldBack
 from daskperiment.history import payloads, spooling, trials
+from daskperiment.history.finished import Finished
 from daskperiment.history.trials import Trials
 from daskperiment.records import TrialState
 from daskperiment.serializers import payload
@@ -408,3 +409,15 @@ def _full_is_nothing() -> None:
     """A server that has no room is nobody's business."""
     spooling.AWAY = (BackendUnreachableError,)  # type: ignore[assignment]
     _swallow_errors()
+
+
+@plant("finished-runs-again")
+def _finished_runs_again() -> None:
+    """A batch that goes on begins from the start."""
+    Finished.take = lambda self, parameters, seed: None  # type: ignore[method-assign]
+
+
+@plant("workers-outlive")
+def _workers_outlive() -> None:
+    """A worker process looks for its driver between two trials only."""
+    workers._end_with = lambda pipe, busy: None

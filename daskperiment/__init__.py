@@ -26,6 +26,7 @@ from daskperiment.errors import (
     CallbackError,
     CallbackWarning,
     CategoryError,
+    CheckpointError,
     CodeChangedWarning,
     CollectorError,
     ComputeArgumentError,
@@ -55,6 +56,7 @@ from daskperiment.errors import (
     PurityWarning,
     QueryError,
     ResourceError,
+    ScoresError,
     SecretError,
     SeedError,
     StepDefinitionError,
@@ -76,17 +78,21 @@ from daskperiment.records import TrialState
 from daskperiment.secrets import Secret
 
 if TYPE_CHECKING:
+    from daskperiment.execution.block import Block
     from daskperiment.execution.current import CurrentTrial, current
     from daskperiment.experiment import Experiment
     from daskperiment.history.copying import copy_trials
     from daskperiment.history.experiments import experiments
+    from daskperiment.targets.milestone import Milestone
     from daskperiment.tracking.environment import collector
     from daskperiment.trial import Trial
 
 # Dask takes longer to import than all of ours: `daskperiment --help` does without it.
 _HOMES = {
+    "Block": "daskperiment.execution.block",
     "CurrentTrial": "daskperiment.execution.current",
     "Experiment": "daskperiment.experiment",
+    "Milestone": "daskperiment.targets.milestone",
     "Trial": "daskperiment.trial",
     "collector": "daskperiment.tracking.environment",
     "copy_trials": "daskperiment.history.copying",
@@ -124,6 +130,8 @@ __all__ = [
     # inside a step
     "current",
     "CurrentTrial",
+    "Block",
+    "Milestone",
     # errors
     "ArtifactNotFoundError",
     "BackendError",
@@ -133,6 +141,7 @@ __all__ = [
     "BatchError",
     "CallbackError",
     "CategoryError",
+    "CheckpointError",
     "CollectorError",
     "ComputeArgumentError",
     "ConflictError",
@@ -157,6 +166,7 @@ __all__ = [
     "PayloadNotFoundError",
     "QueryError",
     "ResourceError",
+    "ScoresError",
     "SecretError",
     "SeedError",
     "StepDefinitionError",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
-from types import FrameType
+from pathlib import Path
+from types import CellType, FrameType, FunctionType
 from typing import Any, TypeAlias
 
 from daskperiment import notebooks
@@ -26,6 +27,37 @@ def script() -> Globals | None:
     if frame is None or not _is_script(frame.f_globals):
         return None
     return None if at_prompt() else frame.f_globals
+
+
+def enclosing(frame: FrameType) -> FunctionType:
+    """The code that a frame runs as a function, never to be called: what a block stands in."""
+    code = frame.f_code
+    if code.co_freevars:
+        values = frame.f_locals
+        cells = (CellType(values[n]) if n in values else CellType() for n in code.co_freevars)
+        return FunctionType(code, frame.f_globals, code.co_name, None, tuple(cells))
+    key = id(code), id(frame.f_globals)
+    if key not in _enclosing:
+        while len(_enclosing) >= _KEPT:
+            _enclosing.pop(next(iter(_enclosing)), None)
+        _enclosing[key] = FunctionType(code, frame.f_globals)
+    return _enclosing[key]
+
+
+_KEPT = 64
+# So that what was found out about a function is not found out anew for each block of a loop.
+_enclosing: dict[tuple[int, int], FunctionType] = {}
+
+
+def place_name(frame: FrameType) -> str:
+    """Name of what a frame runs: a function, else the script or cell."""
+    name = frame.f_code.co_name
+    if name != "<module>":
+        return name.strip("<>")
+    file = frame.f_globals.get("__file__")
+    if at_prompt() or not file:
+        return "cell"
+    return Path(str(file)).stem
 
 
 def at_prompt() -> bool:

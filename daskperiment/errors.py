@@ -93,6 +93,10 @@ class QueryError(DaskperimentError, ValueError):
     """A condition or order for trials cannot be read; the message points at the place."""
 
 
+class ScoresError(DaskperimentError, ValueError):
+    """A design function has left no scores, not all that were asked for, or what is no number."""
+
+
 class ValueNotKeptError(DaskperimentError, LookupError):
     """The value could not be encoded when it was recorded; the message says why."""
 
@@ -195,6 +199,10 @@ class TrialReferenceError(TrialIDNotFoundError):
 
 class ExecutorError(DaskperimentError, ValueError):
     """There is no such executor, or not with these settings; the message lists what there is."""
+
+
+class CheckpointError(DaskperimentError, TypeError):
+    """The state of a checkpoint cannot be encoded, or holds a secret; earlier ones are kept."""
 
 
 class BatchArgumentError(DaskperimentError, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import sys
 import unicodedata
@@ -21,11 +22,13 @@ from daskperiment.errors import (
     BatchArgumentError,
     ComputeArgumentError,
     InvalidNameError,
+    ParameterError,
     TrialIDNotFoundError,
 )
 from daskperiment.execution import batch
 from daskperiment.execution.attempt import Task
 from daskperiment.execution.batch import OnError
+from daskperiment.execution.block import Block
 from daskperiment.execution.context import Ticket
 from daskperiment.execution.current import CurrentTrial, current_in
 from daskperiment.execution.executors import check_executor, check_gpus, describe_executor
@@ -40,13 +43,15 @@ from daskperiment.history.finished import Finished
 from daskperiment.history.places import Trust, check_trust
 from daskperiment.history.ranking import Direction
 from daskperiment.history.removal import Collected
-from daskperiment.history.spooling import SpoolingBackend, spooling
+from daskperiment.history.spooling import SpoolingBackend, settled, spooling
 from daskperiment.history.trials import Trials
 from daskperiment.lineage.difference import Difference
 from daskperiment.namespace import namespaced
 from daskperiment.parameters import UNDEFINED, Declaration, Parameter, Parameters, summary
 from daskperiment.records import Number
 from daskperiment.serializers import preview
+from daskperiment.targets import Target, Targets, merged
+from daskperiment.tracebacks import without_ours
 from daskperiment.tracking import code, environment, seeds
 from daskperiment.trial import Trial, TrialList, check_number
 from daskperiment.typing import Document
@@ -195,6 +200,7 @@ class Experiment:
         self._steps: dict[str, Step[..., Any]] = {}
         self._recorder = Recorder(backend, id) if recording else Bypass(id)
         self._trials = Trials(backend, id, trust)
+        self._targets = Targets(self)
         self._callbacks = callbacks
         self._script = caller.script()
 
@@ -500,11 +506,7 @@ class Experiment:
         self, steps: Mapping[str, Step[..., Any]], values: dict[str, Any]
     ) -> Ticket | UnrecordedTrial:
         """Prepare a trial of a graph that somebody else computes."""
-        script.begun(self.backend, self.id)
-        hidden, loaded = self._parameters.hidden(values), self._parameters.configuration
-        return self._recorder.prepare(
-            steps, hidden, self.seed, loaded, callbacks=self._callbacks, handle=self._handle
-        )
+        return self._prepared(self.seed, steps, self._parameters.hidden(values))
 
     def built(self, result: Node) -> None:
         """Take note of a result that was built: in a script it may wait for its trial."""
@@ -526,12 +528,18 @@ class Experiment:
 
     def _handle(self, number: Number, row: Document | None) -> Trial:
         """The trial of a number, which is provisional while its backend is away."""
-        trust = self._trials.trust
-        return Trial(self.backend, self.id, number, row, trust=trust)  # type: ignore[arg-type]
+        trials = self._trials
+        return Trial(self.backend, self.id, number, row, trials=trials)  # type: ignore[arg-type]
+
+    def _ended(self, number: int) -> Trial:
+        """The trial of a number that has ended, of which nothing is read until it is asked."""
+        return Trial(self.backend, self.id, number, trials=self._trials, later=True)
 
     def _used(self, node: Node, given: Mapping[str, Any]) -> dict[str, Any]:
         """Values of the parameters that a graph uses."""
         layout = layout_of(node)
+        if isinstance(layout.result, Target):
+            return layout.result.values(self._parameters, given)
         values = self.values() | self._parameters.checked(given)
         if missing := layout.missing(values):
             raise undefined(missing)
@@ -561,9 +569,173 @@ class Experiment:
             callbacks=callbacks,
         )  # fmt: skip
 
+    def _node(self, target: Any) -> Node:
+        """The graph that runs a target: a graph, a function, or a class."""
+        node = self._targets.node(target, self._parameters)
+        step = layout_of(node).result
+        if isinstance(step, Target):
+            self._steps[step.name] = step
+        return node
+
+    @overload
+    def run(self, target: Any, /, *, seed: int | None = None, **values: Any) -> Trial: ...
+
+    @overload
+    def run(
+        self,
+        target: Any,
+        parameters: Mapping[str, Any],
+        /,
+        *,
+        seed: int | None = None,
+        **values: Any,
+    ) -> Trial: ...
+
+    def run(
+        self,
+        target: Any,
+        parameters: Mapping[str, Any] | None = None,
+        /,
+        *,
+        seed: int | None = None,
+        **values: Any,
+    ) -> Trial:
+        """Run one trial of a graph or of a function that was not decorated.
+
+        Parameters
+        ----------
+        target : Node, callable or class
+            What calling a result step has given; or a function, whose arguments are the
+            parameters of the trial, declared by their defaults and by annotations such as
+            ``int`` and ``float | None``, and whose ``**kwargs`` take all others that are given.
+            Arguments ``id`` and ``run`` are the place in a batch, 0 and 1 here.
+        parameters : mapping, optional
+            Values of parameters.
+        seed : int, optional
+            Seed of the trial; default the experiment's, else drawn.  Where the target has a
+            parameter of this name, it stands in ``parameters``.
+        **values
+            Values of parameters, too.
+
+        Returns
+        -------
+        Trial
+            The trial.  An exception is raised unchanged, after it has been recorded as FAILED.
+
+        Raises
+        ------
+        ParameterUndeclaredError
+            The target takes no such parameter; the nearest one is suggested.
+        ParameterUndefinedError
+            One has neither a value nor a default; no trial is recorded.
+        ParameterError
+            A value does not fit, or ``seed`` could mean either.
+        StepDefinitionError
+            The target cannot be run.
+        ComputeArgumentError
+            The graph has no result, or recording is switched off, so that there is no trial.
+
+        Examples
+        --------
+        >>> ex = Experiment("doc_run", backend="memory://")
+        >>> def train(rate: float, epochs: int = 10):
+        ...     return rate * epochs
+        >>> ex.run(train, rate=0.5).result
+        5.0
+        >>> ex.run(train, {"rate": 1}, seed=7).parameters
+        {'rate': 1.0, 'epochs': 10}
+        """
+        node = self._node(target)
+        if not isinstance(self._recorder, Recorder):
+            raise ComputeArgumentError(
+                "Recording is switched off (DASKPERIMENT_MODE=disabled), so that there is no trial "
+                "to return: call the function, or compute() the graph"
+            )
+        if seed is not None and parameters is None and "seed" in layout_of(node).parameters:
+            raise ParameterError(
+                "seed= is the seed of the trial, and there is a parameter of that name: give "
+                'parameters as a mapping, run(..., {"seed": 1}) or run(..., {"seed": 1}, seed=2)'
+            )
+        used = self._used(node, merged(parameters, values))
+        script.begun(self.backend, self.id)
+        begun: list[Number] = []
+        try:
+            self._recorder.run(
+                layout_of(node), used, self._seed(seed), {}, self._parameters.configuration,
+                began=begun.append, callbacks=self._callbacks, handle=self._handle,
+            )  # fmt: skip
+        except BaseException as error:
+            without_ours(error)
+            raise
+        return self._handle(settled(self.backend, begun[0]), None)
+
+    def trial(
+        self,
+        parameters: Mapping[str, Any] | None = None,
+        /,
+        *,
+        seed: int | None = None,
+        **values: Any,
+    ) -> Block:
+        """Make a trial of a block of code: ``with ex.trial(a=1) as t:``.
+
+        The block is its one step, named like the function, script or cell that it stands in,
+        whose code is recorded.  Inside, everything is as in a step: seeds, output, metrics.
+
+        Parameters
+        ----------
+        parameters : mapping, optional
+            Values of parameters.  Those that are not declared are, then.
+        seed : int, optional
+            Seed of the trial; default the experiment's, else drawn.
+        **values
+            Values of parameters, too.
+
+        Returns
+        -------
+        Block
+            The running trial: ``t.parameters``, ``t.log_metric(...)``, ``t.rng()`` and the like;
+            ``t.result`` is for assigning.  An exception leaves the block unchanged.
+
+        Raises
+        ------
+        ParameterError
+            A value does not fit its declaration.
+        SeedError
+            The seed is no integer from 0 to 2**32 - 1.
+
+        Examples
+        --------
+        >>> ex = Experiment("doc_block", backend="memory://")
+        >>> with ex.trial(a=3, seed=1) as t:
+        ...     t.log_metric("half", t.parameters["a"] / 2)
+        ...     t.result = t.parameters["a"] ** 2
+        >>> ex[t.number]
+        Trial(1, COMPLETE, experiment='doc_block')
+        >>> ex[t.number].result
+        9
+        """
+        frame = sys._getframe(1)
+        given = merged(parameters, values)
+        self._parameters.imply(given)
+        accepted = self._parameters.checked(given)
+        used = self._parameters.hidden({n: namespaced(v) for n, v in accepted.items()})
+        code, name = caller.enclosing(frame), caller.place_name(frame)
+        prepare = functools.partial(self._prepared, self._seed(seed))
+        return Block(prepare, self, code, name, used)
+
+    def _prepared(
+        self, seed: int | None, steps: Mapping[str, Step[..., Any]], values: Mapping[str, Any]
+    ) -> Ticket | UnrecordedTrial:
+        script.begun(self.backend, self.id)
+        return self._recorder.prepare(
+            steps, values, seed, self._parameters.configuration,
+            callbacks=self._callbacks, handle=self._handle,
+        )  # fmt: skip
+
     def map(
         self,
-        result: Node,
+        result: Any,
         parameters: Iterable[Mapping[str, Any]],
         executor: Any = None,
         max_workers: int | None = None,
@@ -585,8 +757,8 @@ class Experiment:
 
         Parameters
         ----------
-        result : Node
-            What calling a result step has given.
+        result : Node, callable or class
+            What calling a result step has given, or what :meth:`run` takes besides.
         parameters : iterable of mapping
             Values of parameters, one mapping for each trial; all are checked before any runs.
         executor : str, Executor or Client, optional
@@ -670,6 +842,7 @@ class Experiment:
         >>> [trial.result for trial in trials]
         [1, 4, 9]
         """
+        result = self._node(result)
         check_executor(executor, max_workers)
         given = [dict(values) for values in parameters]
         own = self._seed(seed)
@@ -680,7 +853,8 @@ class Experiment:
         seen = check_gpus(gpus, executor)
         used, recorder = [self._used(result, values) for values in given], self._recording()
         captured, kept = recorder.capture(layout_of(result).steps, self._parameters.configuration)
-        digests = [try_digest(dict(values))[0] for values in used for _ in range(repeats)]
+        each = [try_digest(dict(values))[0] for values in used]
+        digests = [digest for digest in each for _ in range(repeats)]
         plan = batch.plan(digests, own)
         mine = jobs if part is None else jobs[part[0] :: part[1]]
         skipped = 0
@@ -695,19 +869,20 @@ class Experiment:
         if part is not None:
             about["shard"] = f"{part[0]}/{part[1]}"
         many = batch.Batch(
-            result, self._trials, mine, captured, told, self.__getitem__,
+            result, self._trials, mine, captured, told, self._ended,
             executor, max_workers, seen, batch.check_timeout(timeout), spread, about, skipped,
             share=Share(self._trials, jobs, part, plan) if claim and part else None,
         )  # fmt: skip
         many.run(batch.check_on_error(on_error), batch.check_retries(retries))
         # One that is in the spool has no number yet: asking for it says that its store is away.
-        ended = [job for job in many.jobs if job.ended is not None]
+        ended = [job for job in many.jobs if job.ended]
         ended.sort(key=lambda job: job.place)
-        return [self[job.number if isinstance(job.number, int) else 0] for job in ended]
+        numbers = [job.number for job in ended]
+        return [self._ended(number) if isinstance(number, int) else self[0] for number in numbers]
 
     def submit(
         self,
-        result: Node,
+        result: Any,
         parameters: Mapping[str, Any] | None = None,
         executor: Any = None,
         *,
@@ -718,8 +893,8 @@ class Experiment:
 
         Parameters
         ----------
-        result : Node
-            What calling a result step has given.
+        result : Node, callable or class
+            What calling a result step has given, or what :meth:`run` takes besides.
         parameters : mapping, optional
             Values of parameters, besides those that are set.
         executor, seed, timeout
@@ -746,6 +921,7 @@ class Experiment:
         >>> future.result().result
         9
         """
+        result = self._node(result)
         check_executor(executor, None)
         self._used(result, parameters or {})
         recorder = self._recording()
@@ -753,7 +929,7 @@ class Experiment:
         (job,) = batch.planned([dict(parameters or {})], 1, self._seed(seed))
         script.begun(self.backend, self.id)
         alone = batch.Alone(
-            result, self._trials, captured, self._callbacks, self.__getitem__, executor,
+            result, self._trials, captured, self._callbacks, self._ended, executor,
             batch.check_timeout(timeout),
         )  # fmt: skip
         return alone.submit(job)
@@ -929,6 +1105,55 @@ class Experiment:
     def artifact_path(self, name: str) -> Path:
         """A path for the running step to write a file to, kept when the step ends."""
         return self._current("artifact_path()").artifact_path(name)
+
+    def checkpoint(self, state: Any, *, keep: bool = False) -> None:
+        """Keep a state of the running step call, from which a later trial can go on.
+
+        It is kept at once and whole, together with the state of the random generators: of a
+        process that is killed meanwhile the checkpoint before is there.  The last three of a call
+        are kept until its trial is complete.
+
+        Parameters
+        ----------
+        state : Any
+            Whatever the step needs to go on.
+        keep : bool
+            Whether it stays, beside the last three and when the trial is complete.
+
+        Raises
+        ------
+        TrialIDNotFoundError
+            No trial runs here.
+        CheckpointError
+            The state cannot be encoded, or holds a secret; earlier ones are still there.
+
+        Examples
+        --------
+        >>> from contextlib import suppress
+        >>> ex = Experiment("doc_checkpoint", backend="memory://", seed=1)
+        >>> @ex.result
+        ... def train(epochs):
+        ...     done, loss = ex.resume_state((0, 100.0))
+        ...     for epoch in range(done, epochs):
+        ...         loss = loss / 2
+        ...         ex.checkpoint((epoch + 1, loss))
+        ...         if epoch == 2 and ex.current_trial_id == 1:
+        ...             raise MemoryError
+        ...     return f"{loss}, of which {done} epochs were done before"
+        >>> s = train(ex.parameter("epochs", default=5))
+        >>> with suppress(MemoryError):
+        ...     s.compute()
+        >>> s.compute()
+        '3.125, of which 3 epochs were done before'
+        """
+        self._current("checkpoint()").checkpoint(state, keep=keep)
+
+    def resume_state(self, default: Any = None) -> Any:
+        """The state of the newest checkpoint of the running call, the default where there is none.
+
+        See :meth:`CurrentTrial.resume_state`; TrialIDNotFoundError where no trial runs.
+        """
+        return self._current("resume_state()").resume_state(default)
 
     # -- reading back -----------------------------------------------------------------------
 
@@ -1147,7 +1372,8 @@ class Experiment:
         Columns: ``step``, ``call``, ``attempt``, ``outcome``, ``seconds``, ``seed``,
         ``drew``, ``fingerprint``, ``inputs`` (digests by argument), ``output`` (digest),
         ``parameters``, ``upstream``, ``threads``, ``environment``, ``host``, ``pid``,
-        ``started`` (UTC), ``entropy``, ``reused_from``, ``unhashed``.
+        ``started`` (UTC), ``entropy``, ``reused_from``, ``resumed_from`` (numbers of trials),
+        ``unhashed``.
         """
         return self[trial_id].steps
 

@@ -104,6 +104,12 @@ OPTIONS: dict[str, Option] = {
         _size,
         "bytes of uncommitted text kept with a trial; 0 keeps none",
     ),
+    "usage": Option(
+        "DASKPERIMENT_USAGE",
+        True,
+        _boolean,
+        "whether CPU, memory and GPU are sampled while a trial runs",
+    ),
     "log_level": Option(
         "DASKPERIMENT_LOG_LEVEL", "INFO", _level, "what scripts and notebooks show of the log"
     ),

@@ -56,6 +56,8 @@ class Declaration:
         A sentence for whoever sets it.
     secret : bool, optional
         Whether the value is a secret; None lets the name and the value tell.
+    implied : bool
+        Whether nobody has declared it, and something that was run has it.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Declaration:
     choices: tuple[Any, ...] | None = None
     help: str | None = None
     secret: bool | None = None
+    implied: bool = False
 
     def accept(self, value: Any) -> Any:
         """Return the value as it will be used, or raise ParameterError."""
@@ -185,6 +188,16 @@ class Parameters:
             if loaded is not None and loaded.secret != self._declared_secret:
                 self.configuration = loaded.then((), self._declared_secret)
 
+    def imply(self, values: Mapping[str, Any]) -> None:
+        """Declare the names of these values that are not declared."""
+        for name, _ in self._spread(values):
+            if name not in self.declared:
+                self.declare(Declaration(name, implied=True))
+
+    def is_implied(self, name: str) -> bool:
+        """Whether nobody has declared it."""
+        return name not in self.declared or self.declared[name].implied
+
     @property
     def _declared_secret(self) -> dict[str, bool]:
         return {name: d.secret for name, d in self.declared.items() if d.secret is not None}
@@ -275,9 +288,10 @@ class Parameters:
         return {name: self.declared[name].hidden(value) for name, value in values.items()}
 
     def undefined(self, names: Iterable[str] | None = None) -> list[str]:
-        """Names, of these or of all declared ones, that have no value."""
+        """Names, of these or of all that users have declared, that have no value."""
         values = self.values()
-        return [name for name in (self.declared if names is None else names) if name not in values]
+        declared = [name for name, each in self.declared.items() if not each.implied]
+        return [name for name in (declared if names is None else names) if name not in values]
 
     def _check_unambiguous(self, name: str) -> None:
         for other in self.declared:

@@ -113,6 +113,43 @@ class Argument(NamedTuple):
     keyword: bool = False
 
 
+class CallIdentity(NamedTuple):
+    """What makes calls in two trials the same: of one step, with equal code, inputs and seed.
+
+    Parameters
+    ----------
+    step, call : str, int
+        Name of the step and which call of it in graph order, from 0.
+    fingerprint : str or None
+        Digest of the code that the step reaches.
+    inputs : tuple of (str, str or None)
+        Name and digest of each argument in the order of the call.
+    seed : int
+        Seed of the call.
+
+    Examples
+    --------
+    >>> one = CallIdentity("fit", 0, "v1:0a", (("x", "v1:0b"),), 7)
+    >>> one.key == one._replace(seed=8).key, one._replace(fingerprint=None).key
+    (False, None)
+    """
+
+    step: str
+    call: int
+    fingerprint: str | None
+    inputs: tuple[tuple[str, str | None], ...]
+    seed: int
+
+    @property
+    def key(self) -> str | None:
+        """A short text that no other call has; None where the code or an input has no digest."""
+        if self.fingerprint is None or any(digest is None for _, digest in self.inputs):
+            return None
+        from blake3 import blake3  # `daskperiment --help` does without it
+
+        return blake3(repr(tuple(self)).encode("utf-8", "surrogatepass")).hexdigest(16)
+
+
 class StepRecord(NamedTuple):
     """What one call of one step did.
 
@@ -148,6 +185,10 @@ class StepRecord(NamedTuple):
         Why an input or the output has no digest.
     kept : dict or None
         Where the output of a persisted step is kept.
+    resumed_from : str or None
+        Uid of the trial from whose checkpoint it went on; its own where a scheduler ran it again.
+    logged : dict or None
+        Which metrics and artifacts are of this call; see :mod:`daskperiment.history.belongings`.
     """
 
     trial: str
@@ -169,6 +210,14 @@ class StepRecord(NamedTuple):
     reused_from: str | None = None
     unhashed: str | None = None
     kept: Document | None = None
+    resumed_from: str | None = None
+    logged: Document | None = None
+
+    @property
+    def identity(self) -> CallIdentity:
+        """What makes another call the same."""
+        inputs = tuple((argument.name, argument.digest) for argument in self.inputs)
+        return CallIdentity(self.step, self.call, self.fingerprint, inputs, self.seed)
 
     @property
     def place(self) -> tuple[str, int]:

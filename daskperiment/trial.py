@@ -13,17 +13,20 @@ from daskperiment.backends.base import Backend
 from daskperiment.errors import TrialIDNotFoundError, ValueNotKeptError
 from daskperiment.history import forgetting, removal
 from daskperiment.history.artifacts import ArtifactList, Artifacts
+from daskperiment.history.checkpoints import Checkpoint, Checkpoints
 from daskperiment.history.columns import utc_time
 from daskperiment.history.forgetting import Forgotten, check_kept
 from daskperiment.history.metrics import Metrics, Point
 from daskperiment.history.output import Output, Outputs
 from daskperiment.history.places import Place, Trust, Values
 from daskperiment.history.snapshots import Snapshots, with_texts
-from daskperiment.history.steps import Steps, frame
+from daskperiment.history.steps import Steps, frame, with_numbers
 from daskperiment.history.trials import Trials, facts
+from daskperiment.history.usage import Usage
+from daskperiment.history.usage import frame as usage_frame
 from daskperiment.lineage.difference import Difference, Side, difference
 from daskperiment.namespace import Namespace, namespaced
-from daskperiment.records import TrialState
+from daskperiment.records import StepRecord, TrialState
 from daskperiment.serializers import from_json, preview
 from daskperiment.typing import Document
 
@@ -55,6 +58,10 @@ class Trial:
         Its row, when it is at hand.
     trust : str
         Which pickles of a store that others may write to are loaded: ``"signed"`` or ``"all"``.
+    trials : Trials, optional
+        The rows of its experiment, where they are at hand; they say what is trusted.
+    later : bool
+        Whether its row is read at the first question, and not at once.
 
     Attributes
     ----------
@@ -90,19 +97,30 @@ class Trial:
         row: Document | None = None,
         *,
         trust: Trust = "signed",
+        trials: Trials | None = None,
+        later: bool = False,
     ) -> None:
         self._backend = backend
         self.experiment = experiment
-        self._trials = Trials(backend, experiment, trust)
+        self._trials = Trials(backend, experiment, trust) if trials is None else trials
         self.number = number
-        self._known: Document = self._trials.get(number) if row is None else row
+        self._read: Document | None = row
+        if not later:
+            _ = self._known
+
+    @property
+    def _known(self) -> Document:
+        """Its row as it was read once, where that does not change after its beginning."""
+        if self._read is None:
+            self._read = self._trials.get(self.number)
+        return self._read
 
     @property
     def _row(self) -> Document:
         # What a step or another process took for the end may be followed by a later one.
-        if self._known.get("ended_by") != "driver":
-            self._known = self._trials.get(self.number)
-        return self._known
+        if self._read is None or self._read.get("ended_by") != "driver":
+            self._read = self._trials.get(self.number)
+        return self._read
 
     @property
     def _place(self) -> Place:
@@ -216,7 +234,15 @@ class Trial:
     @property
     def retry_of(self) -> Trial | None:
         """The trial that it was run again for; None where there is none, or it was removed."""
-        uid = self._known.get("retry_of")
+        return self._linked("retry_of")
+
+    @property
+    def part_of(self) -> Trial | None:
+        """The long run that has reached it, see :class:`~daskperiment.Milestone`; else None."""
+        return self._linked("part_of")
+
+    def _linked(self, field: str) -> Trial | None:
+        uid = self._known.get(field)
         found = self._trials.find({"uid": uid}, newest=True, limit=1) if uid else ()
         for number, row in found:
             return Trial(self._backend, self.experiment, number, row, trust=self._trials.trust)
@@ -225,7 +251,21 @@ class Trial:
     @property
     def steps(self) -> pd.DataFrame:
         """Step records, one row a call; see :meth:`Experiment.get_steps`."""
-        return frame(Steps(self._backend, self.experiment).read(self.uid))
+        return frame(self._records)
+
+    @property
+    def _records(self) -> list[StepRecord]:
+        records = Steps(self._backend, self.experiment).read(self.uid)
+        return with_numbers(records, self._trials.number_of)
+
+    @property
+    def checkpoints(self) -> list[Checkpoint]:
+        """What its running steps have left to go on from, and what is kept of it.
+
+        Empty for a trial that is complete, but for what was left with ``keep=True``.
+        """
+        check_kept(self._row, "checkpoints")
+        return Checkpoints(self._place).all()
 
     @property
     def metrics(self) -> dict[str, list[Point]]:
@@ -244,6 +284,43 @@ class Trial:
         """
         check_kept(self._row, "output")
         return Outputs(self._backend, self.experiment).read(self.uid)
+
+    @property
+    def usage(self) -> pd.DataFrame:
+        """What its processes have used while its steps ran in them, up to now.
+
+        The index ``seconds`` counts from the beginning of the trial.  The columns are
+
+        - ``cpu``: processor time in percent of one processor since the row before of the same
+          process, so that two busy ones are 200;
+        - ``memory``: resident memory in bytes;
+        - ``gpu0``, ``gpu0_memory`` and so on, of each NVIDIA device that the process may see: its
+          load in percent and its memory in use in bytes, whoever uses it;
+        - ``host``, ``pid``: the process.
+
+        Its child processes are in ``cpu`` and ``memory``, and so is what else it does: trials that
+        run in one process at the same time show the same.  Empty where the trial was shorter than
+        half a second, and where the option ``usage`` is off.
+
+        Raises
+        ------
+        ValueNotKeptError
+            It was forgotten.
+
+        Examples
+        --------
+        >>> import time, daskperiment
+        >>> ex = daskperiment.Experiment("doc_usage", backend="memory://")
+        >>> @ex.result
+        ... def wait():
+        ...     time.sleep(0.8)
+        >>> wait().compute()
+        >>> usage = ex.latest.usage
+        >>> list(usage.columns)[:2], bool((usage["memory"] > 1_000_000).all())
+        (['cpu', 'memory'], True)
+        """
+        check_kept(self._row, "usage")
+        return usage_frame(Usage(self._backend, self.experiment).read(self.uid))
 
     @property
     def artifacts(self) -> ArtifactList:
@@ -301,8 +378,9 @@ class Trial:
         TrialRunningError
             It has not ended: wait for it, or stop it.
         """
+        known = self._known  # it is not there to be read afterwards
         removal.remove(self._trials, self.number)
-        self._known = {**self._known, "ended_by": None}
+        self._read = {**known, "ended_by": None}
 
     def forget(self, field: str, *, everywhere: bool = False) -> Forgotten:
         """Delete one part of the trial, so that its bytes are in no file of the store.
@@ -315,9 +393,10 @@ class Trial:
         ----------
         field : str
             ``result``, ``parameters.NAME``, ``code``, ``environment``, ``session``, ``git``,
-            ``configuration``, ``output``, ``error`` (description and traceback), ``note``,
-            ``tags``, ``metrics`` or ``metrics.NAME``, ``artifacts`` or ``artifacts.NAME``,
-            ``persisted.STEP``, or ``steps.previews`` (the shortened texts of all inputs).
+            ``configuration``, ``checkpoints``, ``output``, ``error`` (description and traceback),
+            ``note``, ``tags``, ``usage``, ``metrics`` or ``metrics.NAME``, ``artifacts`` or
+            ``artifacts.NAME``, ``persisted.STEP``, or ``steps.previews`` (the shortened texts of
+            all inputs).
         everywhere : bool
             Forget the same content also in all other trials that have ended, of any
             experiment of the store.
@@ -355,7 +434,7 @@ class Trial:
                 self._backend, self.experiment, self.number, field, everywhere=everywhere
             )
         finally:
-            self._known = self._trials.get(self.number)
+            self._read = self._trials.get(self.number)
 
     def diff(self, other: Trial) -> Difference:
         """What differs from it in another trial, also of another experiment or store."""
@@ -403,7 +482,7 @@ class Trial:
         from daskperiment.lineage.dag import dag
         from daskperiment.lineage.picture import picture
 
-        records = Steps(self._backend, self.experiment).read(self.uid)
+        records = self._records
         values = {name: document["preview"] for name, document in row["parameters"]}
         return picture(dag(records), values) if records else ""
 

@@ -43,6 +43,8 @@ PAGES = {
     "environment": "experiments/digits/trials/9#environment",
     "output": "experiments/digits/trials/9#output",
     "artifacts": "experiments/digits/trials/9#artifacts",
+    "usage": "experiments/digits/trials/12#usage",
+    "running": "running",
     "failed": "experiments/digits/trials/10",
     "compare": "experiments/digits/compare?trials=3&trials=6&trials=9",
     "empty": "experiments/empty",

@@ -41,7 +41,7 @@ LEVELS: list[set[str]] = [
     {"history", "tracking"},
     {"graph", "parameters", "callbacks", "search"},
     {"execution"},
-    {"lineage", "importers"},
+    {"lineage", "importers", "targets"},
     {"trial", "references", "script"},
     {"experiment"},
     {"", "dashboard", "cli", "testing", "__main__"},

@@ -90,6 +90,42 @@ def test_networks_are_watched_while_they_learn() -> None:
     assert lines[-1].startswith("Best: 0.9")
 
 
+def test_a_killed_training_goes_on_and_ends_as_one_that_was_not() -> None:
+    lines = run("checkpoints.py")
+
+    assert lines[:3] == ["loading", "training from epoch 0", "training from epoch 12"]
+    assert lines[3].startswith("Trial(1, CRASHED")
+    assert [line.split() for line in lines[6:8]] == [
+        ["load", "reused", "1", "None"], ["train", "ran", "None", "1"],
+    ]  # fmt: skip
+    assert lines[8] == "30 values of the loss"
+    assert lines[-1] == "as without the interruption: True"
+
+
+def test_a_batch_stops_without_improvement_and_tells_a_server() -> None:
+    lines = run("callbacks.py")
+
+    better = [line for line in lines if line.startswith("rate ")]
+    assert better[0] == "rate 0.05: error 4.324578"
+    assert len(better) == 10
+    assert [line for line in lines if line.startswith("10 of 100 trials were run")]
+    (received,) = [line for line in lines if line.startswith("received: ")]
+    assert received.endswith("10 complete, 90 not run")
+    assert lines[-1].endswith("delivered everything: True")
+
+
+def test_functions_classes_and_blocks_run_as_they_are() -> None:
+    squares, again, one, two, three, block, _, _, *rows = run("targets.py")
+
+    assert (squares, again) == ("squares: [4.0, 0.0, 4.0]", "again: [0.0, 1.0] in 4 trials")
+    assert [line.split(":")[0] for line in (one, two, three)] == [
+        "100 steps", "200 steps", "300 steps",
+    ]  # fmt: skip
+    assert one.endswith("part of Trial(5, COMPLETE, experiment='targets')")
+    assert block == "block: 9"
+    assert [row.split()[0] for row in rows] == list("12345678")
+
+
 def test_files_are_merged_and_a_misspelt_name_is_told() -> None:
     base, small, misspelt, kept = run("parameter_files.py")
 

@@ -442,3 +442,24 @@ def test_a_dashboard_is_a_link_and_the_notebook_goes_on(run: Run) -> None:
 
     assert re.search(r'<a href="(http://127.0.0.1:\d+/)" [^>]*>\1</a>', link)
     assert name == "cells\n"
+
+
+def test_a_block_has_the_code_of_its_cell_and_of_what_that_reaches(run: Run) -> None:
+    shown = run(
+        DEFINE,
+        """
+        def helper(x):
+            return 10 * x
+        """,
+        """
+        x = 2
+        with ex.trial(x=x) as t:
+            t.result = helper(x)
+        """,
+        "print(ex[1].code, ex[1].result, *ex[1].steps['step'])",
+        "print(any('def helper' in text for text in ex[1].sources.values()))",
+    )
+
+    assert shown[3].split("\n")[:2] == ["x = 2", "with ex.trial(x=x) as t:"]
+    assert shown[3].endswith("t.result = helper(x) 20 cell\n")
+    assert shown[4] == "True\n"

@@ -96,7 +96,8 @@ class Rows:
     ----------
     written : dict
         Documents by path and key as this connection wrote them, None where only their
-        presence is known; as long as no other connection has written anything.
+        presence is known; as long as no other connection has written anything.  Paths and
+        samples are remembered until another one has added or renewed any.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -107,17 +108,27 @@ class Rows:
         self.written: dict[tuple[bytes, bytes | int], Written | None] = {}
         self._oldest = 1
         self._seen = -1
+        self._given: list[Any] = []
         self._added = False
 
     def begin(self) -> None:
         """Forget what other connections may have changed; to be called in each transaction."""
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()
         if version != self._seen:
-            self.forget()
+            self._look_again()
             self._seen = version
         elif len(self.written) > MOST_WRITTEN:
             self.written.clear()
         self._added = False
+
+    def _look_again(self) -> None:
+        # Others write rows all the time, but new paths and samples rarely; see `renewed`.
+        given = self._connection.execute("SELECT name, seq FROM sqlite_sequence").fetchall()
+        if given == self._given:
+            self.written.clear()
+        else:
+            self.forget()
+            self._given = given
 
     def roll_back(self) -> None:
         """Forget what the transaction has added: it was rolled back."""
@@ -168,6 +179,8 @@ class Rows:
             yield
             for table in ("samples", "spare_samples"):
                 self._connection.execute(f"DELETE FROM {table} WHERE id < ?", (self._oldest,))
+            # A number is left out, by which other connections see that theirs are gone.
+            self._connection.execute("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name='paths'")
         finally:
             self._oldest = 1
             self.forget()

@@ -186,5 +186,6 @@ def _at_the_end(pid: int) -> None:
     for outbox in list(_used):
         outbox.wait(max(0.0, deadline - time.monotonic()))
     told = [told for outbox in list(_used) if (told := outbox.undelivered())]
+    _used.clear()
     if told:
         logger.warning("Messages were not delivered %s", "; ".join(told))

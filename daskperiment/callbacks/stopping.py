@@ -143,7 +143,7 @@ class StopAfterTime(Callback):
 
     def _check(self, batch: BatchView | None) -> None:
         if batch is not None and time.monotonic() - batch.started >= self.seconds:
-            batch.stop(f"The time of {self.seconds:g} s is over")
+            batch.stop(f"the time of {self.seconds:g} s is over")
 
 
 class StopWithoutImprovement(Callback):

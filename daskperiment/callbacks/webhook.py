@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import urllib.request
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -99,8 +100,9 @@ class Webhook(Notifier):
             raise
 
     def _is_final(self, error: Exception) -> bool:
-        refused = isinstance(error, HTTPError) and error.code < HTTPStatus.INTERNAL_SERVER_ERROR
-        return refused and error.code not in _PASSING  # type: ignore[attr-defined]
+        if isinstance(error, HTTPError):
+            return error.code < HTTPStatus.INTERNAL_SERVER_ERROR and error.code not in _PASSING
+        return isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError)
 
 
 class _NoRedirection(urllib.request.HTTPRedirectHandler):

@@ -13,7 +13,17 @@ from typing import Any
 
 import click
 
-from daskperiment.cli import board, changing, keys, looking, moving, recorded, running, stores
+from daskperiment.cli import (
+    board,
+    changing,
+    keys,
+    looking,
+    moving,
+    recorded,
+    running,
+    stores,
+    watching,
+)
 from daskperiment.cli.session import COMMON
 from daskperiment.cli.text import escaped
 from daskperiment.errors import DaskperimentError
@@ -80,7 +90,7 @@ def cli(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for module in (running, looking, recorded, board, changing, moving, stores, keys):
+for module in (running, looking, recorded, watching, board, changing, moving, stores, keys):
     for verb in module.VERBS:
         cli.add_command(verb)
 

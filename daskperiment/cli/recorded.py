@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -13,6 +12,7 @@ import click
 from daskperiment.cli import text
 from daskperiment.cli.session import Session, one_trial, references, verb
 from daskperiment.records import TrialState
+from daskperiment.typing import JSON
 
 _LOOK_AGAIN = 0.5
 """Seconds between two looks at a trial that is followed."""
@@ -81,36 +81,49 @@ def _environment(found: dict[str, Any]) -> Iterator[str]:
 @one_trial
 @click.option("--step", metavar="NAME", help="Only of this step.")
 @click.option("--stream", type=click.Choice(["stdout", "stderr", "logging"]), help="Only this.")
-@click.option("--follow", is_flag=True, help="Go on until the trial ends.")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the trial ends.")
 def logs(
     session: Session, reference: str, step: str | None, stream: str | None, follow: bool
-) -> None:
-    """Show what the steps of a trial have printed and logged."""
+) -> int:
+    """Show what the steps of a trial have printed and logged.
+
+    With --follow lines come as they are written, from whichever process, and the exit code
+    tells how the trial ended: 0 for COMPLETE, else 1.
+    """
     from daskperiment.history import documents
 
     if follow and session.as_json:
         raise click.UsageError("--follow shows lines as they come: leave out --json")
     number = session.number(reference)
-    read = functools.partial(documents.output, session.trials, number, step, stream)
-    if follow:
-        for lines in _as_they_come(session, number, read):
-            session.answer(lines, _output)
-    else:
-        session.answer(read(), _output)
+    found = documents.output(session.trials, number, step, stream)
+    if not follow:
+        session.answer(found, _output)
+        return 0
+    for lines in _as_they_come(session, number, step, stream):
+        session.answer(lines, _output)
+    return int(session.trials.get(number)["state"] != TrialState.COMPLETE)
 
 
 def _as_they_come(
-    session: Session, number: int, read: Callable[[], list[dict[str, Any]]]
+    session: Session, number: int, step: str | None, stream: str | None
 ) -> Iterator[list[dict[str, Any]]]:
     """New lines at each look, the last of which comes after the end of the trial."""
+    from daskperiment.history import documents, paths
+    from daskperiment.history.output import output_of
+
+    trials = session.trials
+    path = paths.output(trials.name, trials.get(number)["uid"])
+    entries: list[JSON] = []
     shown: list[dict[str, Any]] = []
     running = True
     while running:
-        session.trials.bury()
-        running = not TrialState(session.trials.get(number)["state"]).ended
-        lines = read()
-        yield list(_new(lines, shown))
-        shown = lines
+        trials.bury()
+        running = not TrialState(trials.get(number)["state"]).ended
+        if more := trials.backend.read(path, len(entries)):
+            entries += more
+            lines = documents.lines(output_of(entries), step, stream)
+            yield list(_new(lines, shown))
+            shown = lines
         time.sleep(_LOOK_AGAIN if running else 0)
 
 

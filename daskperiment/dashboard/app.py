@@ -48,6 +48,7 @@ PAGES = (
     "/experiments/<experiment>",
     "/experiments/<experiment>/trials/<trial:number>",
     "/experiments/<experiment>/compare",
+    "/running",
 )
 """Addresses of pages, of which the script in them knows what to show."""
 _STATUS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], int], ...] = (

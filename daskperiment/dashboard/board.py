@@ -12,6 +12,7 @@ from daskperiment.dashboard.series import Curves
 from daskperiment.dashboard.tail import Tail
 from daskperiment.errors import ExperimentNotFoundError
 from daskperiment.history import paths
+from daskperiment.history.activity import Activities, Activity
 from daskperiment.history.columns import ENDED
 from daskperiment.history.summaries import Summaries, Summary, stamp
 from daskperiment.history.trials import Trials
@@ -70,6 +71,7 @@ class Board:
         self._lock = threading.Lock()
         self._shown: OrderedDict[str, Shown] = OrderedDict()
         self._listed: dict[str, Trials] = {}
+        self._watched: dict[str, tuple[threading.Lock, Activities]] = {}
 
     def names(self) -> list[str]:
         """Ids of all experiments, in alphabetical order."""
@@ -80,6 +82,16 @@ class Board:
         """Trials of one of :meth:`names`, to be counted: their rows are not held in memory."""
         with self._lock:
             return self._listed.setdefault(name, Trials(self.backend, name))
+
+    def activity(self, name: str, most: int) -> Activity:
+        """What one of :meth:`names` does now; see :meth:`Activities.look`."""
+        with self._lock:
+            known = self._watched.get(name)
+            if known is None:
+                known = self._watched[name] = threading.Lock(), Activities(self.backend, name)
+        lock, activities = known
+        with lock:
+            return activities.look(most)
 
     def warm(self) -> None:
         """Read the trials of the experiment that is likely to be shown first.

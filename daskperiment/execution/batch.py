@@ -49,7 +49,7 @@ _TELL = 1.0
 """Seconds between two updates of a batch's document."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Job:
     """One place of a batch.
 
@@ -63,23 +63,24 @@ class Job:
         Its seed.
     repeat : int, optional
         Which of several trials with these parameters it is.
+    repeats : int, optional
+        How many of them there are.
     """
 
     place: int
     parameters: dict[str, Any]
     seed: int | None
     repeat: int | None = None
+    repeats: int | None = None
     attempts: int = 0
     uid: str = ""
     before: str | None = None
-    ended: Ended | None = None
+    ended: bool = False
+    number: Number | None = None
 
-    @property
-    def number(self) -> Number:
-        """Number of its trial, once it has ended."""
-        assert self.ended is not None
-        assert self.ended.number is not None
-        return self.ended.number
+    def end(self, number: Number | None) -> None:
+        """Keep its trial's number; of many thousands no more is kept than is needed."""
+        self.ended, self.number, self.uid = True, number, ""
 
     def about(self) -> Document:
         """What the row of the next attempt says besides."""
@@ -89,6 +90,7 @@ class Job:
         self.before, self.uid = self.uid or self.before, uuid.uuid4().hex
         about = {
             "uid": self.uid, "place": self.place, "retry_of": self.before, "repeat": self.repeat,
+            "repeats": self.repeats,
         }  # fmt: skip
         return {name: value for name, value in about.items() if value is not None}
 
@@ -99,7 +101,8 @@ def planned(parameters: Sequence[dict[str, Any]], repeats: int, seed: int | None
     for values in parameters:
         for repeat in range(repeats):
             own = seed if seed is None or not repeat else seeds.derive(seed, "repeats", repeat)
-            jobs.append(Job(len(jobs), values, own, repeat if repeats > 1 else None))
+            which = (repeat, repeats) if repeats > 1 else (None, None)
+            jobs.append(Job(len(jobs), values, own, *which))
     return jobs
 
 
@@ -114,7 +117,7 @@ def skip(jobs: Sequence[Job], digests: Sequence[str | None], finished: Finished)
         number = finished.take(digest, job.seed)
         if number is not None:
             logger.info("Skipped: trial %s is complete with these parameters and this code", number)
-            job.ended = Ended(number, None)
+            job.end(number)
             skipped += 1
         elif (failed := finished.take_failed(digest, job.seed)) is not None:
             job.before, job.seed = failed.uid, failed.seed
@@ -365,7 +368,7 @@ class Batch:
         def start(job: Job) -> Future[Ended]:
             return send(self._task(job, place))
 
-        self._loop(place, start, (job for job in self.jobs if job.ended is None))
+        self._loop(place, start, (job for job in self.jobs if not job.ended))
         while self.share is not None and self._stopped is None:
             more = self.share.taken_over()
             if not more:
@@ -425,14 +428,14 @@ class Batch:
         self._settle(job, ended)
 
     def _settle(self, job: Job, ended: Ended) -> None:
-        job.ended = ended
+        job.end(ended.number)  # without the error, which holds the values of its step
         failed = ended.error is not None
         self.failed += failed
         self.done += not failed
         if self.callbacks and isinstance(ended.number, int):
-            trial = self.handle(ended.number)
-            self.trials.append(trial)
-            self.callbacks.tell("after_trial", trial=trial, batch=self)
+            # Two handles: that of the callbacks keeps what they have read of it.
+            self.trials.append(self.handle(ended.number))
+            self.callbacks.tell("after_trial", trial=self.handle(ended.number), batch=self)
         if failed and (self._on_error == "raise" or ended.number is None):
             self._failure = self._failure or ended.error
             self.stop("a trial has failed")
@@ -468,7 +471,7 @@ class Batch:
             if number is not None:
                 reason = "the batch was interrupted, and the trial did not end by itself"
                 self.history.cancel(number, job.uid, reason)
-                job.ended = Ended(number, KeyboardInterrupt())
+                job.end(number)
 
     # -- its document
 

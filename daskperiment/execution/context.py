@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -29,10 +30,16 @@ from daskperiment.errors import (
 from daskperiment.execution import flusher, heart, purity
 from daskperiment.execution.changes import Changes
 from daskperiment.execution.interrupts import HeldBack
+from daskperiment.execution.reuse import Earlier, Taken
+from daskperiment.execution.sampler import Sampling
 from daskperiment.execution.step import run_step
+from daskperiment.fingerprint.values import try_digest
 from daskperiment.graph import StepCall
 from daskperiment.history import paths
 from daskperiment.history.artifacts import Artifacts
+from daskperiment.history.attempts import Attempts
+from daskperiment.history.belongings import Belongings
+from daskperiment.history.checkpoints import Checkpoints, Spare
 from daskperiment.history.collection import demanding
 from daskperiment.history.metrics import Entry, Metrics
 from daskperiment.history.mirror import changed
@@ -43,6 +50,7 @@ from daskperiment.history.snapshots import KINDS, Snapshots
 from daskperiment.history.spooling import settled, tolerated
 from daskperiment.history.steps import Steps
 from daskperiment.history.trials import Trials, facts
+from daskperiment.history.usage import Sample, Usage
 from daskperiment.records import Number, StepRecord, TrialState
 from daskperiment.secrets import Secret, scrub
 from daskperiment.secrets.signing import TrialKey
@@ -54,6 +62,7 @@ from daskperiment.typing import Document
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
+_SCHEMA = 1
 _ATTEMPTS = 5
 """How often to keep snapshots anew that others have collected just then."""
 _STEP_FLUSH = 0.05
@@ -61,6 +70,10 @@ _STEP_FLUSH = 0.05
 _METRIC_FLUSH = 0.2
 """Seconds that a metric's value may wait."""
 _METRIC_BATCH = 1000
+_USAGE_FLUSH = 2.0
+"""Seconds that what is used may wait, unless something else is written anyway."""
+_USAGE_OF_ITS_AGE = 200
+"""The part of a trial's age for which it may wait in a longer one."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +107,8 @@ class Ticket:
         of another host.
     sent : bool
         Whether it has come from another process.
+    usage : bool
+        Whether it is sampled what the trial uses.
     key : TrialKey, optional
         What signs the trial's pickles in another process; see `TrialKey`.  It is not in the row.
     callbacks : Callbacks, optional
@@ -114,6 +129,7 @@ class Ticket:
     keep_again: Callable[[], Mapping[str, str]] | None = None
     clock: float | None = None
     sent: bool = False
+    usage: bool = True
     key: TrialKey | None = field(default=None, repr=False, compare=False)
     callbacks: Callbacks | None = None
     handle: Callable[[Number, Document | None], Any] | None = None
@@ -122,7 +138,8 @@ class Ticket:
         # A worker may hold no key, and none may travel but the one that is good for this trial.
         parts = (self.backend, self.name, self.row, self.fingerprints, self.observations)
         return _arrived, (
-            environment.sent(), self.place.travelling_key(), self.callbacks or None, *parts,
+            environment.sent(), self.place.travelling_key(), self.callbacks or None,
+            self.usage, *parts,
         )  # fmt: skip
 
     @functools.cached_property
@@ -211,10 +228,10 @@ class Ticket:
 
 
 def _arrived(
-    collectors: Any, key: TrialKey | None, callbacks: Callbacks | None, *parts: Any
+    collectors: Any, key: TrialKey | None, callbacks: Callbacks | None, usage: bool, *parts: Any
 ) -> Ticket:
     environment.receive(collectors)
-    return replace(Ticket(*parts), sent=True, key=key, callbacks=callbacks)
+    return replace(Ticket(*parts), sent=True, key=key, callbacks=callbacks, usage=usage)
 
 
 class TrialContext:
@@ -222,8 +239,8 @@ class TrialContext:
 
     As long as it has not travelled to another process, records wait up to 50 ms, so that
     a short trial is written by two groups; from then on each process writes its own after
-    each step.  During a step metrics, artifacts and output wait up to 0.2 s.  Safe to use
-    from several threads.
+    each step.  That of a persisted step never waits.  During a step metrics, artifacts and
+    output wait up to 0.2 s.  Safe to use from several threads.
 
     Attributes
     ----------
@@ -231,6 +248,8 @@ class TrialContext:
         Whether somebody waits for the graph and will end the trial, also after a failure.
     shared : bool
         Whether it has copies in other processes.
+    checkpointed : bool
+        Whether a call here has left a checkpoint or has gone on from one.
     """
 
     def __init__(self, ticket: Ticket, number: Number, shared: bool = False) -> None:
@@ -256,6 +275,7 @@ class TrialContext:
         self._points: dict[str, list[Entry]] = {}
         self._many = 0
         self._captures: dict[Capture, None] = {}
+        self._samples: deque[Sample] = deque()
         self._writes: list[Write] = []
         self._row: Document = {}
         self._written: Document = {}
@@ -263,6 +283,7 @@ class TrialContext:
         self._flushed = time.monotonic()
         self._warned = False
         self._surroundings: set[str] = set()
+        self.checkpointed = False
         _contexts.add(self)
         if not shared:
             heart.beat_for(self, self.backend)
@@ -278,10 +299,19 @@ class TrialContext:
     def run(self, call: StepCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one step call and record it; whatever it raises is the trial's failure."""
         try:
-            return run_step(self, call, args, kwargs)
+            if not self.ticket.usage or self._forked:
+                return run_step(self, call, args, kwargs)
+            with Sampling(self, (call.step.name, call.call)):
+                return run_step(self, call, args, kwargs)
         except BaseException as error:
             self.fail(error, call)
             raise
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Which configuration of its batch it is, from 0, and which repeat of it, from 1."""
+        row = self.ticket.row
+        return row.get("place", 0) // row.get("repeats", 1), row.get("repeat", 0) + 1
 
     def parameters(self) -> dict[str, Any]:
         """Values of the trial's parameters, as they were recorded."""
@@ -312,9 +342,11 @@ class TrialContext:
         with self._lock:
             self._row["result"] = document
 
-    def save_metrics(self, values: dict[str, int | float], epoch: int | None) -> None:
+    def save_metrics(
+        self, values: dict[str, int | float], epoch: int | None, now: float | None = None
+    ) -> None:
         """Add a point to each metric; without an epoch, the one after the metric's last."""
-        now = time.time()
+        now = time.time() if now is None else now
         with self._lock:
             for name, value in values.items():
                 self._points.setdefault(name, []).append((epoch, value, now))
@@ -341,10 +373,66 @@ class TrialContext:
             self._writes += writes
         self._await()
 
+    @functools.cached_property
+    def checkpoints(self) -> Checkpoints:
+        """Checkpoints of its calls."""
+        return Checkpoints(self.ticket.place)
+
+    @functools.cached_property
+    def attempts(self) -> Attempts:
+        """The trials that it is a new attempt at."""
+        return Attempts(Trials(self.backend, self.name), self.ticket.row.get("retry_of"))
+
+    @functools.cached_property
+    def earlier(self) -> Earlier:
+        """Records that its calls may be taken from."""
+        return Earlier(self.attempts)
+
+    @property
+    def retried(self) -> bool:
+        """Whether there are attempts before it."""
+        return self.ticket.row.get("retry_of") is not None
+
+    def accept(self, taken: Taken, call: StepCall) -> None:
+        """Keep an output that was taken from another trial with the next flush."""
+        with self._lock:
+            self._writes += taken.writes
+            if call.final:
+                self._row["result"] = taken.kept
+        self.carry(taken.belongings)
+
+    def carry(self, belongings: Belongings) -> None:
+        """Add metrics that were saved in another trial; the artifacts are here already."""
+        with self._lock:
+            for name, points in belongings.points.items():
+                self._points.setdefault(name, []).extend(points)
+                self._many += len(points)
+        self._await()
+
     def printed(self, capture: Capture) -> None:
         """Take what a step has put out, soon."""
         self._captures[capture] = None
         self._await()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended here."""
+        return self._ended
+
+    def elapsed(self) -> float:
+        """Seconds since it began."""
+        if self.ticket.clock is not None:
+            return time.monotonic() - self.ticket.clock
+        # Begun elsewhere: only the time of day is common, and it may have been set back.
+        return max(0.0, time.time() - float(self.ticket.row["started"]))
+
+    def sampled(self, sample: Sample) -> None:
+        """Take in what this process uses; no lock is taken, as a write may hold it for long."""
+        if not self._ended:
+            self._samples.append(sample)
+            pause = max(_USAGE_FLUSH, sample.seconds / _USAGE_OF_ITS_AGE)
+            if time.monotonic() - self._flushed > pause:
+                self._await()
 
     def flushed(self) -> None:
         """Write at once in a process that a step has forked: nobody knows how it will end."""
@@ -359,7 +447,8 @@ class TrialContext:
             self.records.append(record)
             self._waiting.append(record)
             young = time.monotonic() - self._flushed < _STEP_FLUSH
-        if self.shared or not young:
+        # An output that is kept need not be computed again, however soon the process dies.
+        if self.shared or not young or record.kept is not None:
             self.flush()
         else:
             self._await()
@@ -370,6 +459,12 @@ class TrialContext:
         """Write what waits."""
         with self.recording():
             self._write()
+
+    def commit(self, writes: Sequence[Write]) -> None:
+        """Write now, behind what waits; errors are those of the backend."""
+        with HeldBack(), self._lock:
+            self._write()
+            self._apply(list(writes))
 
     def flush_behind(self) -> bool:
         """Write what waits; False after trouble, of which a later write will tell."""
@@ -432,8 +527,18 @@ class TrialContext:
             writes.append(Metrics(self.backend, self.name).writing(self.uid, points))
         if self._captures and (taken := self._take_output()):
             writes.append(Outputs(self.backend, self.name).writing(self.uid, taken))
+        if samples := self._take_samples():
+            here = environment.process()
+            usage = Usage(self.backend, self.name)
+            writes.append(usage.writing(self.uid, here["host"], here["pid"], samples))
         self._flushed = time.monotonic()
         return writes, row
+
+    def _take_samples(self) -> list[Sample]:
+        samples = []
+        while self._samples:  # the sampler may add to them at any point
+            samples.append(self._samples.popleft())
+        return samples
 
     def _take_output(self) -> list[Any]:
         captures = []
@@ -515,6 +620,8 @@ class TrialContext:
             self.ticket.tell_end(self.number, self._written)
 
     def _end(self, state: TrialState, error: BaseException | None) -> None:
+        spare = self._spare_checkpoints() if state is TrialState.COMPLETE else None
+        gone = [] if spare is None else spare.writes
         with self._lock:
             writes, row = self._take()
             if error is not None and not self._failed_elsewhere():
@@ -524,10 +631,24 @@ class TrialContext:
             row |= {**self._times(), "state": state.value, "ended_by": "driver"}
             self._written |= row
             try:
-                Trials(self.backend, self.name).end(self.number, self.uid, row, writes)
+                trials = Trials(self.backend, self.name)
+                trials.end(self.number, self.uid, row, [*writes, *gone])
             except BaseException:
                 self._put_back(writes, row)
                 raise
+        if spare is not None:
+            self.checkpoints.clear(spare)
+
+    def _spare_checkpoints(self) -> Spare | None:
+        if not (self.checkpointed or self.shared):
+            return None
+        try:
+            if self.checkpointed or self.checkpoints.any():
+                went_on = (record for record in self._observed() if record.resumed_from)
+                return self.checkpoints.spare(record.identity for record in went_on)
+        except Exception as error:  # of a store that is away, or that others have written to
+            logger.debug("Checkpoints of trial %s are left to gc: %s", self.number, error)
+        return None
 
     def _failed_elsewhere(self) -> bool:
         # A worker saw the exception itself; what arrives from there may be a substitute.
@@ -537,12 +658,7 @@ class TrialContext:
         return row.get("failed_step") is not None
 
     def _times(self) -> Document:
-        now, clock = time.time(), self.ticket.clock
-        if clock is not None:
-            seconds = time.monotonic() - clock
-        else:  # begun elsewhere: only the time of day is common, and it may have been set back
-            seconds = max(0.0, now - self.ticket.row["started"])
-        return {"finished": now, "seconds": seconds}
+        return {"finished": time.time(), "seconds": self.elapsed()}
 
     def _observed(self) -> Sequence[StepRecord]:
         return Steps(self.backend, self.name).read(self.uid) if self.shared else self.records
@@ -584,6 +700,11 @@ class Unattended:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self._context.__reduce__()
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Which configuration of its batch it is, and which repeat of it."""
+        return self._context.place
 
     def run(self, call: StepCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one step call and record it."""
@@ -632,6 +753,20 @@ def _leave_to_the_parent() -> None:
 
 
 platform.at_fork(after_in_child=_leave_to_the_parent)
+
+
+def row_of(place: Place, values: Mapping[str, Any]) -> tuple[Document, list[Write]]:
+    """The row of a trial with these parameters that begins, and what is committed with it."""
+    kept = [(name, *place.keep(("parameters", name), value)) for name, value in values.items()]
+    row = {
+        "schema": _SCHEMA,
+        "state": TrialState.RUNNING.value,
+        "parameters": [[name, document] for name, document, _ in kept],
+        "parameters_digest": try_digest(dict(values))[0],
+        "tags": [],
+        "note": "",
+    }
+    return row, [write for _, _, writes in kept for write in writes]
 
 
 def state_after(error: BaseException) -> TrialState:

@@ -97,7 +97,7 @@ class CurrentTrial:
         position = _position(epoch, step)
         at = None if position is None else metrics.check_epoch(position)
         point = {metrics.check_name(name): metrics.check_value(value)}
-        self._running.trial.save_metrics(point, at)
+        self._running.save_metrics(point, at)
 
     def log_metrics(
         self, values: Mapping[str, float], epoch: int | None = None, *, step: int | None = None
@@ -106,7 +106,7 @@ class CurrentTrial:
         position = _position(epoch, step)
         points = {metrics.check_name(n): metrics.check_value(v) for n, v in values.items()}
         at = None if position is None else metrics.check_epoch(position)
-        self._running.trial.save_metrics(points, at)
+        self._running.save_metrics(points, at)
 
     def save_artifact(self, name: str, content: Any) -> None:
         """Keep a file, a folder, bytes or an object under a name with the trial.
@@ -124,7 +124,42 @@ class CurrentTrial:
         InvalidNameError
             The name could leave a folder.
         """
-        self._running.trial.save_artifact(artifacts.check_name(name), content)
+        self._running.save_artifact(artifacts.check_name(name), content)
+
+    def checkpoint(self, state: Any, *, keep: bool = False) -> None:
+        """Keep a state of the running call, from which a later trial can go on.
+
+        It is kept at once and whole, together with the state of the random generators: of a
+        process that is killed meanwhile the checkpoint before is there.  The last three of a call
+        are kept until its trial is complete.
+
+        Parameters
+        ----------
+        state : Any
+            Whatever the step needs to go on.
+        keep : bool
+            Whether it stays, beside the last three and when the trial is complete.
+
+        Raises
+        ------
+        CheckpointError
+            The state cannot be encoded, or holds a secret; earlier ones are still there.
+        """
+        self._running.checkpoint(state, keep)
+
+    def resume_state(self, default: Any = None) -> Any:
+        """The state of the newest checkpoint of this call; the random generators go on there.
+
+        It is one of this trial or of one that has ended and is not COMPLETE, whose call of the
+        same step had equal code, equal inputs and the same seed.  One that is damaged, or not
+        trusted, is passed over with a warning.
+
+        Parameters
+        ----------
+        default : Any
+            What is returned where there is none.
+        """
+        return self._running.resume_state(default)
 
     def artifact_path(self, name: str) -> Path:
         """A path to write a file to, kept under the name when the step ends."""

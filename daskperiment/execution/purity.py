@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_UNEXPLAINED = frozenset({"unexplained", "entropy"})
+"""Causes that lie in the step itself."""
+
 
 class Contradiction(NamedTuple):
     """A step's output that differs from an earlier one, with the causes found."""
@@ -51,6 +54,8 @@ def find(trial: TrialContext, records: Sequence[StepRecord]) -> list[Contradicti
             # Trials that repeat each other have other seeds so that they differ.
             if not (repeats and list(causes) == ["seed"]):
                 found.setdefault((record.step, *causes), Contradiction(record, before, causes))
+            if _UNEXPLAINED.issuperset(causes):
+                trial.ticket.observations.mark_impure(record.step, record.fingerprint, trial.number)
     return list(found.values())
 
 

@@ -109,7 +109,7 @@ class Share:
         left = [
             job
             for job in self._jobs
-            if job.place % self._parts in parts and job.place not in done and job.ended is None
+            if job.place % self._parts in parts and job.place not in done and not job.ended
         ]
         for job in left:
             job.before = last.get(job.place)

@@ -7,20 +7,23 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from daskperiment.errors import DaskperimentError, DaskperimentWarning, TrialTimeoutError
-from daskperiment.execution import stopping
+from daskperiment.execution import reuse, stopping
+from daskperiment.execution.checkpoints import CallCheckpoints
 from daskperiment.execution.current import CURRENT
 from daskperiment.execution.stopping import Deadline, Stop
 from daskperiment.fingerprint.values import try_digest
 from daskperiment.graph import StepCall
 from daskperiment.history import artifacts
+from daskperiment.history.belongings import Logged
 from daskperiment.history.steps import output_slot
-from daskperiment.records import Argument, Number, Origin, StepRecord
+from daskperiment.records import Argument, CallIdentity, Number, Origin, StepRecord
 from daskperiment.secrets import Hidden, hide, holds_living, is_secret
 from daskperiment.serializers import preview
 from daskperiment.tracking import environment, seeds
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PREVIEW = 80
+
+Inputs: TypeAlias = tuple[tuple[Argument, ...], str | None]
+"""The arguments of a call, and why one of them has no digest."""
 
 
 class Host(Protocol):
@@ -45,7 +51,9 @@ class Host(Protocol):
     def parameters(self) -> dict[str, Any]:
         """Values of the trial's parameters."""
 
-    def save_metrics(self, values: dict[str, int | float], epoch: int | None) -> None:
+    def save_metrics(
+        self, values: dict[str, int | float], epoch: int | None, now: float | None = None
+    ) -> None:
         """Add a point to each metric."""
 
     def save_artifact(self, name: str, content: Any) -> None:
@@ -55,35 +63,83 @@ class Host(Protocol):
 class Running:
     """One step call while it runs: what its code reaches through the experiment."""
 
-    def __init__(self, trial: Host, call: StepCall, outer: Running | None) -> None:
+    def __init__(
+        self,
+        trial: Host,
+        call: StepCall,
+        outer: Running | None,
+        draws: seeds.Draws,
+    ) -> None:
         self.trial = trial
         self.call = call
         self.outer = outer
-        self.draws: seeds.Draws | None = None
+        self.draws = draws
+        self.logged = Logged()
+        self.checkpoints: CallCheckpoints | None = None
         self._folder: Path | None = None
         self._files: list[str] = []
+        self._keeps_all = False
 
     def rng(self) -> Any:
         """The generator of this call, a ``numpy.random.Generator``."""
-        assert self.draws is not None
         return self.draws.rng()
+
+    def checkpoint(self, state: Any, keep: bool) -> None:
+        """Keep a state to go on from; dropped while recording is switched off."""
+        if self.checkpoints is not None:
+            self.checkpoints.save(state, keep)
+
+    @property
+    def resumed_from(self) -> str | None:
+        """Uid of the trial from whose checkpoint it went on."""
+        return None if self.checkpoints is None else self.checkpoints.resumed_from
+
+    def resume_state(self, default: Any) -> Any:
+        """The newest state of this call, the default where there is none."""
+        return default if self.checkpoints is None else self.checkpoints.resume(default)
+
+    def save_metrics(self, values: dict[str, int | float], epoch: int | None) -> None:
+        """Add a point to each metric."""
+        now = time.time()
+        self.trial.save_metrics(values, epoch, now)
+        self.logged.points(values, now)
+
+    def save_artifact(self, name: str, content: Any) -> None:
+        """Keep an artifact."""
+        self.trial.save_artifact(name, content)
+        self.logged.artifact(name)
 
     def artifact_path(self, name: str) -> Path:
         """A file to write; kept under ``name`` when the call ends, also when it fails."""
         artifacts.check_name(name)
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="daskperiment-"))
-        path = self._folder.joinpath(*name.split("/"))
+        path = self._opened().joinpath(*name.split("/"))
         path.parent.mkdir(parents=True, exist_ok=True)
         self._files.append(name)
         return path
+
+    def artifact_folder(self) -> Path:
+        """A folder of which each file is kept, under its path in it, also when the call fails."""
+        self._keeps_all = True
+        return self._opened()
+
+    def _opened(self) -> Path:
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="daskperiment-"))
+        return self._folder
+
+    def _left(self, folder: Path) -> Iterator[str]:
+        yield from self._files
+        if self._keeps_all:
+            for path in sorted(folder.rglob("*")):
+                if path.is_file():
+                    yield path.relative_to(folder).as_posix()
 
     def leave(self) -> None:
         """Keep the files that the call has written, and remove its folder in any case."""
         if self._folder is None:
             return
         try:
-            for name in dict.fromkeys(self._files):
+            for name in dict.fromkeys(self._left(self._folder)):
                 self._keep(name, self._folder.joinpath(*name.split("/")))
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -93,7 +149,7 @@ class Running:
         if not path.exists():
             return
         try:
-            self.trial.save_artifact(name, path)
+            self.save_artifact(name, path)
         except (DaskperimentError, OSError) as error:
             message = f"Artifact {name!r} of trial {self.trial.number} was not kept: {error}"
             logger.error("%s", message)
@@ -113,47 +169,113 @@ def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs:
     whether it returns or raises.  An exception of the step is raised unchanged, with a
     note that names trial and step.
     """
-    callbacks = trial.callbacks
-    if callbacks:
-        callbacks.tell("before_step", **_named(trial, call))
-    inputs, unhashed = _inputs(trial, call, (*args, *kwargs.values()))
-    seed = seed_of(trial.seed, call)
-    running = Running(trial, call, CURRENT.get())
-    token = CURRENT.set(running)
-    started, clock = time.time(), time.perf_counter()
-    draws = running.draws = seeds.seeded(seed)
-    try:
-        with draws, Capture((call.step.name, call.call), trial), _stoppable(call):
-            value = call.step.fn(*args, **kwargs)
-    except BaseException as error:
-        seconds = time.perf_counter() - clock
-        CURRENT.reset(token)
-        _note(error, trial, call)
-        with trial.recording():
-            running.leave()
-            trial.add(
-                _record(trial, call, inputs, draws, started, seconds, "failed", None, unhashed)
-            )
-        if callbacks:
-            callbacks.tell("after_step", **_named(trial, call), seconds=seconds, error=error)
-        raise
-    seconds = time.perf_counter() - clock
-    CURRENT.reset(token)
-    with trial.recording():
-        running.leave()
-        output, reason = try_digest(Hidden(value) if holds_living(value) else value, "output")
-        kept = None
-        if call.step.persist:
-            kept = trial.keep(output_slot(call.step.name, call.call), value)
-        if call.final:
-            trial.keep_result(value)
-        reason = unhashed or reason
-        trial.add(
-            _record(trial, call, inputs, draws, started, seconds, "ran", output, reason, kept)
-        )
-    if callbacks:
-        callbacks.tell("after_step", **_named(trial, call), seconds=seconds, error=None)
+    recorded = Recorded(trial, call, (*args, *kwargs.values()))
+    if (taken := recorded.taken()) is not None:
+        return taken.value
+    with recorded:
+        with recorded.draws, Capture((call.step.name, call.call), trial), _stoppable(call):
+            value = call.step.invoke(*args, **kwargs)
+        recorded.value = value
     return value
+
+
+class Recorded:
+    """A context around one step call of a trial, which ends with its record.
+
+    An exception passes through it, with a note that names trial and step.
+
+    Parameters
+    ----------
+    trial : TrialContext
+        The trial.
+    call : StepCall
+        The call.
+    values : iterable
+        Its arguments, in the order of its inputs.
+
+    Attributes
+    ----------
+    draws : Draws
+        Its generators, to be entered inside.
+    running : Running
+        What its code reaches.
+    value : Any
+        What it gives, to be set inside.
+    """
+
+    def __init__(self, trial: TrialContext, call: StepCall, values: Iterable[Any]) -> None:
+        self._tell("before_step", trial, call)
+        self._inputs = inputs, unhashed = digested(trial, call, values)
+        self.draws = draws = seeds.seeded(seed_of(trial.seed, call))
+        self._identity = CallIdentity(
+            call.step.name, call.call, trial.fingerprints.get(call.step.name),
+            tuple((argument.name, argument.digest) for argument in inputs), draws.seed,
+        )  # fmt: skip
+        self.running = running = Running(trial, call, CURRENT.get(), draws)
+        running.checkpoints = CallCheckpoints(
+            trial, self._identity, unhashed, draws, running.logged
+        )
+        self._trial, self._call = trial, call
+        self._started, self._clock = time.time(), time.perf_counter()
+        self.value: Any = None
+
+    def taken(self) -> reuse.Taken | None:
+        """What an attempt before this trial has given, which is then recorded as that."""
+        trial = self._trial
+        if not trial.retried or (taken := reuse.take(trial, self._call, self._identity)) is None:
+            return None
+        seconds = time.perf_counter() - self._clock
+        with trial.recording():
+            self.running.logged.carried(taken.belongings)
+            trial.accept(taken, self._call)
+            arguments, _ = self._inputs
+            trial.add(_reused(self.running, trial, arguments, self._started, seconds, taken))
+        self._tell("after_step", trial, self._call, seconds=seconds, error=None)
+        return taken
+
+    def __enter__(self) -> None:
+        self._token = CURRENT.set(self.running)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        seconds = time.perf_counter() - self._clock
+        CURRENT.reset(self._token)
+        trial, inputs = self._trial, self._inputs
+        if error is not None:
+            _note(error, trial, self._call)
+        with trial.recording():
+            self.running.leave()
+            if error is None:
+                keep(self.running, trial, inputs, self._started, seconds, self.value)
+            else:
+                end = seconds, "failed", None, inputs[1]
+                trial.add(_record(self.running, trial, inputs[0], self._started, *end))
+        self._tell("after_step", trial, self._call, seconds=seconds, error=error)
+
+    def _tell(self, hook: str, trial: TrialContext, call: StepCall, **how: Any) -> None:
+        if trial.callbacks:
+            about = {"step": call.step.name, "call": call.call, "trial": trial.number}
+            trial.callbacks.tell(hook, **about, **how)
+
+
+def keep(
+    running: Running, trial: TrialContext, inputs: Inputs, started: float, seconds: float,
+    value: Any,
+) -> None:  # fmt: skip
+    """Record a call that has ended, and keep its value where that is asked for."""
+    call, (arguments, unhashed) = running.call, inputs
+    output, reason = try_digest(Hidden(value) if holds_living(value) else value, "output")
+    kept = None
+    if call.step.persist:
+        kept = trial.keep(output_slot(call.step.name, call.call), value)
+    if call.final:
+        trial.keep_result(value)
+    end = seconds, "ran", output, unhashed or reason, kept
+    trial.add(_record(running, trial, arguments, started, *end))
 
 
 _NEVER = nullcontext()
@@ -174,30 +296,34 @@ def _stoppable(call: StepCall) -> AbstractContextManager[Any]:
     return stopping.CURRENT.get() or _NEVER
 
 
-def _named(trial: TrialContext, call: StepCall) -> dict[str, Any]:
-    """A call, as callbacks are told of it."""
-    return {"step": call.step.name, "call": call.call, "trial": trial.number}
-
-
 def _record(
-    trial: TrialContext, call: StepCall, inputs: tuple[Argument, ...], draws: seeds.Draws,
-    started: float, seconds: float, outcome: str, output: str | None, unhashed: str | None,
-    kept: Any = None,
+    running: Running, trial: TrialContext, inputs: tuple[Argument, ...], started: float,
+    seconds: float, outcome: str, output: str | None, unhashed: str | None, kept: Any = None,
 ) -> StepRecord:  # fmt: skip
-    process = environment.process()
+    process, step, draws = environment.process(), running.call.step, running.draws
     return StepRecord(
-        trial=trial.uid, step=call.step.name, call=call.call, inputs=inputs,
-        fingerprint=trial.fingerprints.get(call.step.name), output=output, seed=draws.seed,
+        trial=trial.uid, step=step.name, call=running.call.call, inputs=inputs,
+        fingerprint=trial.fingerprints.get(step.name), output=output, seed=draws.seed,
         drew=draws.drew, entropy=draws.entropy, threads=environment.threads(),
         environment=trial.environment_here(), host=process["host"], pid=process["pid"],
         started=started, seconds=round(seconds, 9), outcome=outcome, unhashed=unhashed, kept=kept,
+        resumed_from=running.resumed_from, logged=running.logged.document(),
     )  # fmt: skip
 
 
-def _inputs(
-    trial: TrialContext, call: StepCall, values: tuple[Any, ...]
-) -> tuple[tuple[Argument, ...], str | None]:
-    arguments, unhashed = [], None
+def _reused(
+    running: Running, trial: TrialContext, inputs: tuple[Argument, ...], started: float,
+    seconds: float, taken: reuse.Taken,
+) -> StepRecord:  # fmt: skip
+    before, kept = taken.candidate.record, taken.kept if running.call.step.persist else None
+    record = _record(running, trial, inputs, started, seconds, "reused", before.output, None, kept)
+    return record._replace(drew=before.drew, reused_from=taken.origin)
+
+
+def digested(trial: TrialContext, call: StepCall, values: Iterable[Any]) -> Inputs:
+    """The arguments of a call as they are recorded, and why one has no digest."""
+    arguments: list[Argument] = []
+    unhashed: str | None = None
     for (name, origins, keyword), given in zip(call.inputs, values, strict=True):
         value = _hidden(trial, name, origins, given)
         found, reason = try_digest(value, name)

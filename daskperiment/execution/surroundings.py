@@ -18,6 +18,7 @@ class _Switches(NamedTuple):
     code: bool
     git: bool
     limit: int
+    usage: bool
 
 
 class Surroundings:
@@ -29,12 +30,18 @@ class Surroundings:
     @cached_property
     def _switches(self) -> _Switches:
         code = options.value("code")
-        return _Switches(code, options.value("git"), options.value("git_limit") if code else 0)
+        limit = options.value("git_limit") if code else 0
+        return _Switches(code, options.value("git"), limit, options.value("usage"))
 
     @property
     def keeps_code(self) -> bool:
         """Whether source text is kept."""
         return self._switches.code
+
+    @property
+    def keeps_usage(self) -> bool:
+        """Whether it is sampled what trials use."""
+        return self._switches.usage
 
     def session(self, code: str | None = None) -> environment.Snapshot:
         """What explains a trial that begins now, but does not change its results.

@@ -22,9 +22,8 @@ from daskperiment.backends.base import Backend, Write
 from daskperiment.callbacks import Callbacks
 from daskperiment.errors import MissingMainGuardError
 from daskperiment.execution.changes import Changes
-from daskperiment.execution.context import Ticket, TrialContext, state_after
+from daskperiment.execution.context import Ticket, TrialContext, row_of, state_after
 from daskperiment.execution.surroundings import Surroundings
-from daskperiment.fingerprint.values import try_digest
 from daskperiment.graph import Layout, RunningTrial, Step
 from daskperiment.history.experiments import enlist
 from daskperiment.history.observations import Observations
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_SCHEMA = 1
 _GUARD = 'if __name__ == "__main__":'
 
 
@@ -139,6 +137,7 @@ class Recorder:
             None if told else self._changes, writes,
             partial(self._keep_again, steps, loaded, captured), time.monotonic(),
             callbacks=callbacks, handle=handle,
+            usage=self._surroundings.keeps_usage,
         )  # fmt: skip
 
     def redefine(self, old: Step[..., Any], new: Step[..., Any]) -> None:
@@ -205,17 +204,7 @@ class Recorder:
         return self._keep_snapshots(steps, loaded, captured)[1]
 
     def _row(self, uid: str, values: Mapping[str, Any]) -> tuple[Document, list[Write]]:
-        place = Place(self.backend, self.name, uid)
-        kept = [(name, *place.keep(("parameters", name), value)) for name, value in values.items()]
-        row = {
-            "schema": _SCHEMA,
-            "state": TrialState.RUNNING.value,
-            "parameters": [[name, document] for name, document, _ in kept],
-            "parameters_digest": try_digest(dict(values))[0],
-            "tags": [],
-            "note": "",
-        }
-        return row, [write for _, _, writes in kept for write in writes]
+        return row_of(Place(self.backend, self.name, uid), values)
 
     def run(
         self,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from daskperiment.execution.current import CURRENT
 from daskperiment.execution.step import Running, seed_of
 from daskperiment.execution.trial import compute
-from daskperiment.graph import Layout, Step, StepCall
+from daskperiment.graph import OUTSIDE, Layout, Step, StepCall
 from daskperiment.records import Number
 from daskperiment.secrets import revealed
 from daskperiment.tracking import seeds
@@ -19,6 +20,7 @@ class UnrecordedTrial:
 
     number: Number = 0
     uid = ""
+    place = OUTSIDE
 
     def __init__(self, name: str, seed: int, values: Mapping[str, Any]) -> None:
         self.name = name
@@ -32,23 +34,30 @@ class UnrecordedTrial:
     def announce(self) -> None:
         """Do nothing: there is no trial before."""
 
-    def run(self, call: StepCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run one step call."""
-        running = Running(self, call, CURRENT.get())
+    @contextmanager
+    def running(self, call: StepCall) -> Iterator[Running]:
+        """A context in which one step call runs."""
+        running = Running(self, call, CURRENT.get(), seeds.seeded(seed_of(self.seed, call)))
         token = CURRENT.set(running)
-        running.draws = seeds.seeded(seed_of(self.seed, call))
         try:
             with running.draws:
-                return call.step.fn(*args, **kwargs)
+                yield running
         finally:
             CURRENT.reset(token)
             running.leave()
+
+    def run(self, call: StepCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run one step call."""
+        with self.running(call):
+            return call.step.invoke(*args, **kwargs)
 
     def parameters(self) -> dict[str, Any]:
         """Values of the trial's parameters."""
         return dict(self._values)
 
-    def save_metrics(self, values: Mapping[str, int | float], epoch: int | None) -> None:
+    def save_metrics(
+        self, values: Mapping[str, int | float], epoch: int | None, now: float | None = None
+    ) -> None:
         """Drop the values."""
 
     def save_artifact(self, name: str, content: Any) -> None:

@@ -178,11 +178,16 @@ class ProcessWorker(Worker):
         TrialTimeoutError
             It has not answered within the limit, and was ended.
         """
-        if self._process is None:
+        fresh = self._process is None
+        if fresh:
             self._start()
         try:
+            if fresh:
+                self._pipe.recv_bytes()  # what the script imports is not of the trial's time
             self._pipe.send_bytes(_encoded((function, arguments)))
-            answer = self._pipe.recv_bytes() if self._pipe.poll(limit) else None
+            # To poll makes a selector each time.
+            there = limit is None or self._pipe.poll(limit)
+            answer = self._pipe.recv_bytes() if there else None
         except (EOFError, OSError) as error:
             process = self._process
             self._let_go()
@@ -303,6 +308,8 @@ def _serve(pipe: multiprocessing.connection.Connection, environment: Environment
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, interrupted)
     _end_with(pipe, lambda: busy)
+    with suppress(OSError):
+        pipe.send_bytes(b"ready")
     while True:
         try:
             function, arguments = pickle.loads(pipe.recv_bytes())

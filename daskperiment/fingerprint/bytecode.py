@@ -34,6 +34,8 @@ def outline(code: CodeType) -> Outline:
     """The outline of code without source; its digest holds for one release of Python."""
     paths = {path for part in nested(code) for path in _paths(part)}
     known = names(code)
+    if code.co_name == "<module>":  # variables that a script or cell sets are its own
+        known -= {i.argval for i in dis.get_instructions(code) if i.opname == "STORE_NAME"}
     return Outline(_digest(code), tuple(sorted(path for path in paths if path[0] in known)))
 
 

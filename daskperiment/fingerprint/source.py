@@ -26,7 +26,7 @@ from typing import Any
 
 from daskperiment.fingerprint.bytecode import nested
 from daskperiment.fingerprint.parsing import parse
-from daskperiment.fingerprint.syntax import Definition
+from daskperiment.fingerprint.syntax import Code, Definition
 
 KEPT_FILES = 16
 _FUTURE = functools.reduce(
@@ -38,15 +38,17 @@ _FUTURE = functools.reduce(
 
 @dataclass(frozen=True)
 class Place:
-    """A definition and the whole text of the file or cell that it stands in."""
+    """A definition and the whole text of the file or cell that it stands in, or that itself."""
 
-    node: Definition
+    node: Code
     file: str
     text: str
 
     @property
     def source(self) -> str:
         """Its own lines, those of its decorators included, indentation trimmed."""
+        if isinstance(self.node, ast.Module):
+            return self.text.rstrip("\n")
         lines = self.text.split("\n")[_first_line(self.node) - 1 : _last(self.node)]
         return textwrap.dedent("\n".join(lines))
 
@@ -56,7 +58,8 @@ def place_of_function(function: FunctionType) -> Place | None:
     code = function.__code__
     text = None
     for text in _texts_of(code.co_filename, function.__globals__):
-        if (node := text.function(code)) is not None:
+        node = text.top_level(code) if code.co_name == "<module>" else text.function(code)
+        if node is not None:
             return Place(node, text.name, text.text)
     if text is not None and (node := text.named(qualname(function), code)) is not None:
         return Place(node, text.name, text.text)
@@ -140,8 +143,10 @@ class _Text:
         self._classes: dict[str, list[ast.ClassDef]] = {}
         self._imports: list[ast.stmt] = []
         self._compiled: dict[tuple[int, bool], frozenset[CodeType]] = {}
+        self._tree = ast.Module([], [])
         with _quiet(), contextlib.suppress(SyntaxError, ValueError):
-            for statement in parse(self.text).body:
+            self._tree = parse(self.text)
+            for statement in self._tree.body:
                 self._index(statement)
 
     def _index(self, statement: ast.stmt) -> None:
@@ -168,6 +173,20 @@ class _Text:
             found = [item for item in found if _spans(item[0], code)]
             found = sorted(found, key=lambda item: _width(item[0]))[:1]
         return found[0][0] if found and self._compiles_to(code, found[0][1]) else None
+
+    def top_level(self, code: CodeType) -> ast.Module | None:
+        """All of it, if it or one of its statements compiles to `code`."""
+        bodies = [self._tree.body, *([item] for item in self._tree.body)]
+        # As scripts are compiled, then as cells and prompts are.
+        trees: list[ast.Module | ast.Interactive] = [ast.Module(body, []) for body in bodies]
+        trees += map(ast.Interactive, bodies)
+        flags = code.co_flags & _FUTURE
+        with _quiet(), contextlib.suppress(SyntaxError, ValueError):
+            for tree in trees:
+                mode = "exec" if isinstance(tree, ast.Module) else "single"
+                if code == compile(tree, self.name, mode, flags=flags, dont_inherit=True):
+                    return self._tree
+        return None
 
     def named(self, qualname: str, code: CodeType) -> Definition | None:
         """The last definition of this name, if it compiles to `code` but for its lines."""

@@ -17,6 +17,8 @@ from typing import TypeAlias
 from blake3 import blake3
 
 Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef
+Code: TypeAlias = Definition | ast.Module
+"""What is hashed: a definition, or a script or cell."""
 Path: TypeAlias = tuple[str, ...]
 
 _NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -103,14 +105,17 @@ def canonical(tree: ast.AST) -> str:
     return _spell(tree)[0]
 
 
-def outline(node: Definition, names: Container[str]) -> Outline:
-    """The outline of a definition, whose free names are among `names`.
+def outline(node: Code, names: Container[str]) -> Outline:
+    """The outline of a definition, or of a script or cell, whose free names are among `names`.
 
     Of a class these are all names that are read in it.  The functions and classes in its body
-    are left out: they are members of the class object.
+    are left out: they are members of the class object.  Of a script or cell they are left out,
+    too, and count if they are read; variables that it sets itself are its own.
     """
     if isinstance(node, ast.Lambda):
         return _outline(node, names)
+    if isinstance(node, ast.Module):
+        return _top_level(node, names)
     bare = copy.copy(node)
     bare.name, bare.decorator_list = "", []
     members: set[str] = set()
@@ -121,6 +126,14 @@ def outline(node: Definition, names: Container[str]) -> Outline:
     found = _outline(bare, names)
     decorators = tuple(map(_decorator, node.decorator_list))
     return replace(found, stored=found.stored | members, decorators=decorators)
+
+
+def _top_level(node: ast.Module, names: Container[str]) -> Outline:
+    body = [item for item in node.body if not isinstance(item, _NAMED)]
+    found = _outline(ast.Module(body, []), names)
+    own = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    paths = tuple(path for path in found.paths if path[0] not in own)
+    return replace(found, paths=paths, imports=())
 
 
 def _names(tree: ast.AST) -> set[str]:

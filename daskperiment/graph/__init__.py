@@ -13,6 +13,8 @@ from daskperiment.graph.layout import Layout
 from daskperiment.graph.node import Node, Result, layout_of
 from daskperiment.graph.step import Step, StepOptions
 from daskperiment.graph.tasks import (
+    OUTSIDE,
+    PLACES,
     Fixed,
     Lookup,
     Owner,
@@ -24,6 +26,8 @@ from daskperiment.graph.tasks import (
 )
 
 __all__ = [
+    "OUTSIDE",
+    "PLACES",
     "Fixed",
     "Layout",
     "Lookup",

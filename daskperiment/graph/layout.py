@@ -75,24 +75,29 @@ class Layout:
         self.steps: dict[str, Step[..., Any]] = {}
         self.parameters: dict[str, GraphKey] = {}
         self.calls: list[StepCall] = []
+        self.final = _last_result(self.nodes, order)
         self._place(order)
 
     @property
     def records(self) -> bool:
         """Whether computing it is a trial: it holds a call of a result step."""
-        return any(call.final for call in self.calls)
+        return self.final is not None
+
+    @property
+    def result(self) -> Step[Any, Any] | None:
+        """The step whose output is the trial's result."""
+        return None if self.final is None else self.nodes[self.final].func.step
 
     def _place(self, order: list[GraphKey]) -> None:
         counts: Counter[str] = Counter()
         origins: dict[GraphKey, tuple[Origin, ...]] = {}
-        final = _last_result(self.nodes, order)
         for key in order:
             node = self.nodes[key]
             func = getattr(node, "func", None)
             if isinstance(func, StepCall):
                 self._own(func)
                 call = func.placed(
-                    counts[func.step.name], key == final, _inputs(func, node, origins)
+                    counts[func.step.name], key == self.final, _inputs(func, node, origins)
                 )
                 counts[func.step.name] += 1
                 self.calls.append(call)
@@ -137,12 +142,18 @@ class Layout:
         return [name for name in self.parameters if name not in values]
 
     def local(self, trial: RunningTrial | None, values: Mapping[str, Any]) -> dict[GraphKey, Any]:
-        """A flat graph for one of Dask's own schedulers; its output is at :attr:`key`."""
+        """A flat graph for one of Dask's own schedulers; its output is at :attr:`key`.
+
+        Values of parameters that it has no node for go to the result step, by name.
+        """
         graph = dict(self.nodes)
         graph.pop(self.values_key, None)
         graph[self.trial_key] = DataNode(self.trial_key, trial)
         for name, key in self.parameters.items():
             graph[key] = _parameter(key, values[name])
+        others = {name: value for name, value in values.items() if name not in self.parameters}
+        if others and self.final is not None:
+            graph[self.final] = _taking(self.nodes[self.final], others)
         return graph
 
     @cached_property
@@ -232,6 +243,13 @@ def _parameter(key: GraphKey, value: Any) -> GraphNode:
     return Fixed(key, value.reveal) if type(value) is Hidden else DataNode(key, value)
 
 
+def _taking(node: GraphNode, values: Mapping[str, Any]) -> GraphNode:
+    """The call of a step with these values besides."""
+    # Within the call: the order in which nodes are computed stays as it is.
+    others = {name: _parameter(name, value) for name, value in values.items()}
+    return Fixed(node.key, node.func.taking(others), *node.args, **node.kwargs, **others)
+
+
 def _last_result(nodes: Nodes, order: list[GraphKey]) -> GraphKey:
     for key in reversed(order):
         func = getattr(nodes[key], "func", None)
@@ -255,5 +273,6 @@ def _inputs(
     positional = [
         (name, _united(origins, value), False) for name, value in zip(names, values, strict=True)
     ]
+    asked: list[Input] = [(name, (), True) for name in call.asked]
     keyword = [(name, _united(origins, value), True) for name, value in node.kwargs.items()]
-    return (*positional, *keyword)
+    return (*positional, *asked, *keyword)

@@ -8,7 +8,7 @@ import pickle
 import threading
 import types
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import cached_property
 from typing import Any, Generic, ParamSpec, TypedDict, TypeVar
 
@@ -19,7 +19,7 @@ from dask.utils import ensure_dict
 from daskperiment.errors import StepDefinitionError
 from daskperiment.graph.layout import Layout
 from daskperiment.graph.node import Node, Result
-from daskperiment.graph.tasks import Begin, Fixed, NoTrial, Owner, StepCall, trial_key
+from daskperiment.graph.tasks import PLACES, Begin, Fixed, NoTrial, Owner, StepCall, trial_key
 from daskperiment.importing import by_path, by_value, import_path
 from daskperiment.names import check_name
 
@@ -83,7 +83,7 @@ class Step(Generic[P, R]):
         self.nout = nout
         self.resources = _checked_resources(resources, self.name)
         self.timeout = _checked_timeout(timeout, self.name)
-        _check_function(fn, self.name)
+        self._check()
         self.__wrapped__ = fn
         self.__name__ = self.name
         self.__doc__ = getattr(fn, "__doc__", None)
@@ -91,6 +91,19 @@ class Step(Generic[P, R]):
         self.__qualname__ = getattr(fn, "__qualname__", self.name)
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        node = self._node(args, kwargs, self._asked(len(args), kwargs))
+        if self.is_result:
+            self.owner.built(node)
+        return node
+
+    def _check(self) -> None:
+        _check_function(self.fn, self.name)
+
+    def invoke(self, /, *args: Any, **kwargs: Any) -> Any:
+        """Call the function, as a graph that runs does."""
+        return self.fn(*args, **kwargs)
+
+    def _node(self, args: Any, kwargs: Any, asked: tuple[str, ...] = ()) -> Node:
         if "_data_producer" in kwargs:
             raise StepDefinitionError("Dask takes an argument _data_producer for itself: rename it")
         key = f"{self.name}-{uuid.uuid4()}"
@@ -103,17 +116,14 @@ class Step(Generic[P, R]):
                 f"nodes in it: pass it as the value of a parameter"
             ) from None
         (*values, keywords), collections = zip(*unpacked, strict=True)
-        task = Fixed(key, StepCall(self), *values, **keywords)
+        task = Fixed(key, StepCall(self, asked=asked), *values, **keywords)
         graph = HighLevelGraph.from_collections(
             key, {key: task}, dependencies=list(itertools.chain(*collections))
         )
         node_type = Result if self.is_result else Node
         if self.is_result or any(map(_records, itertools.chain(*collections))):
             stable = Layout(self.owner, key, graph).stable()
-            node = node_type(stable._key, stable._dask, self.owner, self.nout, records=True)
-            if self.is_result:
-                self.owner.built(node)
-            return node
+            return node_type(stable._key, stable._dask, self.owner, self.nout, records=True)
         return node_type(key, graph, self.owner, self.nout)
 
     def become(self, new: Step[P, R]) -> None:
@@ -145,14 +155,34 @@ class Step(Generic[P, R]):
             _pickling.now = False
 
     @cached_property
-    def _positional(self) -> tuple[list[str], str]:
+    def _signature(self) -> list[inspect.Parameter]:
         try:
-            parameters = list(inspect.signature(self.fn).parameters.values())
+            return list(inspect.signature(self.fn).parameters.values())
         except (TypeError, ValueError):
-            return [], "args"
+            return []
+
+    @cached_property
+    def _positional(self) -> tuple[list[str], str]:
         kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        rest = [p.name for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL]
-        return [p.name for p in parameters if p.kind in kinds], rest[0] if rest else "args"
+        rest = [p.name for p in self._signature if p.kind is inspect.Parameter.VAR_POSITIONAL]
+        return [p.name for p in self._signature if p.kind in kinds], rest[0] if rest else "args"
+
+    @cached_property
+    def _asks(self) -> tuple[str, ...]:
+        """Arguments without a default that a batch can give."""
+        kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        return tuple(
+            p.name
+            for p in self._signature
+            if p.name in PLACES and p.kind in kinds and p.default is p.empty
+        )
+
+    def _asked(self, count: int, kwargs: Container[str]) -> tuple[str, ...]:
+        """Those of them that a call leaves open."""
+        if not self._asks:
+            return ()
+        bound = self._positional[0][:count]
+        return tuple(name for name in self._asks if name not in bound and name not in kwargs)
 
     def positional(self, count: int) -> list[str]:
         """Names of the first ``count`` positional arguments."""

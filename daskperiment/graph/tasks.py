@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from dask.task_spec import Task
@@ -20,9 +20,18 @@ GraphKey: TypeAlias = Any
 Input: TypeAlias = tuple[str, tuple[Origin, ...], bool]
 """Name of an argument, what it was made from, and whether it is passed by name."""
 
+PLACES = ("id", "run")
+"""Arguments that tell a step which configuration of a batch its trial is, and which repeat."""
+OUTSIDE = (0, 1)
+"""Their values outside of batches."""
+
 
 class RunningTrial(Protocol):
     """What a graph asks of the trial that travels through it."""
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Which configuration of its batch it is, from 0, and which repeat of it, from 1."""
 
     def run(self, call: StepCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one step call and record it."""
@@ -192,6 +201,8 @@ class StepCall:
     ends : bool
         Whether the trial is complete after it: true in graphs that somebody else goes on
         composing, where no later node of ours can end it.
+    asked : tuple of str
+        Names of :data:`PLACES` that the trial gives it, as nothing in the graph does.
     """
 
     def __init__(
@@ -201,6 +212,7 @@ class StepCall:
         final: bool = False,
         inputs: tuple[Input, ...] = (),
         ends: bool = False,
+        asked: tuple[str, ...] = (),
     ) -> None:
         self.step = step
         self.handle = step.owner.handle
@@ -208,6 +220,7 @@ class StepCall:
         self.final = final
         self.inputs = inputs
         self.ends = ends
+        self.asked = asked
 
     def placed(self, call: int, final: bool, inputs: tuple[Input, ...]) -> StepCall:
         """The same call at its place in a graph."""
@@ -221,13 +234,26 @@ class StepCall:
         ending.ends = True
         return ending
 
+    def taking(self, names: Collection[str]) -> StepCall:
+        """The same call with values of parameters that the graph has no node for, at the end."""
+        taking = copy.copy(self)
+        taking.asked = tuple(name for name in self.asked if name not in names)
+        inputs = (item for item in self.inputs if item[1] or item[0] not in names)
+        others = ((name, (("parameter", name, 0),), True) for name in names)
+        taking.inputs = (*inputs, *others)
+        return taking
+
     @property
     def __name__(self) -> str:
         return self.step.name
 
     def __call__(self, trial: RunningTrial | None, /, *args: Any, **kwargs: Any) -> Any:
+        if self.asked:
+            place = dict(zip(PLACES, OUTSIDE if trial is None else trial.place, strict=True))
+            # Before the others, as in `inputs`.
+            kwargs = {**{name: place[name] for name in self.asked}, **kwargs}
         if trial is None:
-            return self.step.fn(*args, **kwargs)
+            return self.step.invoke(*args, **kwargs)
         value = trial.run(self, args, kwargs)
         if self.ends:
             trial.complete()

@@ -209,6 +209,10 @@ class ArtifactList(Mapping[str, Artifact]):
         ]
 
 
+def _holding(digest: str) -> list[Write]:
+    return [Hold(digest), Remove(paths.CONDEMNED, digest)]
+
+
 def _slot(name: str) -> Slot:
     return "artifacts", name
 
@@ -260,10 +264,27 @@ class Artifacts:
             digest = self.backend.put(file)
             entry = self._entry(name, {"file": True, "digest": digest, "size": size})
             try:
-                self.backend.apply(Hold(digest), Remove(paths.CONDEMNED, digest), entry)
+                self.backend.apply(*_holding(digest), entry)
                 held = True
             except ConflictError:  # another process has collected the same bytes in between
                 continue
+
+    def adopt(self, artifact: Artifact) -> None:
+        """Keep an artifact of another trial of the same store, at once.
+
+        Raises
+        ------
+        UntrustedPayloadError
+            It is a pickle without a valid signature, in a store that others may write to.
+        ConflictError
+            Its bytes are gone.
+        """
+        slot, kept = _slot(artifact.name), artifact._document
+        artifact._place.check(slot, kept)
+        bare = {n: v for n, v in kept.items() if n not in ("signed", "name", "time")}
+        entry = self._entry(artifact.name, self.place.sign(slot, bare))
+        held = [] if artifact.digest is None else _holding(artifact.digest)
+        self.backend.apply(*held, entry)
 
     def _describe(self, name: str, content: Any) -> tuple[Document, list[Write]]:
         kind = type(content)

@@ -7,16 +7,16 @@ and what purity learns from them are one group of writes: a trial is there whole
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from daskperiment.backends import open_backend
-from daskperiment.backends.base import Append, Backend, Clear, Insert, Write
+from daskperiment.backends.base import Append, Backend, Clear, Insert, Remove, Write
 from daskperiment.errors import ConflictError, ExperimentNotFoundError
-from daskperiment.history import paths
+from daskperiment.history import checkpoints, paths
 from daskperiment.history.experiments import experiments
 from daskperiment.history.holders import (
     contents,
@@ -38,7 +38,7 @@ from daskperiment.typing import JSON, Document
 
 _ATTEMPTS = 100
 """How often to try a group again that others, who record in the target, have made wrong."""
-_LOGS = (paths.steps, paths.metrics, paths.artifacts, paths.output)
+_LOGS = (paths.steps, paths.metrics, paths.artifacts, paths.output, paths.usage)
 _DROPPED = {"parameters", "code", "environment"}
 """Parts without which purity learns nothing, as :mod:`daskperiment.history.forgetting` has it."""
 
@@ -220,13 +220,14 @@ class _Copy:
 
     def _insert(self, number: int) -> None:
         found, read = self._read(number)
-        row, logs, untrusted = self._signed_anew(found, read)
+        left = checkpoints.documents(self.source, self.name, found["uid"])
+        row, logs, left, untrusted = self._signed_anew(found, read, left)
         self._enlist()
         for _ in range(_ATTEMPTS):
-            kept, lost = self.transfer.writes(_parts(row, logs))
+            kept, lost = self.transfer.writes([*_parts(row, logs), *_left(left)])
             target = self._last + 1
             try:
-                self.target.apply(*kept, *self._group(row, logs, target))
+                self.target.apply(*kept, *self._left(left), *self._group(row, logs, target))
             except ConflictError as error:
                 refused = error
                 if self._was_there(row["uid"], target):
@@ -240,16 +241,21 @@ class _Copy:
             return
         raise refused
 
+    def _left(self, documents: Mapping[str, Document]) -> Iterator[Write]:
+        path = paths.checkpoints(self.name)
+        for key, document in documents.items():
+            yield from (Remove(path, key), Insert(path, document, key))
+
     def _signed_anew(
-        self, row: Document, logs: dict[str, list[JSON]]
-    ) -> tuple[Document, dict[str, list[JSON]], dict[str, str]]:
+        self, row: Document, logs: dict[str, list[JSON]], left: dict[str, Document]
+    ) -> tuple[Document, dict[str, list[JSON]], dict[str, Document], dict[str, str]]:
         """What the target keeps of pickles, and why some are not trusted."""
         uid = row["uid"]
         steps, artifacts = paths.steps(self.name, uid), paths.artifacts(self.name, uid)
         places = (Place(backend, self.name, uid) for backend in (self.source, self.target))
         anew = Resigning(*places)
         signed = {steps: anew.steps(logs[steps]), artifacts: anew.artifacts(logs[artifacts])}
-        return anew.row(row), {**logs, **signed}, anew.refused
+        return anew.row(row), {**logs, **signed}, anew.checkpoints(left), anew.refused
 
     def _was_there(self, uid: str, number: int) -> bool:
         """Look why a group was refused: whether another copy was faster."""
@@ -299,7 +305,8 @@ class _Copy:
         row = self.target.get(self._path, there) if self._wanted else None
         if row is None or row.get("collected"):
             return
-        for part, value in parts(self.target, self.name, row):
+        left = checkpoints.documents(self.target, self.name, row["uid"])
+        for part, value in (*parts(self.target, self.name, row), *_left(left)):
             lacking = {
                 each
                 for digest in mentioned(value, self._names)
@@ -312,7 +319,11 @@ class _Copy:
                 self._leave_out(number, field_, reason)
 
 
+def _left(documents: Mapping[str, Document]) -> Iterator[tuple[str, JSON]]:
+    yield from (("checkpoints", document) for document in documents.values())
+
+
 def _parts(row: Document, logs: dict[str, list[JSON]]) -> Iterator[tuple[str, JSON]]:
-    steps, _, artifacts, output = logs.values()
+    steps, _, artifacts, output, _ = logs.values()
     yield from row_parts(row)
     yield from log_parts(steps, artifacts, output)

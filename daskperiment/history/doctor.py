@@ -18,6 +18,7 @@ from daskperiment.typing import Document
 
 _CHUNK = 1024 * 1024
 _SAMPLE = 100
+_CHECKPOINTS = "nothing: a step that looks for them takes an older one, or begins anew"
 _ADVICE = "restore the store from a copy, or remove the trial"
 
 
@@ -127,6 +128,19 @@ class _Examination:
                 if not of_one_row(error):
                     raise
                 yield Finding("problem", f"{place} cannot be read: {error!r}", _ADVICE)
+        yield from self._checkpoints(name)
+
+    def _checkpoints(self, name: str) -> Iterator[Finding]:
+        for _, document in self.backend.find(paths.checkpoints(name)):
+            place = f"checkpoints of {name!r}"
+            try:
+                place = f"checkpoints of step {document['step']!r} of {name!r}"
+                if any(self._lacks(entry["digest"]) for entry in document["entries"]):
+                    yield Finding("problem", f"the bytes of {place} are absent", _CHECKPOINTS)
+            except Exception as error:  # whatever reading a damaged document raises
+                if not of_one_row(error):
+                    raise
+                yield Finding("problem", f"{place} cannot be read: {error!r}", _CHECKPOINTS)
 
     def _was_collected(self, name: str, number: int) -> bool:
         row = self.backend.get(paths.trials(name), number) or {}
@@ -140,10 +154,11 @@ class _Examination:
         if not state.ended and not is_alive(row["owner"]):
             what = f"{place} is {state}, but its process is gone"
             yield Finding("note", what, "it is shown as CRASHED when somebody looks at it")
-        try:
-            self.backend.read(paths.metrics(name, row["uid"]))
-        except DamagedRowError as error:
-            yield Finding("problem", f"the metrics of {place} cannot be read: {error}", _ADVICE)
+        for what, log in (("metrics", paths.metrics), ("usage", paths.usage)):
+            try:
+                self.backend.read(log(name, row["uid"]))
+            except DamagedRowError as error:
+                yield Finding("problem", f"the {what} of {place} cannot be read: {error}", _ADVICE)
         for field, value in parts(self.backend, name, row):
             if any(map(self._lacks, named(value))):
                 yield Finding("problem", f"the bytes of {field} of {place} are absent", _ADVICE)

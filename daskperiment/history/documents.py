@@ -8,22 +8,24 @@ user gave without a zone has none here either.  Nothing is unpickled.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from daskperiment.backends import Backend
 from daskperiment.errors import MetricNotFoundError, StepNotFoundError
 from daskperiment.history import payloads
+from daskperiment.history.activity import Activity, Batch, Running
 from daskperiment.history.artifacts import Artifacts
 from daskperiment.history.forgetting import check_kept
 from daskperiment.history.metrics import Metrics, Point
-from daskperiment.history.output import Outputs
+from daskperiment.history.output import Line, Outputs
 from daskperiment.history.places import Kept
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.history.steps import Steps
 from daskperiment.history.summaries import Summary
 from daskperiment.history.trials import Trials
+from daskperiment.history.usage import Call
 from daskperiment.records import StepRecord
 from daskperiment.serializers import preview
 from daskperiment.typing import JSON, Document
@@ -91,6 +93,86 @@ def experiment(trials: Trials) -> Document:
             "finished": time(row.get("finished")),
         }
     return {"experiment": trials.name, "trials": trials.count(), "last": last}
+
+
+def activity(backend: Backend, name: str, found: Activity, now: float) -> Document:
+    """What an experiment does now, by a clock that shows this Unix time."""
+    return {
+        "batches": [
+            {
+                **batch(name, each),
+                "seconds": max(0.0, now - each.document["started"]),
+                "seconds_left": each.seconds_left(now),
+            }
+            for each in found.batches
+        ],
+        "running": [
+            {
+                **running(name, each),
+                "seconds": max(0.0, now - each.row["started"]),
+                "parameters": {
+                    parameter: kept(backend, document)
+                    for parameter, document in each.row["parameters"]
+                },
+            }
+            for each in found.running
+        ],
+        "crashed": [
+            {"experiment": name, **summary(backend, number, row), **_owner(row)}
+            for number, row in found.crashed
+        ],
+    }
+
+
+def batch(name: str, found: Batch) -> Document:
+    """A batch that runs."""
+    kept = found.document
+    return {
+        "experiment": name,
+        "batch": found.uid,
+        "state": str(kept["state"]),
+        "started": time(kept["started"]),
+        **{count: kept[count] for count in ("total", "done", "failed", "skipped", "running")},
+        "left": found.left,
+        "best": plain(kept.get("best")),
+        "executor": plain(kept.get("executor")),
+        "script": plain(kept.get("script")),
+        **_owner(kept),
+    }
+
+
+def running(name: str, found: Running) -> Document:
+    """A trial that runs, as far as it does not depend on the time when one looks."""
+    row = found.row
+    return {
+        "experiment": name,
+        "trial": found.number,
+        "state": row["state"],
+        "started": time(row["started"]),
+        "batch": plain(row.get("batch")),
+        "place": plain(row.get("place")),
+        **_owner(row),
+        "calls": _calls(found.calls),
+        "metrics": {name: metric(each) for name, each in found.metrics.items()},
+        "usage": [
+            {
+                "host": use.host,
+                "pid": use.pid,
+                "seconds": plain(use.seconds),
+                "calls": _calls(use.calls),
+                **{name: plain(value) for name, value in use.values.items()},
+            }
+            for use in found.usage
+        ],
+    }
+
+
+def _calls(calls: Iterable[Call]) -> list[Document]:
+    return [{"step": step, "call": call} for step, call in calls]
+
+
+def _owner(kept: Document) -> Document:
+    return {name: kept["owner"].get(name) for name in ("host", "pid", "user")}
 
 
 def metric(summary: Summary) -> Document:
@@ -250,8 +332,13 @@ def output(trials: Trials, number: int, step: str | None, stream: str | None) ->
     """Lines that the steps of a trial have put out, in the order of their time."""
     row = trials.get(number)
     check_kept(row, "output")
+    return lines(Outputs(trials.backend, trials.name).read(row["uid"]), step, stream)
+
+
+def lines(found: Iterable[Line], step: str | None, stream: str | None) -> list[Document]:
+    """Those lines that are of the step and the stream, if these are given."""
     return [
         {**line._asdict(), "time": time(line.time)}
-        for line in Outputs(trials.backend, trials.name).read(row["uid"])
+        for line in found
         if step in (None, line.step) and stream in (None, line.stream)
     ]

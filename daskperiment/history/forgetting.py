@@ -11,7 +11,7 @@ from uuid import uuid4
 from daskperiment.backends.base import Append, Backend, Clear, Insert, Update, Write
 from daskperiment.errors import ConflictError, FieldNotFoundError, ValueNotKeptError
 from daskperiment.fingerprint.values import digest as digest_of
-from daskperiment.history import paths, payloads
+from daskperiment.history import checkpoints, paths, payloads
 from daskperiment.history.collection import collect
 from daskperiment.history.columns import ENDED
 from daskperiment.history.holders import Holder, holders, mentioned
@@ -246,6 +246,9 @@ class _Part:
         dropped = self.entries(paths.output)
         return _Edit({}, [Clear(paths.output(self.experiment, self.uid))], [dropped])
 
+    def usage(self, _: str) -> _Edit:
+        return _Edit({}, [Clear(paths.usage(self.experiment, self.uid))])
+
     def metrics(self, _: str) -> _Edit:
         return _Edit({}, [Clear(paths.metrics(self.experiment, self.uid))])
 
@@ -255,6 +258,11 @@ class _Part:
             return None
         rest = [{n: points for n, points in batch.items() if n != name} for batch in batches]
         return _Edit({}, self.replacing(paths.metrics, [batch for batch in rest if batch]))
+
+    def checkpoints(self, _: str) -> _Edit:
+        found = checkpoints.documents(self.backend, self.experiment, self.uid)
+        removing = checkpoints.removing(self.backend, self.experiment, self.uid)
+        return _Edit({}, removing, list(found.values()))
 
     def artifacts(self, name: str) -> _Edit | None:
         entries = self.entries(paths.artifacts)
@@ -307,6 +315,8 @@ _EDITS: dict[str, Callable[[_Part, str], _Edit | None]] = {
     "git": _Part.git,
     "configuration": lambda part, _: part.snapshot("configuration"),
     "output": _Part.output,
+    "usage": _Part.usage,
+    "checkpoints": _Part.checkpoints,
     "note": lambda part, _: part.text(note=""),
     "tags": lambda part, _: part.text(tags=[]),
     "error": lambda part, _: part.text(**_ERROR),

@@ -156,10 +156,17 @@ def _everything(backend: Backend, without: Container[str]) -> Iterator[tuple[Hol
         for _, row in backend.find(paths.prepared(name)):
             for field, value in row_parts(row):
                 yield Holder(name, 0, field), value
+        left = list(backend.find(paths.checkpoints(name)))
+        numbers = dict.fromkeys((document.get("trial") for _, document in left), 0)
         for number, row in rows(backend, name):
+            if row["uid"] in numbers:
+                numbers[row["uid"]] = number
             if row["uid"] not in without:
                 for field, value in parts(backend, name, row):
                     yield Holder(name, number, field), value
+        for _, document in left:
+            if (uid := document.get("trial")) not in without:
+                yield Holder(name, numbers[uid], "checkpoints"), document
 
 
 def named(value: JSON) -> Iterator[str]:

@@ -89,6 +89,7 @@ class Observations:
         self.name = name
         self._latest = paths.latest(name)
         self._exact = paths.exact(name)
+        self._impure = paths.impure(name)
         self._known: dict[tuple[Any, ...], str] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -112,6 +113,17 @@ class Observations:
         for record, now in seen:
             self._compare(record, now, batch)
         return batch.writes
+
+    def mark_impure(self, step: str, fingerprint: str | None, number: Number) -> None:
+        """Remember that a step of certain code gave another output for no reason that is known."""
+        with suppress(ConflictError):  # it is known
+            self.backend.insert(
+                self._impure, {"trial": number, "step": step}, _key((step, fingerprint))
+            )
+
+    def is_impure(self, step: str, fingerprint: str | None) -> bool:
+        """Whether that was seen of a step of certain code."""
+        return self.backend.get(self._impure, _key((step, fingerprint))) is not None
 
     def _compare(self, record: StepRecord, now: Observation, batch: _Batch) -> Observation | None:
         circumstances = (record.place, record.inputs, *now.circumstances)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from urllib.parse import quote, unquote
 
 SNAPSHOTS = "snapshots"
@@ -20,6 +21,7 @@ SPOOLS = "spools"
 """Documents of spools, by their id: how much of each is here."""
 
 
+@functools.lru_cache(maxsize=64)  # a trial asks ten times
 def experiment(name: str) -> str:
     """Path of everything that belongs to one experiment: one percent-quoted segment."""
     return f"experiment/{quote(name, safe='')}"
@@ -51,11 +53,6 @@ def running(name: str) -> str:
     return f"{experiment(name)}/running"
 
 
-def batches(name: str) -> str:
-    """Documents of the batches, by uid."""
-    return f"{experiment(name)}/batches"
-
-
 def claims(name: str) -> str:
     """Documents of who runs a place of a batch that several computers share, by both."""
     return f"{experiment(name)}/claims"
@@ -64,6 +61,11 @@ def claims(name: str) -> str:
 def begun(name: str) -> str:
     """Empty documents of the trials that were begun on workers, by uid."""
     return f"{experiment(name)}/begun"
+
+
+def batches(name: str) -> str:
+    """Documents of the batches, by uid."""
+    return f"{experiment(name)}/batches"
 
 
 def prepared(name: str) -> str:
@@ -86,9 +88,19 @@ def artifacts(name: str, uid: str) -> str:
     return f"{experiment(name)}/artifacts/{uid}"
 
 
+def checkpoints(name: str) -> str:
+    """Documents of the checkpoints of running calls, by what the call is and a random text."""
+    return f"{experiment(name)}/checkpoints"
+
+
 def output(name: str, uid: str) -> str:
     """Log of what one trial printed and logged."""
     return f"{experiment(name)}/output/{uid}"
+
+
+def usage(name: str, uid: str) -> str:
+    """Log of what one trial has used of processors and memory."""
+    return f"{experiment(name)}/usage/{uid}"
 
 
 def latest(name: str) -> str:
@@ -99,3 +111,8 @@ def latest(name: str) -> str:
 def exact(name: str) -> str:
     """Documents of the output seen under exactly the same circumstances."""
     return f"{experiment(name)}/purity/exact"
+
+
+def impure(name: str) -> str:
+    """Documents of the steps that were seen to be impure, by step and code."""
+    return f"{experiment(name)}/purity/impure"

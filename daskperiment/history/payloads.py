@@ -22,7 +22,14 @@ from daskperiment.secrets import (
     holds_secret,
     is_secret,
 )
-from daskperiment.serializers import NotEncodable, decode, encode, preview, preview_type
+from daskperiment.serializers import (
+    Encoded,
+    NotEncodable,
+    decode,
+    encode,
+    preview,
+    preview_type,
+)
 from daskperiment.typing import Document
 
 _INLINE_BYTES = 4096
@@ -84,14 +91,38 @@ def _keep_scalar(value: int | bool | str | None) -> Document | None:
     return None if writes else document
 
 
-def _keep(value: Any, inline: bool) -> tuple[Document, list[Write]]:
+def encoded(value: Any) -> tuple[Document, Encoded | None]:
+    """Describe a value, and encode it.
+
+    Returns
+    -------
+    document : dict
+        ``type`` and ``preview``; with ``reason`` where it cannot be encoded or is a secret.
+    encoded : Encoded or None
+        Its codec and its bytes, None where there is a reason.
+    """
+    if is_secret(value):
+        return _secret(value), None
+    if type(value) is str and holds_secret(value):
+        return _secret(Hidden(value)), None
+    return _encoded(value)
+
+
+def _encoded(value: Any) -> tuple[Document, Encoded | None]:
     described: Document = {"type": preview_type(value), "preview": preview(value)}
     try:
         encoded = encode(value)
     except NotEncodable as error:
-        return described | {"reason": str(error)}, []
+        return described | {"reason": str(error)}, None
     if holds_secret(value) if encoded.codec == "json" else holds_living(encoded.data):
-        return _secret(Hidden(value)), []
+        return _secret(Hidden(value)), None
+    return described, encoded
+
+
+def _keep(value: Any, inline: bool) -> tuple[Document, list[Write]]:
+    described, encoded = _encoded(value)
+    if encoded is None:
+        return described, []
     if inline and encoded.codec == "json" and len(encoded.data) <= _INLINE_BYTES:
         return described | {"json": encoded.data.decode()}, []
     digest = blake3(encoded.data).hexdigest()
@@ -126,7 +157,17 @@ def load(backend: Backend, kept: Document, *, pickles: bool = False) -> Any:
         raise not_kept(kept)
     if "json" in kept:
         return decode("json", kept["json"].encode())
-    data = fetch(backend, kept["digest"], kept["preview"])
+    return decoded(kept, fetch(backend, kept["digest"], kept["preview"]), pickles)
+
+
+def decoded(kept: Document, data: bytes, pickles: bool) -> Any:
+    """The value of bytes that were compared with the digest; ``pickles`` as for :func:`load`.
+
+    Raises
+    ------
+    PayloadError
+        They are a pickle and may not be one, or cannot be read.
+    """
     return decode(kept["codec"], data, allow_pickle=pickles)
 
 

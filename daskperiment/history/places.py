@@ -26,6 +26,7 @@ from daskperiment.errors import (
     UntrustedPayloadError,
 )
 from daskperiment.history import payloads
+from daskperiment.history.collection import referring
 from daskperiment.namespace import namespaced
 from daskperiment.secrets import scrub
 from daskperiment.secrets.key import VARIABLE, signing_key
@@ -38,8 +39,8 @@ logger = logging.getLogger(__name__)
 Trust: TypeAlias = Literal["signed", "all"]
 """Which pickles of a shared store are loaded."""
 Slot: TypeAlias = tuple[str, ...]
-"""Where in a trial: ``("result",)``, ``("parameters", name)``, ``("output", step, call)`` or
-``("artifacts", name)``."""
+"""Where in a trial: ``("result",)``, ``("parameters", name)``, ``("output", step, call)``,
+``("artifacts", name)`` or ``("checkpoint", step, call, what the call is)``."""
 
 _HEXADECIMAL = frozenset("0123456789abcdef")
 
@@ -116,6 +117,26 @@ class Place:
             The stored bytes are not those of the record.
         """
         return payloads.load(self.backend, kept, pickles=self.check(slot, kept))
+
+    def take(
+        self, slot: Slot, source: Place, there: Slot, kept: Document
+    ) -> tuple[Any, Document, list[Write]]:
+        """Read a value of another trial of this store, and describe it as one of this trial.
+
+        Returns
+        -------
+        value : Any
+            The value.
+        document, writes : dict, list of Write
+            As :meth:`keep` returns them.  Errors as for :meth:`load`.
+        """
+        pickles = source.check(there, kept)
+        if "digest" not in kept:
+            return payloads.load(self.backend, kept), kept, []
+        data = payloads.fetch(self.backend, kept["digest"], kept["preview"])
+        bare = {name: value for name, value in kept.items() if name != "signed"}
+        value = payloads.decoded(kept, data, pickles)
+        return value, self.sign(slot, bare), referring(kept["digest"], data)
 
     def check(self, slot: Slot, kept: Document) -> bool:
         """Whether a description is that of a pickle, which may then be loaded.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from daskperiment.backends.base import Backend, Clear, Insert, Remove, Update, Write
 from daskperiment.errors import ConflictError, TrialRunningError
-from daskperiment.history import paths
+from daskperiment.history import checkpoints, paths
 from daskperiment.history.collection import Freed, collect, unused
 from daskperiment.history.experiments import experiments
 from daskperiment.history.holders import rows
@@ -119,6 +119,8 @@ def collect_removed(
         if found:
             drop_observations(backend, each, found.keys())
         _drop_prepared(backend, each)
+        for write in checkpoints.abandoned(backend, each):
+            backend.apply(write)
     freed: Freed = collect(backend)
     backend.compact()
     return Collected(len(fresh), *freed)
@@ -159,7 +161,7 @@ def _bury(backend: Backend, name: str, number: int, row: Document) -> None:
     """Leave nothing of a trial but its number; also what came after it was buried before."""
     uid, path = row["uid"], paths.trials(name)
     stone = {**row, "collected": row["collected"] or time.time()}
-    logs = (paths.steps, paths.metrics, paths.artifacts, paths.output)
+    logs = (paths.steps, paths.metrics, paths.artifacts, paths.output, paths.usage)
     writes: list[Write] = [
         Update(path, number, {}, {"uid": uid, "removed": row["removed"]}),
         Remove(path, number),
@@ -167,6 +169,7 @@ def _bury(backend: Backend, name: str, number: int, row: Document) -> None:
         Remove(paths.begun(name), uid),
         Remove(paths.running(name), uid),
         *(Clear(log(name, uid)) for log in logs),
+        *checkpoints.removing(backend, name, uid),
         changed(name, number),
     ]
     try:
@@ -177,7 +180,7 @@ def _bury(backend: Backend, name: str, number: int, row: Document) -> None:
 
 def drop_observations(backend: Backend, name: str, numbers: Container[int]) -> None:
     """Remove what purity has learned from some trials."""
-    for path in (paths.latest(name), paths.exact(name)):
+    for path in (paths.latest(name), paths.exact(name), paths.impure(name)):
         found = backend.find(path, fields=["trial"])
         gone = [Remove(path, key) for key, seen in found if seen["trial"] in numbers]
         for at in range(0, len(gone), _GROUP):

@@ -6,10 +6,11 @@ So what is copied is checked where it comes from, and signed where it goes to.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from daskperiment.errors import UntrustedPayloadError
+from daskperiment.history.checkpoints import slot as checkpoint_slot
 from daskperiment.history.places import Place, Slot
 from daskperiment.history.steps import output_slot
 from daskperiment.typing import JSON, Document
@@ -57,6 +58,18 @@ class Resigning:
     def artifacts(self, entries: list[JSON]) -> list[JSON]:
         """Artifacts as the target keeps them."""
         return self._each(entries, self._artifact)
+
+    def checkpoints(self, documents: Mapping[str, Document]) -> dict[str, Document]:
+        """Documents of checkpoints as the target keeps them, by key."""
+        return dict(documents) if self._idle else {k: self._left(d) for k, d in documents.items()}
+
+    def _left(self, document: Document) -> Document:
+        entries = [
+            self._anew("checkpoints", checkpoint_slot(document), entry)
+            for entry in document["entries"]
+        ]
+        # One that is not trusted has no digest here, and nobody could go on from it.
+        return {**document, "entries": [entry for entry in entries if "digest" in entry]}
 
     def _each(self, entries: list[Any], anew: Callable[[Document], Document]) -> list[Any]:
         return entries if self._idle else [anew(entry) for entry in entries]

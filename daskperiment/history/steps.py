@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from daskperiment.backends.base import Append, Backend
 from daskperiment.errors import StepNotFoundError
 from daskperiment.history import paths
 from daskperiment.history.places import Place, Slot
-from daskperiment.records import StepRecord
+from daskperiment.records import Number, StepRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 COLUMNS = (
     "step", "call", "attempt", "outcome", "seconds", "seed", "drew", "fingerprint", "inputs",
     "output", "parameters", "upstream", "threads", "environment", "host", "pid", "started",
-    "entropy", "reused_from", "unhashed",
+    "entropy", "reused_from", "resumed_from", "unhashed",
 )  # fmt: skip
 
 
@@ -74,6 +75,27 @@ def output_slot(step: str, call: int) -> Slot:
     return "output", step, str(call)
 
 
+def with_numbers(
+    records: Iterable[StepRecord], number_of: Callable[[str], Number | None]
+) -> list[StepRecord]:
+    """Records that name other trials by their numbers, as text, as long as these are there."""
+
+    @functools.cache
+    def number(uid: str) -> str:
+        found = number_of(uid)
+        return uid if found is None else str(found)
+
+    def named(uid: str | None) -> str | None:  # in a shared store others may have written anything
+        return number(uid) if isinstance(uid, str) else None
+
+    return [
+        record._replace(
+            reused_from=named(record.reused_from), resumed_from=named(record.resumed_from)
+        )
+        for record in records
+    ]
+
+
 def frame(records: Iterable[StepRecord]) -> pd.DataFrame:
     """Step records as a table, one row a call, in the order in which the calls ended.
 
@@ -89,8 +111,15 @@ def frame(records: Iterable[StepRecord]) -> pd.DataFrame:
         rows.append(_row(record, attempts[record.place]))
         attempts[record.place] += 1
     table = pd.DataFrame(rows, columns=list(COLUMNS))
+    for column in ("reused_from", "resumed_from"):
+        others = [_number(row[column]) for row in rows]
+        table[column] = pd.Series(others, dtype=object)  # else a number beside None is a float
     table["started"] = pd.to_datetime(table["started"], unit="s", utc=True)
     return table
+
+
+def _number(text: str | None) -> int | str | None:
+    return int(text) if text is not None and len(text) < 20 and text.isdecimal() else text
 
 
 def _row(record: StepRecord, attempt: int) -> dict[str, Any]:

@@ -281,6 +281,33 @@ class Trials:
         found = self.find(fields=[], newest=newest, limit=1, after=number)
         return next((other for other, _ in found), None)
 
+    def attempts(self, uid: str | None) -> Iterator[tuple[int, Document]]:
+        """The row of an attempt, then those of the attempts before it, the first one last.
+
+        Parameters
+        ----------
+        uid : str or None
+            The ``retry_of`` of the trial whose earlier attempts are asked for.
+        """
+        seen: set[str] = set()
+        while uid and uid not in seen:
+            seen.add(uid)
+            found = next(self.find({"uid": uid}, newest=True, limit=1), None)
+            if found is None:
+                return
+            yield found
+            uid = found[1].get("retry_of")
+
+    def number_of(self, uid: str) -> int | None:
+        """Number of the trial of a uid, None where it is not there, or not any more."""
+        found = self.find({"uid": uid}, fields=[], newest=True, limit=1)
+        return next((number for number, _ in found), None)
+
+    def is_over(self, row: Document) -> bool:
+        """Whether a trial has ended, also one whose process is gone and of which nobody says so."""
+        ended = TrialState(presumed(row)["state"]).ended
+        return ended or ("owner" in row and self._liveness.is_gone(row["owner"]))
+
     def lose(self, number: Number, uid: str, reason: str) -> bool:
         """Mark a trial as CRASHED whose process was seen to die; whether it had not ended."""
         description = f"{TrialState.CRASHED.value}({reason})"

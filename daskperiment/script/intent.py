@@ -23,7 +23,7 @@ _READS = frozenset({"argv", "orig_argv", "parse_args", "parse_known_args"})
 """What code mentions that reads the arguments of the program."""
 _COMPUTES = frozenset({"compute", "persist"})
 """What Dask and Delayed call it."""
-_RUNNERS = frozenset({"main", "map", "search", "submit"})
+_RUNNERS = frozenset({"main", "map", "run", "search", "submit", "trial"})
 """Methods of an experiment that run trials."""
 
 Definition: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef

@@ -263,6 +263,25 @@ def test_a_sample_that_another_process_renews_is_not_used_again(tmp_path: Path) 
         assert list(LocalBackend(tmp_path).find("x")) == [(1, {"text": "like " * 50, "n": 5})]
 
 
+def test_samples_are_not_read_again_because_others_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+    load = rows.Rows._load
+
+    def counted(self: rows.Rows, number: int) -> rows.Sample:
+        loaded.append(number)
+        return load(self, number)
+
+    monkeypatch.setattr(rows.Rows, "_load", counted)
+    with LocalBackend(tmp_path) as one, LocalBackend(tmp_path) as other:
+        for n in range(20):
+            one.insert("x", {"text": "like " * 50, "n": n})
+            other.insert("x", {"text": "like " * 50, "n": n})
+
+    assert loaded == [1, 1]  # once by each
+
+
 def test_a_reader_goes_on_when_samples_are_renewed_at_that_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import textwrap
 import threading
 import warnings
 from pathlib import Path
@@ -363,6 +365,36 @@ def test_one_that_was_removed_hears_nothing_more(memory_ex: Experiment, seen: Se
     s.compute()
 
     assert len(seen.of("after_trial")) == 1
+
+
+def test_a_module_that_is_reloaded_has_its_callbacks_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("reloaded.py").write_text(
+        textwrap.dedent("""
+            from pathlib import Path
+            from daskperiment import Experiment
+
+            def told(event, **arguments):
+                with Path("told").open("a") as file:
+                    print(event, file=file)
+
+            ex = Experiment("reloaded", backend="memory://", callbacks=[told])
+            ex.add_callback(lambda event, **arguments: told(event, **arguments))
+
+            @ex.result
+            def half(a):
+                return a / 2
+
+            s = half(ex.parameter("a", default=3))
+            """)
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = importlib.import_module("reloaded")
+    importlib.reload(module)
+    module.s.compute()
+
+    assert Path("told").read_text().split().count("after_trial") == 2
 
 
 def test_secrets_are_hidden_from_callbacks(memory_ex: Experiment, seen: Seen) -> None:

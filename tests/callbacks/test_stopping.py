@@ -78,7 +78,7 @@ def test_no_trial_begins_when_the_time_is_over(ex: Experiment) -> None:
 
     batch.run()
 
-    assert (batch.done, batch.reason) == (0, "The time of 100 s is over")
+    assert (batch.done, batch.reason) == (0, "the time of 100 s is over")
 
 
 def test_the_time_is_looked_at_when_a_trial_has_ended(ex: Experiment) -> None:
@@ -90,7 +90,7 @@ def test_the_time_is_looked_at_when_a_trial_has_ended(ex: Experiment) -> None:
 
     batch = ran(ex, [1, 2, 3], StopAfterTime(100), Late())
 
-    assert (batch.done, batch.reason) == (2, "The time of 100 s is over")
+    assert (batch.done, batch.reason) == (2, "the time of 100 s is over")
 
 
 def test_a_batch_within_its_time_goes_on(ex: Experiment) -> None:

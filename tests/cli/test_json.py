@@ -118,6 +118,7 @@ SHAPES: dict[str, tuple[list[str], Any]] = {
             }
         ],
     ),
+    "status": (["status"], {"batches": [], "running": [], "crashed": []}),
     "tag": (["tag", "1", "--add", "good"], [{"trial": "int", "tags": ["str"]}]),
     "note": (["note", "1", "text"], {"trial": "int", "note": "str"}),
     "rm": (["rm", "1:2"], {"removed": ["int"]}),
@@ -160,7 +161,7 @@ def test_every_verb_has_a_shape_that_is_tested() -> None:
     from daskperiment.cli import cli
 
     elsewhere = {
-        "run", "diff", "config", "salvage", "sync", "copy", "import", "import-legacy",
+        "run", "resume", "diff", "config", "salvage", "sync", "copy", "import", "import-legacy",
         "dashboard",
     }  # fmt: skip
 
@@ -212,6 +213,8 @@ def test_a_script_that_prints_leaves_one_document_on_stdout(command: Command) ->
     assert done.code == 0 and "printed" in done.err and "from a program" in done.err
     assert list(done.document) == list(TRIAL) and done.document["result"] == 2.5
     assert failed.code == 1 and failed.document["state"] == "FAILED"
+    again = command("resume", "--json", "train.py", "a=4")
+    assert again.code == 0 and list(again.document) == list(TRIAL)
     assert (wrong.code, wrong.out) == (2, "")
 
 

@@ -12,6 +12,8 @@ from daskperiment.backends import Append, Backend, Insert, Put
 from daskperiment.history import paths
 from tests.dashboard.stores import NAME, Foreign, fill
 
+GOING = "going"
+"""The experiment of such a store in which all is about to happen."""
 CANARY = "window.__pwned=1"
 _RUN = f"javascript:{CANARY}"
 _IMAGE = f"<img src=x onerror={CANARY}>"
@@ -104,7 +106,8 @@ def infested(payloads: Sequence[str] = PAYLOADS) -> Foreign:
     fill(sound)
     row = sound.get(paths.trials(NAME), 1)
     assert row is not None
-    backend.apply(Insert(paths.EXPERIMENTS, {"created": 1.0}, NAME))
+    for name in (NAME, GOING):
+        backend.apply(Insert(paths.EXPERIMENTS, {"created": 1.0}, name))
     for number, text in enumerate(payloads, 1):
         _infest(backend, row, number, text)
     return backend
@@ -132,7 +135,31 @@ def _infest(backend: Backend, sound: dict[str, Any], number: int, text: str) -> 
         Append(paths.metrics(NAME, uid), [{text: [[0, 1], [1.0, 2.0], [1.0, 2.0]]}]),
         Append(paths.artifacts(NAME, uid), list(_artifacts(text, digest, len(raw)))),
         Append(paths.output(NAME, uid), [{"step": text, "call": 0, "pieces": _pieces(text)}]),
+        Append(paths.usage(NAME, uid), [_usage(text)]),
     )
+    owner = {**sound["owner"], "host": text, "user": text}
+    counts = dict.fromkeys(("done", "failed", "skipped", "running"), 1)
+    batch = {
+        "started": 1.0, "owner": owner, "total": 9, **counts, "state": "RUNNING", "executor": text,
+        "script": text, "best": {"trial": text, "value": text},
+    }  # fmt: skip
+    states = {1: "CRASHED", 2: "RUNNING"}
+    backend.apply(
+        Insert(paths.running(GOING), owner, uid),
+        Insert(paths.batches(GOING), batch, f"{text}{uid}"),
+        Append(paths.usage(GOING, uid), [_usage(text)]),
+        Append(paths.metrics(GOING, uid), [{text: [[0, 1], [1.0, 2.0], [1.0, 2.0]]}]),
+        *(
+            Insert(paths.trials(GOING), {**row, "owner": owner, "state": state}, 2 * number + at)
+            for at, state in states.items()
+        ),
+    )
+
+
+def _usage(text: str) -> dict[str, Any]:
+    values = {"cpu": [1.0, 2.0], "memory": [1, 2], "gpu0": [1, 2], text: [1.0, 2.0]}
+    where = {"host": text, "pid": 1, "seconds": [1.0, 2.0]}
+    return {**where, "values": values, "calls": [[text, 0]]}
 
 
 def _steps(text: str) -> Iterator[dict[str, Any]]:

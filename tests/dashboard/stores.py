@@ -130,7 +130,8 @@ def _spoil_rows(backend: Backend, chance: random.Random, name: str) -> str:
 
 
 def _spoil_logs(backend: Backend, chance: random.Random, name: str) -> str:
-    kind = chance.choice([paths.steps, paths.metrics, paths.artifacts, paths.output])
+    logs = [paths.steps, paths.metrics, paths.artifacts, paths.output, paths.usage]
+    kind = chance.choice(logs)
     _, row = chance.choice([*backend.find(paths.trials(name))])
     uid = row["uid"] if isinstance(row.get("uid"), str) else "none"
     junk = chance.choice(JUNK)
@@ -152,7 +153,7 @@ def _spoil_snapshots(backend: Backend, chance: random.Random, name: str) -> str:
 
 def _spoil_others(backend: Backend, chance: random.Random, name: str) -> str:
     path = chance.choice(
-        [paths.trials(name), paths.running(name), paths.begun(name), paths.EXPERIMENTS]
+        [paths.trials(name), paths.running(name), paths.batches(name), paths.EXPERIMENTS]
     )
     key = chance.choice([chance.randrange(1, 50), 2**53 - 1, "text", "../x", "<b>", ""])
     row: Mapping[str, Any] = {

@@ -24,6 +24,7 @@ from tests.dashboard.stores import ARTIFACTS, JUNK, NAME, Foreign, fill, nested
 
 FIELDS = ("uid", "state", "seed", "parameters", "owner", "result", "tags", "code", "session")
 TRIAL = f"{ROOT}/experiments/{NAME}/trials/1"
+USAGE = {"host": "h", "pid": 1, "seconds": [1.0], "values": {"cpu": [1.0]}, "calls": [["s", 0]]}
 
 
 def addresses(trials: range = range(1, 6)) -> Iterator[tuple[str, str]]:
@@ -129,12 +130,14 @@ def test_a_row_that_others_have_spoilt_fails_alone(field: str) -> None:
         assert {1, 3, 4} <= {row["trial"] for row in strict(table.content)["rows"]}, junk
 
 
-@pytest.mark.parametrize("log", [paths.steps, paths.metrics, paths.artifacts, paths.output])
+@pytest.mark.parametrize(
+    "log", [paths.steps, paths.metrics, paths.artifacts, paths.output, paths.usage]
+)
 def test_a_log_that_others_have_spoilt_fails_alone(log: Any) -> None:
     backend = Foreign()
     ex = fill(backend)
     path = log(ex.id, ex[2].uid)
-    kept = backend.read(path)
+    kept: list[Any] = backend.read(path) or [USAGE]
     odd = ({**kept[0], field: JUNK[at * 5 % len(JUNK)]} for at, field in enumerate(kept[0]))
     for junk in (*JUNK[::2], *odd):
         backend.apply(Clear(path), Append(path, [*kept, junk]))

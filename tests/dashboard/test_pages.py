@@ -141,6 +141,7 @@ def test_every_page_shows_what_is_stored(board: Dashboard, open_page: OpenPage) 
         ("code", '[data-step="prepare"]'),
         ("output", ".output-line"),
         ("environment", '[data-category="packages"]'),
+        ("usage", "text=Nothing sampled"),
         ("artifacts", '[data-artifact="plots/true.png"] img'),
     ]:
         page.click(f'.sections a[data-part="{part}"]')

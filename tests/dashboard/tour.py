@@ -7,10 +7,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from tests.dashboard.conftest import loaded
-from tests.dashboard.scripts import CANARY, PAYLOADS
+from tests.dashboard.scripts import CANARY, GOING, PAYLOADS
 from tests.dashboard.stores import NAME
 
-SECTIONS = ("overview", "metrics", "graph", "code", "output", "environment", "artifacts")
+SECTIONS = (
+    "overview", "metrics", "graph", "code", "output", "environment", "artifacts", "usage",
+)  # fmt: skip
 NAMELESS = r"status of 404 .*/(artifact|file)\?name=[^)]*%EF%BF%BD"
 """What is told of files by whose names no address can ask: half of a character is in them."""
 _TOUCH = """
@@ -30,7 +32,7 @@ def tour(page: Any, base: str, numbers: Iterable[int]) -> Iterator[str]:
     """Open every page of an infested store, and the trials of some numbers; tells what ran."""
     board = f"/experiments/{NAME}"
     chosen = list(numbers)
-    ways = ["/experiments", f"{board}?limit=100"]
+    ways = ["/experiments", "/running", f"/running?experiment={GOING}", f"{board}?limit=100"]
     for number in chosen:
         ways += [f"{board}/trials/{number}#{section}" for section in SECTIONS]
     for at in range(0, len(chosen), 10):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -21,7 +22,10 @@ from daskperiment import (
     ParameterError,
     ParameterUndefinedError,
 )
+from daskperiment.backends.memory import MemoryBackend
 from daskperiment.graph import Node
+from daskperiment.history import paths
+from daskperiment.typing import Document, Key
 
 EXECUTORS = ("threads", "processes", "processes:fork", "own threads", "own processes", "cluster")
 
@@ -98,6 +102,66 @@ def test_a_trial_that_fails_leaves_the_others_alone(ex: Experiment, executor: An
         "COMPLETE", "COMPLETE", "FAILED", "COMPLETE", "COMPLETE",
     ]  # fmt: skip
     assert trials[2].description == "ValueError(4 is wrong)"
+
+
+class Counting(MemoryBackend):
+    """Counts the rows of trials that are read."""
+
+    reads = 0
+
+    def get(self, path: str, key: Key) -> Document | None:
+        self.reads += path == paths.trials("batch")
+        return super().get(path, key)
+
+
+def test_a_trial_of_a_batch_is_read_when_it_is_asked_for_something_and_once() -> None:
+    backend, numbers = Counting(), []
+
+    def count(event: str, **arguments: Any) -> None:
+        if event == "after_trial":
+            numbers.append(arguments["trial"].number)
+
+    ex = Experiment("batch", backend=backend)
+    trials = ex.map(graph(ex), [{"a": a} for a in range(20)], callbacks=[count])
+    before = backend.reads
+    results = [(trial.uid, trial.seed, trial.result, trial.duration) for trial in trials]
+
+    assert sorted(numbers) == sorted(trial.number for trial in trials) == list(range(1, 21))
+    assert (before, backend.reads) == (0, 20)
+    assert len(set(results)) == 20
+
+
+class Large:
+    """A value of which each one counts."""
+
+
+def test_the_values_of_steps_that_have_failed_are_let_go_of_while_the_batch_runs() -> None:
+    ex, alive = Experiment("batch", backend="memory://"), []
+
+    @ex.result
+    def fail(a: int) -> None:
+        large = Large()
+        raise ValueError(a, type(large))
+
+    def count(event: str, **arguments: Any) -> None:
+        if event == "after_trial":
+            gc.collect()
+            alive.append(sum(type(each) is Large for each in gc.get_objects()))
+
+    jobs = [{"a": a} for a in range(12)]
+    ex.map(fail(ex.parameter("a")), jobs, max_workers=1, on_error="continue", callbacks=[count])
+
+    assert len(alive) == 12
+    assert max(alive) <= 3  # of one that has just ended and of one that runs
+
+
+def test_a_trial_of_a_batch_can_be_removed_before_it_was_asked_for_anything(
+    ex: Experiment,
+) -> None:
+    (trial,) = ex.map(graph(ex), [{"a": 1}])
+    trial.remove()
+
+    assert (trial.uid == ex.restore(1).uid, ex.trial_id) == (True, 1)
 
 
 def test_a_failure_is_raised_as_it_was_and_no_more_trials_begin(ex: Experiment) -> None:

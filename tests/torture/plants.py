@@ -28,20 +28,20 @@ from daskperiment.backends import (
     sqlite,
     tables,
 )
-from daskperiment.backends.base import Insert, Update
+from daskperiment.backends.base import Insert, Remove, Update
 from daskperiment.backends.files import PayloadFiles
 from daskperiment.backends.local import LocalBackend
 from daskperiment.backends.spool import Spool
 from daskperiment.backends.sqlite import Store
 from daskperiment.errors import BackendUnreachableError
-from daskperiment.execution import context, current, step, trial, workers
+from daskperiment.execution import batch, checkpoints, context, current, reuse, step, trial
 from daskperiment.execution.context import TrialContext
 from daskperiment.execution.interrupts import HeldBack
 from daskperiment.history import payloads, spooling, trials
-from daskperiment.history.finished import Finished
 from daskperiment.history.trials import Trials
 from daskperiment.records import TrialState
 from daskperiment.serializers import payload
+from daskperiment.tracking import seeds
 from daskperiment.tracking.environment import owner
 
 PLANTS: dict[str, Callable[[], None]] = {}
@@ -411,13 +411,66 @@ def _full_is_nothing() -> None:
     _swallow_errors()
 
 
-@plant("finished-runs-again")
-def _finished_runs_again() -> None:
-    """A batch that goes on begins from the start."""
-    Finished.take = lambda self, parameters, seed: None  # type: ignore[method-assign]
+@plant("finished-steps-run-again")
+def _finished_steps_run_again() -> None:
+    """What an earlier attempt has finished is nobody's business."""
+    reuse.take = lambda trial, call, wanted: None
 
 
-@plant("workers-outlive")
-def _workers_outlive() -> None:
-    """A worker process looks for its driver between two trials only."""
-    workers._end_with = lambda pipe, busy: None
+@plant("finished-steps-wait")
+def _finished_steps_wait() -> None:
+    """The record of a step waits with the others for the next flush."""
+    add = TrialContext.add
+
+    def later(self: TrialContext, record: Any) -> None:
+        add(self, record if record.kept is None else record._replace(kept=None))
+        if record.kept is not None:
+            self._waiting[-1:] = [record]
+
+    TrialContext.add = later  # type: ignore[method-assign]
+
+
+@plant("attempts-draw-seeds")
+def _attempts_draw_seeds() -> None:
+    """Each attempt draws a seed of its own."""
+    about = batch.Job.about
+
+    def anew(self: batch.Job) -> Any:
+        if self.before is not None:
+            self.seed = seeds.draw_seed()
+        return about(self)
+
+    batch.Job.about = anew  # type: ignore[method-assign]
+
+
+@plant("checkpoints-wait")
+def _checkpoints_wait() -> None:
+    """A checkpoint is written with the next flush, as metrics are."""
+
+    def commit(self: TrialContext, writes: Any) -> None:
+        self._writes += writes
+        self._await()
+
+    TrialContext.commit = commit  # type: ignore[method-assign]
+
+
+@plant("generators-begin-anew")
+def _generators_begin_anew() -> None:
+    """A state is all that a checkpoint gives back."""
+    checkpoints.seeds = SimpleNamespace(  # type: ignore[attr-defined]
+        state_of=seeds.state_of, restore=lambda draws, state: None
+    )
+
+
+@plant("deletes-before-it-writes")
+def _deletes_before_it_writes() -> None:
+    """The checkpoint before is deleted to make room, then the new one is written."""
+    commit = TrialContext.commit
+
+    def in_turn(self: TrialContext, writes: Any) -> None:
+        last = [write for write in writes if isinstance(write, Insert)]
+        gone = [Remove(write.path, write.key) for write in last]
+        commit(self, gone)
+        commit(self, writes)
+
+    TrialContext.commit = in_turn  # type: ignore[method-assign]

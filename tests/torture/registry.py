@@ -12,6 +12,7 @@ from tests.torture import (  # noqa: F401  (importing registers)
     model,
     outages,
     power,
+    resuming,
     scale,
     shared,
     signals,

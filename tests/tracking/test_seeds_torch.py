@@ -56,6 +56,19 @@ def test_blocks_that_overlap_give_the_users_stream_back_with_the_last_one():
     assert torch.equal(torch.rand(2), expected)
 
 
+def test_torchs_stream_goes_on_where_a_state_was_taken():
+    with seeds.seeded(5) as draws:
+        torch.rand(3)
+        state = seeds.state_of(draws)
+        expected = torch.rand(3)
+    with seeds.seeded(5) as draws:
+        seeds.restore(draws, state)
+        assert torch.equal(torch.rand(3), expected)
+    with seeds.seeded(5) as draws:
+        seeds.restore(draws, state)
+    assert draws.drew
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_is_seeded_and_given_back_once_initialised():
     torch.manual_seed(5)
@@ -67,3 +80,15 @@ def test_cuda_is_seeded_and_given_back_once_initialised():
         assert torch.equal(torch.rand(3, device="cuda"), expected)
     assert draws.drew
     assert torch.equal(torch.rand(2, device="cuda"), own)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cudas_stream_goes_on_where_a_state_was_taken():
+    torch.rand(1, device="cuda")
+    with seeds.seeded(5) as draws:
+        torch.rand(3, device="cuda")
+        state = seeds.state_of(draws)
+        expected = torch.rand(3, device="cuda")
+    with seeds.seeded(5) as draws:
+        seeds.restore(draws, state)
+        assert torch.equal(torch.rand(3, device="cuda"), expected)

@@ -8,7 +8,16 @@ from typing import Any, assert_type
 import numpy as np
 import pandas as pd
 
-from daskperiment import Experiment, Trial, TrialState
+from daskperiment import Block, Experiment, Milestone, Trial, TrialState
+from daskperiment.callbacks import (
+    BatchView,
+    Callback,
+    Email,
+    Progress,
+    StopAtScore,
+    StopWithoutImprovement,
+    Webhook,
+)
 
 ex = Experiment("api", backend=Path("store"), seed=1, trust="signed")
 Experiment("api", trust="some")  # type: ignore[arg-type]
@@ -49,4 +58,34 @@ assert_type([trial.number for trial in ex.trials], list[int])
 assert_type(ex.get_history(where="a > 1", order_by=["-Result", "a"], limit=3), pd.DataFrame)
 assert_type(ex.rng(), np.random.Generator)
 assert_type(ex.artifact_path("plot.png"), Path)
+ex.add_callback(lambda event, **arguments: None)
+ex.remove_callback(Progress("maximize", metric="accuracy"))
+Experiment("api", callbacks=[StopWithoutImprovement(3, direction="minimize"), Callback()])
+assert_type(Webhook("https://host/path", shape="slack").wait(1), bool)
+StopAtScore(0.5, "up")  # type: ignore[arg-type]
+Webhook("https://host/path", shape="xml")  # type: ignore[arg-type]
+Email("host", "a@b", "c@d", tls="ssl")  # type: ignore[arg-type]
+
+
+class Own(Callback):
+    def after_trial(self, *, trial: Trial, batch: BatchView | None) -> None:
+        if batch is not None:
+            batch.stop(f"{trial.number} of {batch.total}")
+
+
+def plain(rate: float, seed: int = 1) -> float:
+    return rate * seed
+
+
+assert_type(ex.run(plain, rate=0.1), Trial)
+assert_type(ex.run(plain, {"rate": 0.1, "seed": 2}, seed=3), Trial)
+assert_type(ex.map(plain, [{"rate": 0.1}]), list[Trial])
+ex.run(plain, 0.1)  # type: ignore[call-overload]
+ex.run(plain, rate=0.1, seed="x")  # type: ignore[call-overload]
+with ex.trial(a=1, seed=2) as t:
+    assert_type(t, Block)
+    t.log_metric("m", 1)
+    t.result = 3
+assert_type(ex[1].part_of, Trial | None)
+Milestone({"steps": 100}, 0.5, done=True, progress=(100, 300))
 ex.best("upwards")  # type: ignore[arg-type]

@@ -9,6 +9,8 @@ from daskperiment.dashboard.api import (  # noqa: F401  # importing them makes t
     graph,
     metrics,
     output,
+    running,
     trial,
     trials,
+    usage,
 )

@@ -7,6 +7,7 @@ from typing import Any
 from daskperiment.dashboard.board import Board
 from daskperiment.dashboard.endpoint import get
 from daskperiment.history import documents, paths
+from daskperiment.history.steps import with_numbers
 from daskperiment.history.summaries import stamp
 from daskperiment.lineage.dag import Node, dag
 from daskperiment.records import StepRecord
@@ -22,9 +23,11 @@ def graph(board: Board, experiment: str, number: int, query: dict[str, Any]) -> 
     edge passes the layers between its ends at its ``bends``, pairs of layer and slot.  Parameters
     and steps beyond some hundreds are ``omitted``.
     """
-    row = board.experiment(experiment).trials.get(number)
+    trials = board.experiment(experiment).trials
+    row = trials.get(number)
     entries = board.tail.read(paths.steps(experiment, row["uid"]), stamp(row))
-    found = dag([StepRecord.from_document(row["uid"], entry) for entry in entries])
+    records = [StepRecord.from_document(row["uid"], entry) for entry in entries]
+    found = dag(with_numbers(records, trials.number_of))
     return {
         "nodes": list(map(_node, found.nodes)),
         "edges": [
@@ -69,6 +72,7 @@ def _record(record: StepRecord) -> Document:
         "host": record.host,
         "pid": record.pid,
         "reused_from": record.reused_from,
+        "resumed_from": record.resumed_from,
         "unhashed": record.unhashed,
         "kept": kept and {name: kept.get(name) for name in ("preview", "type", "size")},
     }

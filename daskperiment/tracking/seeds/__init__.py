@@ -38,5 +38,9 @@ from __future__ import annotations
 from daskperiment.tracking.seeds.draws import Draws, current
 from daskperiment.tracking.seeds.installation import install, seeded
 from daskperiment.tracking.seeds.number import check_seed, derive, draw_seed
+from daskperiment.tracking.seeds.states import restore, state_of
 
-__all__ = ["Draws", "check_seed", "current", "derive", "draw_seed", "install", "seeded"]
+__all__ = [
+    "Draws", "check_seed", "current", "derive", "draw_seed", "install", "restore", "seeded",
+    "state_of",
+]  # fmt: skip

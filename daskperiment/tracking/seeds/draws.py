@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from daskperiment.tracking.seeds import frameworks
 
 if TYPE_CHECKING:
-    from numpy.random import MT19937, Generator
+    from numpy.random import MT19937, PCG64, Generator
 
 _RNG_TAG = int.from_bytes(b"rng", "big")
 
@@ -86,9 +86,33 @@ class Draws:
 
         self.uses += 1
         if self._rng is None:
-            source = np.random.SeedSequence([self.seed, _RNG_TAG])
-            self._rng = np.random.Generator(np.random.PCG64(source))
+            self._rng = np.random.Generator(self._fresh())
         return self._rng
+
+    def generator_state(self) -> dict[str, Any] | None:
+        """Where the stream of :meth:`rng` stands; None before its first use."""
+        return None if self._rng is None else dict(self._rng.bit_generator.state)
+
+    def set_generator_state(self, state: dict[str, Any] | None) -> None:
+        """Put the stream of :meth:`rng` somewhere, for None to its beginning; no use of it.
+
+        Raises
+        ------
+        TypeError, ValueError, KeyError
+            It is no state.
+        """
+        if state is None and self._rng is None:
+            return
+        uses, generator = self.uses, self.rng()
+        self.uses = uses
+        if state is None:
+            state = self._fresh().state  # type: ignore[assignment]
+        generator.bit_generator.state = state  # type: ignore[assignment]
+
+    def _fresh(self) -> PCG64:
+        import numpy as np
+
+        return np.random.PCG64(np.random.SeedSequence([self.seed, _RNG_TAG]))
 
     def python(self) -> Twister:
         """Return the stream of ``random``, seeded when first asked for."""

@@ -8,6 +8,7 @@ or a CUDA device first used inside one, is seeded from the next step on.
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from types import ModuleType
 from typing import Any
 
 from daskperiment import platform
+
+logger = logging.getLogger(__name__)
 
 Leave = Callable[[], bool]
 """Ends the seeding of one call; tells whether the call drew."""
@@ -61,6 +64,27 @@ def _restore_torch(torch: Any, states: list[Any]) -> None:
     torch.set_rng_state(states[0])
     if len(states) > 1:
         torch.cuda.set_rng_state_all(states[1:])
+
+
+def torch_states() -> list[bytes]:
+    """Where torch's generators stand: the CPU's, then CUDA's; empty unless it is imported."""
+    if not _loaded("torch"):
+        return []
+    return [state.numpy().tobytes() for state in _torch_states(sys.modules["torch"])]
+
+
+def set_torch_states(states: list[bytes]) -> None:
+    """Put torch's generators where they stood; those of CUDA on as many devices only."""
+    if not _loaded("torch"):
+        logger.warning("The state of torch's generators is not restored: torch is not imported yet")
+        return
+    torch: Any = sys.modules["torch"]
+    cpu, *cuda = [torch.frombuffer(bytearray(each), dtype=torch.uint8) for each in states]
+    devices = torch.cuda.device_count() if cuda and torch.cuda.is_available() else 0
+    if len(cuda) != devices:
+        logger.warning("The state of CUDA's generators is not restored: other devices are here")
+        cuda = []
+    _restore_torch(torch, [cpu, *cuda])
 
 
 def _seed_tensorflow(tensorflow: Any, seed: int) -> Leave:

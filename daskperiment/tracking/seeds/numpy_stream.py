@@ -58,6 +58,14 @@ class _Turn:
         self.take(here.draws)
         here.draws.uses -= entered and not self.switching
 
+    def keep(self) -> None:
+        """Keep where the stream in the generator stands; the caller holds the lock."""
+        self.switching = True
+        try:
+            _keep(self.owner)
+        finally:
+            self.switching = False
+
     # C's own method, called without binding: nothing can interrupt it before it releases.
     __exit__ = _LOCK.__exit__
 
@@ -99,6 +107,22 @@ def _legacy() -> Any:
 
 
 _TURN = _Turn()
+
+
+def state_of(draws: Draws) -> dict[str, Any] | None:
+    """Where a call's stream stands, None before its first use; asking is no use of it."""
+    with _LOCK:
+        if _TURN.owner is draws:
+            _TURN.keep()
+        return draws.numpy_state
+
+
+def set_state_of(draws: Draws, state: dict[str, Any] | None) -> None:
+    """Put a call's stream somewhere, for None to its beginning; that is no use of it."""
+    with _LOCK:
+        draws.numpy_state = state
+        if _TURN.owner is draws:
+            _TURN.owner = None  # whoever draws next loads the stream
 
 
 def isolate() -> None:

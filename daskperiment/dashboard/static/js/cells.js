@@ -50,9 +50,10 @@ export function metricCell(metric) {
 const WIDTH = 64;
 const HEIGHT = 18;
 
-export function spark(values, width = WIDTH, height = HEIGHT) {
+// The line begins at the floor, if one is given, else at the lowest value.
+export function spark(values, { width = WIDTH, height = HEIGHT, floor = Infinity } = {}) {
   const numbers = values.filter((value) => Number.isFinite(value));
-  const low = Math.min(...numbers);
+  const low = Math.min(floor, ...numbers);
   const span = Math.max(...numbers) - low;
   const across = (i) => 1 + (i * (width - 2)) / Math.max(1, values.length - 1);
   const up = (value) => (span > 0 ? height - 2 - ((value - low) / span) * (height - 4) : height / 2);

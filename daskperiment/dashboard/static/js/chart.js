@@ -17,9 +17,15 @@ export function lineDash(i) {
   return DASHES[i % DASHES.length];
 }
 
+const EPOCHS = { head: "Epoch", tick: number, at: (epoch) => `epoch ${number(epoch)}` };
+const OF_TRIALS = { key: ({ trial }) => trial, name: (trial) => `Trial ${trial}` };
+
 // `load(part)` gets {start, end, points} and promises the series of the reply.  `name` is the
-// metric; `legend` says whether the trials are told apart.
-export function chart({ name, load, legend = false }) {
+// metric; `legend` says whether the lines are told apart, and `lines` by what.  `across` says how
+// places on the axis are written, `shown` how values are; `floor` is on the axis in any case.
+export function chart({
+  name, title = name, load, legend = false, lines = OF_TRIALS, across = EPOCHS, shown = number, floor = null,
+}) {
   const state = { series: [], zoom: null, log: false, hidden: new Set(), large: false };
   const plot = h("div", { class: "plot" });
   const readout = h("span", { class: "readout", "aria-hidden": "true", hidden: true });
@@ -37,7 +43,7 @@ export function chart({ name, load, legend = false }) {
     return state.large;
   });
   const reset = button("Reset", () => zoom(null), { class: "button tiny", hidden: true, title: "Show all points (double click)" });
-  const tools = h("div", { class: "chart-tools", role: "group", "aria-label": `Chart of ${name}` },
+  const tools = h("div", { class: "chart-tools", role: "group", "aria-label": `Chart of ${title}` },
     reset,
     small("−", "Zoom out", () => scale(2)),
     small("+", "Zoom in", () => scale(0.5)),
@@ -48,7 +54,7 @@ export function chart({ name, load, legend = false }) {
   const values = h("details", { class: "values" }, h("summary", {}, "Values as a table"));
   values.addEventListener("toggle", () => tabulate());
   const element = h("figure", { class: "chart", "data-metric": name, "aria-labelledby": id },
-    h("figcaption", { id }, h("span", { class: "chart-name", title: name }, name)),
+    h("figcaption", { id }, h("span", { class: "chart-name", title }, title)),
     tools, h("p", { class: "chart-facts" }, facts, readout), plot, legend ? entries : null, values);
 
   let drawn = null;
@@ -139,7 +145,7 @@ export function chart({ name, load, legend = false }) {
 
   let key = null;
   function draw() {
-    const now = JSON.stringify(state.series.map(({ trial }) => trial));
+    const now = JSON.stringify(state.series.map(lines.key));
     // Only new points: the cursor and a part that is being marked stay as they are.
     if (drawn && now === key) {
       if (drawn.height !== height()) drawn.setSize({ width, height: height() });
@@ -183,11 +189,14 @@ export function chart({ name, load, legend = false }) {
       },
       scales: {
         x: { time: false, range: (u, low, high) => (low === high ? [low - 1, high + 1] : state.zoom ?? [low, high]) },
-        y: state.log ? { distr: 3 } : {},
+        y: state.log ? { distr: 3 } : floor === null ? {} : { range: (u, low, high) => [Math.min(floor, low), high > floor ? high * 1.05 : floor + 1] },
       },
-      axes: [{ ...axis, size: 28, space: 60 }, { ...axis, size: 48, space: 32, values: (u, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick))) }],
-      series: [{}, ...state.series.map(({ trial }, i) => ({
-        stroke: colour(lineColour(i)), width: 1.6, dash: lineDash(i), show: !state.hidden.has(trial),
+      axes: [
+        { ...axis, size: 28, space: 60, ...(across === EPOCHS ? {} : { values: (u, ticks) => ticks.map(across.tick) }) },
+        { ...axis, size: shown === number ? 48 : 56, space: 32, values: (u, ticks) => ticks.map((tick) => (tick === null ? "" : shown(tick))) },
+      ],
+      series: [{}, ...state.series.map((one, i) => ({
+        stroke: colour(lineColour(i)), width: 1.6, dash: lineDash(i), show: !state.hidden.has(lines.key(one)),
         points: { size: 5 },
       }))],
       hooks: {
@@ -208,21 +217,21 @@ export function chart({ name, load, legend = false }) {
     const off = at === null || at === undefined;
     readout.hidden = off;
     facts.hidden = !off;
-    const texts = state.series.map((one, i) => (off || !Number.isFinite(u.data[i + 1][at]) ? "" : number(u.data[i + 1][at])));
+    const texts = state.series.map((one, i) => (off || !Number.isFinite(u.data[i + 1][at]) ? "" : shown(u.data[i + 1][at])));
     if (legend) texts.forEach((text, i) => say(entries.children[i].lastElementChild, text));
     if (off) return;
     const exact = legend ? null : state.series[0].times?.[at];
-    say(readout, `epoch ${number(u.data[0][at])}${legend ? "" : `  ${number(state.series[0].values[at])}`}`);
+    say(readout, `${across.at(u.data[0][at])}${legend ? "" : `  ${shown(state.series[0].values[at])}`}`);
     readout.title = exact ? moment(exact) : "";
   }
 
   function showLegend() {
-    const known = new Map([...entries.children].map((one) => [one.dataset.trial, one]));
-    const wanted = state.series.map(({ trial }, i) => known.get(String(trial)) ?? entry(trial, i));
+    const known = new Map([...entries.children].map((one) => [one.dataset.line, one]));
+    const wanted = state.series.map((one, i) => known.get(String(lines.key(one))) ?? entry(lines.key(one), i));
     if (wanted.length !== entries.children.length || wanted.some((one, i) => one !== entries.children[i])) fill(entries, wanted);
   }
 
-  function entry(trial, i) {
+  function entry(key, i) {
     const swatch = h("canvas", { class: "swatch", "aria-hidden": "true" });
     swatch.width = 44;
     swatch.height = 8;
@@ -234,11 +243,11 @@ export function chart({ name, load, legend = false }) {
     paint.moveTo(0, 4);
     paint.lineTo(44, 4);
     paint.stroke();
-    const one = button([swatch, `Trial ${trial}`, h("span", { class: "legend-value" })], () => {
-      if (!state.hidden.delete(trial)) state.hidden.add(trial);
-      one.setAttribute("aria-pressed", String(!state.hidden.has(trial)));
-      drawn?.setSeries(state.series.findIndex((other) => other.trial === trial) + 1, { show: !state.hidden.has(trial) });
-    }, { class: "legend-entry", "data-trial": trial, "aria-pressed": "true" });
+    const one = button([swatch, lines.name(key), h("span", { class: "legend-value" })], () => {
+      if (!state.hidden.delete(key)) state.hidden.add(key);
+      one.setAttribute("aria-pressed", String(!state.hidden.has(key)));
+      drawn?.setSeries(state.series.findIndex((other) => lines.key(other) === key) + 1, { show: !state.hidden.has(key) });
+    }, { class: "legend-entry", "data-line": key, "aria-pressed": "true" });
     return one;
   }
 
@@ -248,20 +257,20 @@ export function chart({ name, load, legend = false }) {
       if (!finite.length) return "";
       const low = finite.reduce((a, b) => Math.min(a, b));
       const high = finite.reduce((a, b) => Math.max(a, b));
-      return `${legend ? `trial ${one.trial}: ` : ""}from ${number(low)} to ${number(high)}, last ${number(finite.at(-1))}`;
+      return `${legend ? `${lines.name(lines.key(one))}: ` : ""}from ${shown(low)} to ${shown(high)}, last ${shown(finite.at(-1))}`;
     });
     plot.setAttribute("role", "img");
-    plot.setAttribute("aria-label", `Line chart of ${name}; ${texts.filter(Boolean).join("; ")}`);
+    plot.setAttribute("aria-label", `Line chart of ${title}; ${texts.filter(Boolean).join("; ")}`);
   }
 
   function tabulate() {
     if (!values.open) return;
-    const heads = ["Epoch", ...state.series.map(({ trial }) => (legend ? `Trial ${trial}` : name))];
+    const heads = [across.head, ...state.series.map((one) => (legend ? lines.name(lines.key(one)) : title))];
     const epochs = [...new Set(state.series.flatMap((one) => one.epochs))].sort((a, b) => a - b);
     const maps = state.series.map((one) => new Map(one.epochs.map((epoch, i) => [epoch, one.values[i]])));
     const rows = epochs.slice(0, MOST_ROWS).map((epoch) => h("tr", {},
-      h("th", { scope: "row" }, number(epoch)),
-      maps.map((map) => h("td", { class: "number" }, map.has(epoch) ? number(map.get(epoch)) : ""))));
+      h("th", { scope: "row" }, across.tick(epoch)),
+      maps.map((map) => h("td", { class: "number" }, map.has(epoch) ? shown(map.get(epoch)) : ""))));
     const more = epochs.length > MOST_ROWS ? h("p", { class: "muted small" }, `The first ${MOST_ROWS} of ${integer(epochs.length)} rows. Zoom in to see others.`) : null;
     fill(values, values.firstElementChild, h("div", { class: "scroll short", tabindex: "0" },
       h("table", { class: "plain-table" }, h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))), h("tbody", {}, rows))), more);

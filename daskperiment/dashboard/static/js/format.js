@@ -52,6 +52,10 @@ export function bytes(size) {
   return `${Number(value.toPrecision(3))} ${units[unit]}`;
 }
 
+export function percent(value) {
+  return `${number(Math.round(value * 10) / 10)} %`;
+}
+
 function relative(moment) {
   const seconds = (Date.now() - moment) / 1000;
   if (seconds < 2) return "just now";
@@ -80,8 +84,17 @@ export function ticking(started) {
   return element;
 }
 
+// How long the rest takes if it goes on as until now: the time since then by a factor.
+export function ticksLeft(started, factor) {
+  const element = h("span", { "data-since": started, "data-factor": factor, class: "ticking" });
+  tick(element);
+  return element;
+}
+
 function tick(element) {
-  const seconds = Math.max(0, Math.floor((Date.now() - Date.parse(element.dataset.since)) / 1000));
+  const { since, factor } = element.dataset;
+  const passed = Math.max(0, (Date.now() - Date.parse(since)) / 1000);
+  const seconds = Math.floor(factor === undefined ? passed : passed * factor);
   say(element, seconds < 60 ? `${seconds} s` : duration(seconds));
 }
 

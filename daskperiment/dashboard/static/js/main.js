@@ -12,6 +12,7 @@ const PAGES = [
   ["/experiments/:id", () => import("./pages/trials.js")],
   ["/experiments/:id/trials/:n", () => import("./pages/trial.js")],
   ["/experiments/:id/compare", () => import("./pages/compare.js")],
+  ["/running", () => import("./pages/running.js")],
 ];
 
 const main = document.getElementById("main");
@@ -88,6 +89,8 @@ async function show({ moved = false } = {}) {
     module = { open: unreachable };
   }
   if (mine !== visit) return undefined;
+  const running = document.getElementById("running");
+  running.hidden = pathname === running.getAttribute("href");
   main.replaceChildren(place.root);
   current.page = module.open(place) ?? {};
   setKeys(current.page.keys ?? []);

@@ -19,11 +19,13 @@ export const pages = {
   trials: (id, query) => withQuery(`/experiments/${part(id)}`, query),
   trial: (id, n, hash = "") => `/experiments/${part(id)}/trials/${part(n)}${hash}`,
   compare: (id, trials) => withQuery(`/experiments/${part(id)}/compare`, { trials }),
+  running: (experiment) => withQuery("/running", { experiment }),
 };
 
 export const api = {
   meta: () => "/api/v1/meta",
   experiments: () => "/api/v1/experiments",
+  running: () => "/api/v1/running",
   trials: (id) => `/api/v1/experiments/${part(id)}/trials`,
   trial: (id, n, what = "") =>
     `/api/v1/experiments/${part(id)}/trials/${part(n)}${what ? `/${what}` : ""}`,

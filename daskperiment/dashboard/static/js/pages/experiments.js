@@ -114,7 +114,8 @@ function details({ experiment, trials, running, last }) {
   return [
     h("td", { class: "number", "data-label": "Trials" }, integer(trials)),
     h("td", { class: "number", "data-label": "Running" },
-      running ? h("span", { class: "busy-text" }, integer(running)) : h("span", { class: "faint" }, "0")),
+      running ? h("a", { href: pages.running(experiment), class: "busy-text", "aria-label": `What runs of ${experiment}, ${running}` }, integer(running))
+        : h("span", { class: "faint" }, "0")),
     h("td", { "data-label": "Last trial" }, last
       ? h("span", { class: "line" },
         link(pages.trial(experiment, last.trial), `Trial ${last.trial}`),

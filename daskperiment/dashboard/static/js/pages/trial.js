@@ -12,6 +12,7 @@ import { graph } from "../trial/graph.js";
 import { metrics } from "../trial/metrics.js";
 import { output } from "../trial/output.js";
 import { overview } from "../trial/overview.js";
+import { usage } from "../trial/usage.js";
 import { api, pages, readSection, section } from "../urls.js";
 
 const PARTS = [
@@ -22,6 +23,7 @@ const PARTS = [
   ["output", "Output", output],
   ["environment", "Environment", environment],
   ["artifacts", "Artifacts", artifacts],
+  ["usage", "Usage", usage],
 ];
 const AT_REST = 6000;
 

@@ -91,7 +91,8 @@ export function graph({ id, n, root, trial, rest, go }) {
       ["Output", digest(one.output)],
       ["Code", digest(one.fingerprint)],
       ["Kept", one.kept && h("span", {}, h("code", { class: "value" }, one.kept.preview), h("span", { class: "muted" }, ` ${[one.kept.type, bytes(one.kept.size)].filter(Boolean).join(", ")}`))],
-      ["Reused from", one.reused_from === null || one.reused_from === undefined ? null : String(one.reused_from)],
+      ["Reused from", other(one.reused_from)],
+      ["Went on from", other(one.resumed_from)],
       ["Not hashed", one.unhashed ? plainText(one.unhashed) : null],
       ["Threads", threads],
       ["Host", one.host],
@@ -134,6 +135,10 @@ function plainText(value) {
 function randomness({ drew, entropy }) {
   if (entropy) return "drew numbers that the seed does not fix";
   return drew ? "drew numbers that follow the seed" : "drew none";
+}
+
+function other(trial) {
+  return trial === null || trial === undefined ? null : `trial ${trial}`;
 }
 
 function digest(text) {

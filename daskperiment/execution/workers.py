@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import atexit
 import multiprocessing.connection
+import multiprocessing.process
 import multiprocessing.util
 import os
 import pickle
 import queue
+import select
 import signal
 import threading
 import weakref
@@ -328,6 +330,7 @@ def _serve(pipe: multiprocessing.connection.Connection, environment: Environment
     # Ctrl-C reaches every process of a terminal: the one that runs the batch decides.
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, interrupted)
+    _end_with(pipe, lambda: busy)
     with suppress(OSError):
         pipe.send_bytes(b"ready")
     while True:
@@ -340,6 +343,26 @@ def _serve(pipe: multiprocessing.connection.Connection, environment: Environment
         busy = False
         with suppress(OSError):  # nobody waits any more
             pipe.send_bytes(answer)
+
+
+def _end_with(pipe: multiprocessing.connection.Connection, busy: Callable[[], bool]) -> None:
+    """Let this process not outlive the one at the other end of its pipe.
+
+    As nobody waits for its trial any more, and who resumes the batch runs it again.
+    """
+
+    def watch() -> None:
+        if hasattr(select, "poll"):
+            gone = select.poll()
+            gone.register(pipe.fileno(), 0)  # of no event but that it hangs up
+            gone.poll()
+        else:
+            parent = multiprocessing.process.parent_process()
+            multiprocessing.connection.wait([] if parent is None else [parent.sentinel])
+        if busy():  # or it ends by itself
+            os._exit(1)
+
+    threading.Thread(target=watch, name="daskperiment-driver", daemon=True).start()
 
 
 def _answer(function: Callable[..., Any], arguments: Sequence[Any]) -> bytes:

@@ -17,6 +17,7 @@ I10 nothing is left behind that `gc` does not remove; no descriptor or thread le
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -25,7 +26,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -138,6 +139,12 @@ class AckLog:
         assert os.writev(self._file, [line]) == len(line)
 
 
+@functools.lru_cache(maxsize=16)
+def log_at(path: str) -> AckLog:
+    """The log of a path, in this process; others may append to it too."""
+    return AckLog(path)
+
+
 BEGUN: dict[str, tuple[AckLog, int, str]] = {}
 """Log, number and uid of this worker's trials, by label."""
 
@@ -238,10 +245,14 @@ def _check_trials(trials: list[Any], intents: dict[str, Any]) -> Iterator[str]:
     if numbers != list(range(1, len(numbers) + 1)):
         gaps = sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers))
         yield f"I2: numbers are not 1 to {len(numbers)}: missing {gaps[:10]}"
-    labels = Counter(trial.parameters.get("label") for trial in trials)
-    for label, times in labels.items():
-        if times > 1:
-            yield f"I2: {label} is {times} trials"
+    labels: defaultdict[str, list[Any]] = defaultdict(list)
+    for trial in trials:
+        labels[trial.parameters.get("label")].append(trial)
+    for label, found in labels.items():
+        if intents.get(label, {}).get("attempts"):
+            yield from _check_attempts(label, found)
+        elif len(found) > 1:
+            yield f"I2: {label} is {len(found)} trials"
     for trial in trials:
         intent = intents.get(trial.parameters.get("label"))
         if trial.state is TrialState.RUNNING:
@@ -250,6 +261,22 @@ def _check_trials(trials: list[Any], intents: dict[str, Any]) -> Iterator[str]:
             yield f"I1: nobody intended trial {trial.number}"
         else:
             yield from _check_trial(trial, intent)
+
+
+def _check_attempts(label: str, attempts: list[Any]) -> Iterator[str]:
+    """Attempts at one trial: a chain, of which at most one is accepted, and none comes behind it.
+
+    One that was taken for dead may be COMPLETE besides, if it is marked as late.
+    """
+    accepted = [t for t in attempts if t.state is TrialState.COMPLETE and not t._known.get("late")]
+    if len(accepted) > 1:
+        yield f"I2: {label} has {len(accepted)} accepted attempts: {[t.number for t in accepted]}"
+    elif accepted and accepted[0].number != attempts[-1].number:
+        yield f"I2: {label} ran again after it was complete as {accepted[0].number}"
+    before = [trial._known.get("retry_of") for trial in attempts]
+    if before[0] is not None or before[1:] != [trial.uid for trial in attempts[:-1]]:
+        told = [(trial.number, str(trial.state)) for trial in attempts]
+        yield f"I2: the attempts at {label} are no chain: {told}"
 
 
 def _check_trial(trial: Any, intent: dict[str, Any]) -> Iterator[str]:
@@ -362,7 +389,7 @@ class ForkServer:
     def __init__(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.torture.server"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, **_settings(),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, **settings(),
         )  # fmt: skip
 
     def start(self, argument: dict[str, Any]) -> int:
@@ -407,10 +434,10 @@ def fork_server() -> Iterator[ForkServer]:
 def spawn(argument: dict[str, Any], *before: str) -> subprocess.Popen[bytes]:
     """Run a program in a fresh interpreter, behind another command where one is given."""
     command = [*before, sys.executable, "-m", "tests.torture.programs", json.dumps(argument)]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, **_settings())
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, **settings())
 
 
-def finish(process: subprocess.Popen[bytes], timeout: float = WATCHDOG) -> Ended:
+def finish(process: subprocess.Popen[Any], timeout: float = WATCHDOG) -> Ended:
     """Wait for a fresh interpreter; one that takes too long is killed."""
     try:
         return Ended(process.wait(timeout))
@@ -419,7 +446,8 @@ def finish(process: subprocess.Popen[bytes], timeout: float = WATCHDOG) -> Ended
         return Ended(process.wait(), hung=True)
 
 
-def _settings() -> dict[str, Any]:
+def settings() -> dict[str, Any]:
+    """Arguments of `Popen` for a process that imports the tests."""
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     environment = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
     return {"env": environment, "stderr": subprocess.DEVNULL}

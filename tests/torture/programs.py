@@ -24,7 +24,7 @@ import daskperiment
 from daskperiment.backends import open_backend
 from daskperiment.backends.local import LocalBackend
 from daskperiment.history import spooling
-from tests.torture import hooks, plants
+from tests.torture import batch_plants, hooks, plants  # noqa: F401  (importing registers)
 from tests.torture.harness import BEGUN, AckLog, told
 
 POINTS = 250

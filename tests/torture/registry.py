@@ -6,6 +6,7 @@ from tests.torture import (  # noqa: F401  (importing registers)
     crowds,
     damage,
     dashboard,
+    drivers,
     errors,
     kills,
     model,

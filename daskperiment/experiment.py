@@ -8,6 +8,7 @@ import sys
 import unicodedata
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
@@ -870,7 +871,8 @@ class Experiment:
             about["shard"] = f"{part[0]}/{part[1]}"
         many = batch.Batch(
             result, self._trials, mine, captured, told, self._ended,
-            executor, max_workers, seen, batch.check_timeout(timeout), spread, about, skipped,
+            partial(self._used, result), executor, max_workers, seen,
+            batch.check_timeout(timeout), spread, about, skipped,
             share=Share(self._trials, jobs, part, plan) if claim and part else None,
         )  # fmt: skip
         many.run(batch.check_on_error(on_error), batch.check_retries(retries))
@@ -947,7 +949,8 @@ class Experiment:
         if progress:
             from daskperiment.callbacks.progress import Progress, is_seen
 
-            if is_seen() and not any(isinstance(each, Progress) for each in callbacks):
+            known = (*self._callbacks, *callbacks)
+            if is_seen() and not any(isinstance(each, Progress) for each in known):
                 callbacks = [*callbacks, Progress()]
         return self._callbacks.joined(callbacks)
 

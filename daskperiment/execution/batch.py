@@ -258,6 +258,8 @@ class Batch:
         Who is told.
     handle : callable
         Makes what they get of a trial from its number.
+    values : callable
+        Makes the values that a trial has from those that are given for it, with secrets hidden.
     executor : Any
         Where; see :func:`daskperiment.execution.executors.opened`.
     max_workers : int, optional
@@ -280,6 +282,7 @@ class Batch:
     captured: CodeCapture
     callbacks: Callbacks
     handle: Callable[[int], Any]
+    values: Callable[[dict[str, Any]], dict[str, Any]]
     executor: Any = None
     max_workers: int | None = None
     gpus: Sequence[str] | None = None
@@ -350,6 +353,8 @@ class Batch:
         else:
             opening = opened(self.executor, self.max_workers, needed(self.node), self.gpus)
         with opening as place, self._recorded():
+            if self.callbacks:
+                self.trials += [self.handle(n) for n in self._skipped() if isinstance(n, int)]
             self.callbacks.tell("before_batch", batch=self)
             try:
                 self._work(place)
@@ -391,14 +396,18 @@ class Batch:
                 self._end(future)
             self._tell()
 
+    def _skipped(self) -> Iterator[Number | None]:
+        return (job.number for job in self.jobs if job.ended)
+
     def _begin(self, start: Starter, job: Job) -> None:
         if self.share is not None and not self.share.take(job.place):
             logger.info("Another computer has taken place %s", job.place)
             return
-        parameters = job.parameters
-        self.callbacks.tell(
-            "before_trial", experiment=self.experiment, parameters=parameters, batch=self
-        )
+        if self.callbacks:
+            parameters = self.values(job.parameters)
+            self.callbacks.tell(
+                "before_trial", experiment=self.experiment, parameters=parameters, batch=self
+            )
         if self._stopped is not None:
             return
         with HeldBack():  # or a trial might run of which nobody knows

@@ -42,9 +42,11 @@ class Notes(Callback):
 
     def __init__(self) -> None:
         self.heard: list[Any] = []
+        self.before: list[Any] = []
 
     def before_batch(self, *, batch: Any) -> None:
         self.heard.append(("before batch", batch.experiment, batch.total))
+        self.before = list(batch.trials)
 
     def after_batch(self, *, batch: Any) -> None:
         self.heard.append(("after batch", batch.done, batch.failed, batch.running, batch.skipped))
@@ -165,4 +167,23 @@ def test_trials_that_were_skipped_are_counted_and_not_told_of(ex: Experiment) ->
     ex.map(s, [{"a": 1}, {"a": 2}], skip_completed=True, callbacks=[notes])
 
     assert notes.heard[-1] == ("after batch", 1, 0, 0, 1)
+    assert notes.before == [ex[1]]
     assert ("before trial", 1) not in notes.heard
+
+
+def test_secrets_are_not_told(ex: Experiment) -> None:
+    @ex.result
+    def use(api_key: str) -> int:
+        return len(api_key)
+
+    heard = []
+
+    def tell(event: str, **arguments: Any) -> None:
+        heard.append(repr(arguments.get("parameters")))
+
+    s = use(ex.parameter("api_key"))
+    (trial,) = ex.map(s, [{"api_key": "abc123"}], callbacks=[tell])
+
+    assert trial.result == 6
+    assert any("api_key" in each for each in heard)
+    assert not any("abc123" in each for each in heard)

@@ -58,7 +58,7 @@ def _held(backend: Backend, folder: Path) -> object:
     plants=("numbers-unchecked", "types-by-name", "names-are-written", "no-headers", "all-is-ours"),
     short={"requests": 1000},
     long={"requests": 10_000},
-    planted={"requests": 500},
+    planted={"requests": 1000},
 )
 def senseless_requests(seed: int, folder: Path, plant: str | None, *, requests: int) -> Outcome:
     """Half of them over a sound store, half over one that is spoilt more and more."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks import (
+    batches,
     crowd,
     dashboard,
     history,
@@ -31,14 +32,13 @@ SUBJECTS: dict[str, Callable[[str], list[Row]]] = {
     "metrics": metrics.measure,
     "history": history.measure,
     "crowd": crowd.measure,
+    "batches": batches.measure,
     "size": size.measure,
     "redis": redis_server.measure,
     "dashboard": dashboard.measure,
 }
-PROFILES = {
-    module.__name__.rpartition(".")[2]: module.profiled
-    for module in (trials, startup, metrics, history, crowd, size, redis_server, dashboard)
-}
+_MODULES = (trials, startup, metrics, history, crowd, batches, size, redis_server, dashboard)
+PROFILES = {module.__name__.rpartition(".")[2]: module.profiled for module in _MODULES}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

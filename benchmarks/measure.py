@@ -140,10 +140,12 @@ _CALL = (
 )
 
 
-def begun(function: Callable[..., Any], *arguments: Any, folder: str) -> subprocess.Popen[str]:
+def begun(
+    function: Callable[..., Any], *arguments: Any, folder: str, python: str = sys.executable
+) -> subprocess.Popen[str]:
     """A fresh process that calls a function; see :func:`ended`."""
     call = json.dumps([function.__module__, function.__name__, arguments])
-    command = [sys.executable, "-c", _CALL, call]
+    command = [python, "-c", _CALL, call]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, cwd=folder, env=surroundings(), text=True, **pipes)
 
@@ -161,9 +163,11 @@ def ended(process: subprocess.Popen[str], limit: float = 300) -> Any:
     return json.loads(out.splitlines()[-1])
 
 
-def fresh(function: Callable[..., Any], *arguments: Any, folder: str) -> Any:
+def fresh(
+    function: Callable[..., Any], *arguments: Any, folder: str, python: str = sys.executable
+) -> Any:
     """Call a function in a fresh process; arguments and answer are JSON."""
-    return ended(begun(function, *arguments, folder=folder))
+    return ended(begun(function, *arguments, folder=folder, python=python))
 
 
 @contextmanager

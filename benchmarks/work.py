@@ -35,7 +35,7 @@ def bare(a: float = 1, b: float = 2) -> Any:
     return dask.delayed(score, pure=False)(dask.delayed(train, pure=False)(first))
 
 
-def recorded(ex: Experiment) -> Any:
+def recorded(ex: Experiment, train: Callable[[float], float] = train) -> Any:
     a, b = ex.parameter("a", default=1), ex.parameter("b", default=2)
     return ex.result(score)(ex(train)(ex(prepare)(a, b)))
 

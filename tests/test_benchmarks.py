@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import dashboard, records, report, work
-from benchmarks.measure import Row
+from benchmarks import batches, dashboard, records, report, work
+from benchmarks.measure import Row, fresh
 from daskperiment import Experiment
 from daskperiment.backends import Backend, open_backend
 from daskperiment.backends.base import Clear, Remove, Update
@@ -108,6 +108,41 @@ def test_pages_that_lack_trials_are_not_measured() -> None:
 
     with pytest.raises(records.RecordError, match="metrics of a row"):
         dashboard.answers(backend, 300)
+
+
+@pytest.mark.parametrize("kind", batches.KINDS)
+def test_trials_of_a_batch_are_measured_beside_the_bare_functions(
+    kind: str, tmp_path: Path
+) -> None:
+    if kind == "cluster":
+        pytest.importorskip("distributed")
+
+    found = fresh(batches.rates, kind, str(tmp_path), 10, 4, 2, folder=str(tmp_path))
+
+    assert {batches.OURS, batches.BARE, batches.GRAPH} <= found.keys()
+    assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in found.values())
+    first, *others = batches.rows_of(kind, found)
+    assert first.aim == batches.KINDS[kind]
+    assert [row.aim for row in others] == [None] * len(others)
+    assert len(Experiment("bench", backend=tmp_path / "store").trials) == 20 + 1  # of the check
+
+
+def test_a_batch_that_returns_other_trials_is_not_measured() -> None:
+    ex, given = Experiment("bench", backend="store"), [{"a": 1.0, "b": 2.0}, {"a": 2.0, "b": 2.0}]
+    trials = ex.map(work.recorded(ex), given)
+    batches.check_batch(trials, given)
+
+    for wrong in (trials[::-1], trials[:1], [trials[0], trials[0]]):
+        with pytest.raises(records.RecordError, match="not those of the batch"):
+            batches.check_batch(wrong, given)
+
+
+def test_trials_that_sleep_are_checked_like_others() -> None:
+    assert batches.slept(".", 6, 2, 0.01) >= 0.03
+
+
+def test_memory_is_looked_at_as_often_as_so_many_trials_have_ended() -> None:
+    assert len(batches.grown("threads", ".", 6, 2)) == 3
 
 
 def test_what_was_not_measured_says_why() -> None:

@@ -43,6 +43,8 @@ class Peer:
         Numbers of trials of which a page is listed, beside the dashboard.
     query : str
         What lists them.
+    batch : int
+        Trials on two threads, 0 where it runs none so.
     """
 
     script: str
@@ -56,6 +58,7 @@ class Peer:
     environment: str = field(default="")
     lists: Sequence[int] = ()
     query: str = ""
+    batch: int = 0
 
 
 PEERS = {
@@ -63,6 +66,7 @@ PEERS = {
         "with_this.py",
         "step records with digests, code, sources, environment, git, seeds, output, purity; "
         "survives the death of the process",
+        batch=1000,
     ),
     "original 0.5.0": Peer(
         "with_original.py",
@@ -105,6 +109,7 @@ PEERS = {
         environment="optuna",
         lists=_LISTS,
         query="study.get_trials(deepcopy=False), the cheapest way, chosen and sorted in Python",
+        batch=100,
     ),
     "Optuna, journal": Peer(
         "with_optuna.py",
@@ -113,6 +118,7 @@ PEERS = {
         variant="journal",
         points=2000,
         environment="optuna",
+        batch=1000,
     ),
     "smallab": Peer(
         "with_smallab.py",
@@ -131,19 +137,21 @@ class AbsentError(Exception):
 def measure(folder: str, only: Sequence[str] | None = None) -> tuple[list[Row], list[str]]:
     """Rows of every peer that installs, sorted by figure, and a line for each that does not."""
     found: list[list[Row]] = []
-    lists, lines = list[Row](), list[str]()
+    others, lines = list[Row](), list[str]()
     shown = functools.cache(lambda trials: _shown(folder, trials))
     for name in only or PEERS:
         print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)
         try:
             peer = _Measured(name, PEERS[name], Path(folder))
             found.append(peer.rows())
-            lists += [peer.listed(number, shown(number)) for number in PEERS[name].lists]
+            others += [peer.listed(number, shown(number)) for number in PEERS[name].lists]
+            if PEERS[name].batch:
+                others.append(peer.batch(PEERS[name].batch))
         except AbsentError as error:
             lines.append(f"{name}: not installed: {error}")
         except Exception as error:  # one peer that fails is said and passed over
             lines.append(f"{name}: {type(error).__name__}: {str(error)[-300:]}")
-    return [*(row for figure in zip(*found, strict=True) for row in figure), *lists], lines
+    return [*(row for figure in zip(*found, strict=True) for row in figure), *others], lines
 
 
 def _shown(folder: str, trials: int) -> list[float]:
@@ -294,6 +302,17 @@ class _Measured:
             [seconds / beside for seconds in found["pages"]],
             note=f"{self.peer.query}; {number:,} were made in {duration(found['made'])}, {how}",
         )
+
+    def batch(self, number: int) -> Row:
+        """Trials on two threads, beside the bare graph on two threads."""
+        ours, beside = [], []
+        for turn in range(_TIMES):
+            beside.append(fresh(references.pool, number, folder=str(self.folder)))
+            found = self._answer(self.folder / f"batch{turn}", "batch", number)
+            if found["stored"] != number:
+                raise RuntimeError(f"{found['stored']} trials of {number} are stored")
+            ours.append(found["trial"])
+        return self._ratio(f"one of {number:,} on 2 threads", ours, beside, "bare dask graph there")
 
     def _together(self) -> Row:
         floor, graphs = (

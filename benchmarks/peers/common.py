@@ -51,6 +51,8 @@ class Peer(NamedTuple):
     """``fill(store, n)`` makes so many trials quickly, nearly all as copies in its database."""
     page: Callable[[Any], int] | None = None
     """``page(store)`` lists 50 trials: sorted, of those that fit a condition."""
+    batch: Callable[[Any, int], Any] | None = None
+    """``batch(store, n)`` records so many trials on two threads."""
 
 
 def timed(function, *arguments):
@@ -110,6 +112,14 @@ def listed(peer, number):
     return {"made": made, "first": first, "pages": pages, "rows": peer.page(store)}
 
 
+def batch(peer, number):
+    """Seconds of each of so many trials on two threads, and how many of them are stored."""
+    store = peer.open()
+    peer.batch(store, 20)
+    seconds = timed(peer.batch, store, number)
+    return {"trial": seconds / number, "stored": len(peer.history(store)) - 20}
+
+
 def copied(file, tables, number, change):
     """Copy the rows of the only trial of an SQLite database, until there are so many trials.
 
@@ -153,7 +163,8 @@ def count(peer):
 
 
 COMMANDS = {
-    function.__name__: function for function in (first, trials, points, listed, worker, count)
+    function.__name__: function
+    for function in (first, trials, points, listed, batch, worker, count)
 }
 
 

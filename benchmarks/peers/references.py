@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import statistics
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from uuid import uuid4
 
 import dask
@@ -18,6 +20,23 @@ def graph() -> float:
     plain = work.bare()
     seconds = [timed(lambda: dask.compute(plain, scheduler="synchronous")) for _ in range(160)]
     return statistics.median(seconds[100:])
+
+
+def pool(number: int) -> float:
+    """Seconds of each of so many bare graphs on two threads."""
+    plain = work.bare()
+    with ThreadPoolExecutor(2) as threads:
+
+        def run(calls: int) -> None:
+            for future in [threads.submit(_computed, plain) for _ in range(calls)]:
+                future.result()
+
+        run(100)
+        return timed(lambda: run(number)) / number
+
+
+def _computed(plain: Any) -> Any:
+    return dask.compute(plain, scheduler="synchronous")
 
 
 def select(trials: int) -> float:

@@ -65,8 +65,16 @@ def page(study):
     return len(sorted(found, key=lambda t: t.value, reverse=True)[:50])
 
 
+def batch(study, number):
+    def objective(asked):
+        a, b = (asked.suggest_int(name, 0, 1_000_000) for name in "ab")
+        return common.score(common.train(common.prepare(a, b)))
+
+    study.optimize(objective, n_trials=number, n_jobs=2)
+
+
 if __name__ == "__main__":
     table = common.Peer(
-        open_store, trial, points, lambda study: study.trials_dataframe(), fill, page
+        open_store, trial, points, lambda study: study.trials_dataframe(), fill, page, batch
     )
     common.run(table)

@@ -26,5 +26,13 @@ def points(store, number):
     ex.result(train)().compute(scheduler="synchronous")
 
 
+def batch(store, number):
+    ex, s = store
+    ex.map(s, [{"a": n, "b": 2} for n in range(number)], "threads", 2, progress=False)
+
+
 if __name__ == "__main__":
-    common.run(common.Peer(open_store, trial, points, lambda store: store[0].get_history()))
+    table = common.Peer(
+        open_store, trial, points, lambda store: store[0].get_history(), batch=batch
+    )
+    common.run(table)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from daskperiment.execution import workers
+from concurrent.futures import CancelledError, Future
+
+from daskperiment.execution import batch, workers
+from daskperiment.execution.attempt import Ended
 from daskperiment.history.finished import Finished
 from tests.torture.plants import plant
 
@@ -17,3 +20,18 @@ def _finished_runs_again() -> None:
 def _workers_outlive() -> None:
     """A worker process looks for its driver between two trials only."""
     workers._end_with = lambda pipe, busy: None
+
+
+@plant("lost-trials-are-nobodys")
+def _lost_trials_are_nobodys() -> None:
+    """What an executor says of a trial is all that is known of it."""
+
+    def settled(history: object, uid: str, future: Future[Ended]) -> Ended | None:
+        try:
+            return future.result()
+        except CancelledError:
+            return None
+        except Exception as error:
+            return Ended(None, error)
+
+    batch.settled = settled

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import random
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,7 +24,6 @@ from tests.torture.harness import WATCHDOG, AckLog, check, events
 
 NAME = "batch"
 POINTS = 5
-FATES = ("", "die", "exit", "_exit", "fail")
 
 
 # -- the graph; what its steps referred to by name would be part of their code ------------------
@@ -45,13 +46,17 @@ def second(x: int, pause: float, log: str) -> int:
     return 2 * x
 
 
-def last(y: int, fate: str) -> int:
-    """Log metrics, and end as the parameter says."""
+def last(y: int, fate: str, log: str) -> int:
+    """Log metrics, and end as the parameter says as long as a file is there."""
     trial = daskperiment.current()
     for epoch in range(5):
         trial.log_metric("loss", y / (epoch + 1), epoch)
-    if fate == "die":
+    if not os.path.exists(f"{log}.armed"):  # noqa: PTH110
+        pass
+    elif fate == "die":
         os.kill(os.getpid(), 9)
+    elif fate == "segfault":
+        ctypes.string_at(0)
     elif fate == "exit":
         sys.exit(0)
     elif fate == "_exit":
@@ -67,7 +72,7 @@ def experiment(backend: Backend, seed: int = 5) -> tuple[Experiment, Any]:
     a, label, log = (ex.parameter(name) for name in ("a", "label", "log"))
     pause, fate = ex.parameter("pause", default=0), ex.parameter("fate", default="")
     result = ex.result(last)
-    return ex, result(ex(second)(ex(first)(a, label, log), pause, log), fate)
+    return ex, result(ex(second)(ex(first)(a, label, log), pause, log), fate, log)
 
 
 def intention(argument: dict[str, Any], k: int) -> dict[str, Any]:
@@ -171,6 +176,12 @@ def returned(log: Path) -> list[list[Any]] | None:
     return found[-1] if found else None
 
 
+def states(store: str) -> Counter[str]:
+    """How many trials of a store are in each state."""
+    with open_backend(store) as backend:
+        return Counter(str(trial.state) for trial in Experiment(NAME, backend).trials)
+
+
 def await_idle(store: str, timeout: float = WATCHDOG) -> list[str]:
     """Wait until no process runs a trial any more, as tasks of a cluster do without a driver."""
     deadline = time.monotonic() + timeout
@@ -213,10 +224,14 @@ def _incomplete(
 
 
 @contextmanager
-def held(argument: dict[str, Any], hold: bool) -> Iterator[None]:
-    """A block during which trials do not get further than their second step, if asked for."""
-    file = Path(f"{argument['steps_log']}.hold")
-    if hold:
+def there(argument: dict[str, Any], what: str, asked: bool = True) -> Iterator[None]:
+    """A block during which steps see a file.
+
+    With ``hold`` they do not get further than the second one; with ``armed`` their fates come
+    true.
+    """
+    file = Path(f"{argument['steps_log']}.{what}")
+    if asked:
         file.touch()
     try:
         yield

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -41,7 +42,7 @@ EXECUTORS = ("threads", "processes:fork", "cluster", *SCRIPTS, "processes")
 @scenario(
     "F01B",
     "kill -9 of the driver of a batch, which is resumed",
-    plants=("finished-runs-again", "owner-of-the-parent", "workers-outlive"),
+    plants=("finished-runs-again", "workers-outlive"),
     short={"rounds": 10, "together": 2},
     long={"rounds": 100, "together": 4},
     planted={"rounds": 4, "together": 2, "executors": ("processes:fork",)},
@@ -82,7 +83,7 @@ class _Killed:
         executor = address if kind == "cluster" else kind.removesuffix(" script")
         self._argument = batches.batch(
             folder, "b", seed=chance.randrange(10**6), trials=12, executor=executor, plant=plant,
-            pause=0.03, options={"skip_completed": True},
+            pause=0.05, options={"skip_completed": True},
         )  # fmt: skip
         self._steps = Path(self._argument["steps_log"])
         self._logs: list[Path] = []
@@ -95,8 +96,9 @@ class _Killed:
         if self._chance.random() < 0.8:  # the others are killed while they begin
             _await(self._logs[-1], self._steps, begun + self._chance.randrange(1, 5))
         time.sleep(self._chance.uniform(0, 0.1))
-        own = "://" not in self._argument["executor"]
-        with batches.held(self._argument, own and self._chance.random() < 0.5):
+        hold = "://" not in self._argument["executor"] and self._chance.random() < 0.7
+        with batches.there(self._argument, "hold", hold):
+            time.sleep(0.1 * hold)
             workers = psutil.Process(pid).children(recursive=True)
             os.kill(pid, signal.SIGKILL)
             yield from wait().violations(KILLED)
@@ -155,7 +157,133 @@ def _await(log: Path, steps: Path, count: int) -> None:
 
 def _outlived(workers: list[psutil.Process]) -> Iterator[str]:
     """Whether worker processes outlive their driver; they are ended."""
-    _, alive = psutil.wait_procs(workers, PARTING)
+    deadline = time.monotonic() + PARTING
+    while (alive := [each for each in workers if _runs(each)]) and time.monotonic() < deadline:
+        time.sleep(0.01)
     for process in alive:
         yield f"I10: process {process.pid} outlives its driver"
         process.kill()
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+# -- signals and exits ------------------------------------------------------------------------
+
+INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+OWN = ("threads", "processes:fork")
+
+
+class Case(NamedTuple):
+    """What happens to a batch, and how trials that do not complete may have ended.
+
+    ``does`` are signals, or the fate of a trial; they are sent to the driver and with ``group`` to
+    its worker processes too, as by a terminal.  ``status`` is how the driver may end.
+    """
+
+    does: str
+    states: dict[str, set[str]]
+    status: dict[str, int]
+    group: bool = False
+
+
+def _case(
+    does: str, threads: str, processes: str, status: tuple[int, int], group: bool = False
+) -> Case:
+    states = {"threads": set(threads.split()), "processes:fork": set(processes.split())}
+    return Case(does, states, dict(zip(OWN, status, strict=True)), group)
+
+
+CASES = [
+    _case("INT", "CANCELLED", "CANCELLED", (-INT, -INT)),
+    _case("INT", "CANCELLED", "CANCELLED", (-INT, -INT), group=True),
+    _case("INT INT", "CANCELLED", "CANCELLED", (-INT, -INT), group=True),
+    _case("TERM", "CRASHED", "CRASHED", (-TERM, -TERM)),
+    _case("TERM", "CRASHED", "CRASHED CANCELLED", (-TERM, -TERM), group=True),
+    _case("HUP", "CRASHED", "CRASHED", (-HUP, -HUP), group=True),
+    _case("exit", "FAILED", "FAILED", (0, 0)),
+    _case("_exit", "CRASHED", "CRASHED", (0, 0)),
+    _case("die", "CRASHED", "CRASHED", (KILLED, 0)),
+    _case("segfault", "CRASHED", "CRASHED", (-signal.SIGSEGV, 0)),
+]
+
+
+@scenario(
+    "F09B",
+    "signals to a batch, and exits in its steps",
+    plants=("exit-is-success", "lost-trials-are-nobodys"),
+    short={"sweep": 4},
+    long={"sweep": 200},
+    planted={"sweep": 0},
+)
+def signals(seed: int, folder: Path, plant: str | None, *, sweep: int) -> Outcome:
+    """Every case on threads and processes, then signals at random times; each is resumed."""
+    outcome, chance = Outcome("F09B", seed), random.Random(seed)
+    with fork_server() as server:
+        cases = [(case, executor) for case in CASES for executor in OWN]
+        for number in range(len(cases) + sweep):
+            case, executor = cases[number] if number < len(cases) else (None, chance.choice(OWN))
+            name = f"{case.does if case else number}, {executor}"
+            argument = batches.batch(
+                folder, str(number), seed=seed, trials=5, executor=executor, plant=plant,
+                fates={"1": case.does} if case and case.does.islower() else {},
+                pause=0.6 if case and case.does == "INT INT" else 0.05,
+            )  # fmt: skip
+            disturbed = _Signalled(server, argument, case, chance)
+            outcome.add(name, disturbed.violations(outcome))
+            outcome.rounds += 1
+            if plant and outcome.violations:
+                break
+    return outcome
+
+
+class _Signalled:
+    """A batch to which a case happens, or a signal at a random moment, and that is resumed."""
+
+    def __init__(
+        self, server: ForkServer, argument: dict[str, Any], case: Case | None, chance: random.Random
+    ) -> None:
+        self._server, self._argument, self._case, self._chance = server, argument, case, chance
+        self._log, self._steps = Path(argument["log"]), Path(argument["steps_log"])
+
+    def violations(self, outcome: Outcome) -> Iterator[str]:
+        """Run it, look at it, resume it."""
+        case, executor = self._case, self._argument["executor"]
+        fate = case is not None and case.does.islower()
+        with batches.there(self._argument, "armed", fate):
+            pid = self._server.start(self._argument)
+            yield from self._disturb(pid)
+            ended = self._server.wait(pid)
+        expected = {case.status[executor]} if case else {0, -INT, -TERM, -HUP}
+        if ended.hung or ended.status not in expected:
+            yield f"I8: the driver ended with status {ended.status}, hung: {ended.hung}"
+        yield from batches.check_batch(self._argument, [self._log])
+        odd = set(batches.states(self._argument["store"])) - {"COMPLETE"}
+        outcome.faults += bool(odd) or batches.returned(self._log) is None
+        if case and not (odd and odd <= case.states[executor]):
+            yield f"I3: trials are {odd} instead of {case.states[executor]}"
+        again = self._log.with_suffix(".again")
+        resumed = {"log": str(again), "options": {"skip_completed": True}}
+        yield from self._server.run({**self._argument, **resumed}).violations()
+        yield from batches.check_batch(self._argument, [self._log, again], complete=True)
+
+    def _disturb(self, pid: int) -> Iterator[str]:
+        if self._case is None:
+            await_event(self._log, "ready")
+            time.sleep(self._chance.uniform(0, 0.4))
+            sent, group = [self._chance.choice((INT, TERM, HUP))], self._chance.random() < 0.5
+        else:
+            names = self._case.does.split() if self._case.does.isupper() else []
+            sent, group = [signal.Signals[f"SIG{name}"] for name in names], self._case.group
+            _await(self._log, self._steps, 2)
+        workers = psutil.Process(pid).children(recursive=True) if sent else []
+        # The first signal must find steps that run, whatever else this machine does.
+        with batches.there(self._argument, "hold", self._case is not None and bool(sent)):
+            for number in sent:
+                time.sleep(0.1)
+                (os.killpg if group else os.kill)(pid, number)
+            yield from _outlived(workers)

@@ -56,3 +56,15 @@ def _joins_who_has_begun() -> None:
 def _runs_twice() -> None:
     """Whoever gets a task runs it."""
     attempt._once = lambda work, task: attempt._Attempt(work, task).run()
+
+
+@plant("cancelled-was-never-begun")
+def _cancelled_was_never_begun() -> None:
+    """Whatever is cancelled was cancelled by the batch, before it began."""
+    end = batch.Batch._end
+
+    def unasked(self: batch.Batch, *arguments: Any) -> None:
+        self._cancelled = True
+        end(self, *arguments)
+
+    batch.Batch._end = unasked  # type: ignore[method-assign]

@@ -567,7 +567,7 @@ class Experiment:
         layout = layout_of(node)
         recorder.run(
             layout, used, seed, options, loaded, task.about, captured, began,
-            callbacks=callbacks,
+            callbacks=callbacks, alone=task.repeats,
         )  # fmt: skip
 
     def _node(self, target: Any) -> Node:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from daskperiment.backends.base import Backend
 from daskperiment.callbacks import Callbacks
-from daskperiment.errors import BackendError, BatchError, TrialTimeoutError
+from daskperiment.errors import BackendError, BatchError, ConflictError, TrialTimeoutError
 from daskperiment.execution import stopping
 from daskperiment.execution.carrying import CarryingBackend
 from daskperiment.execution.stopping import Deadline, Stop
@@ -43,12 +43,15 @@ class Ended(NamedTuple):
         Whether it did not react to its end, so that its thread runs on.
     carried : bytes
         What was recorded, where the store could not be reached.
+    uid : str
+        The attempt, where that is another one than was asked for.
     """
 
     number: Number | None
     error: BaseException | None
     abandoned: bool = False
     carried: bytes = b""
+    uid: str = ""
 
 
 class Task(NamedTuple):
@@ -150,18 +153,40 @@ def _received(sent: Common) -> Work:
 
 
 def _once(work: Work, task: Task) -> Ended:
-    """Run a trial, unless it has run already; of one whose process has died run another attempt."""
-    if task.repeats:
-        trials, uid = Trials(work.node._owner.backend, work.node._owner.id), task.about["uid"]
-        if not trials.mark(uid):
-            for number, row in trials.find({"uid": uid}, newest=True, limit=1):
-                if row["state"] == TrialState.COMPLETE:
-                    return Ended(number, None)
-                if not trials.lose(number, uid, "its worker died, and another one runs it again"):
-                    return Ended(number, BatchError(f"Trial {number}: {row.get('description')}"))
-            again = {"uid": uuid.uuid4().hex, "retry_of": uid}
-            task = task._replace(about=task.about | again)
-    return _Attempt(work, task).run()
+    """Run a trial, unless it has run already; of one whose process has died run another attempt.
+
+    The uid of each attempt follows from the one before, and of two workers that have got the same
+    task one can begin it.
+    """
+    if not task.repeats:
+        return _Attempt(work, task).run()
+    trials = Trials(work.node._owner.backend, work.node._owner.id)
+    while True:
+        uid = task.about["uid"]
+        found = _ended(trials, uid)
+        if found is None:
+            ended = _Attempt(work, task).run()
+            if ended.number is not None or not isinstance(ended.error, ConflictError):
+                return ended._replace(uid=uid)
+            found = _ended(trials, uid)
+            if found is None:
+                return ended
+        number, row = found
+        if row["state"] == TrialState.COMPLETE:
+            return Ended(number, None, uid=uid)
+        if row["state"] != TrialState.CRASHED:
+            return Ended(number, BatchError(f"Trial {number}: {row.get('description')}"), uid=uid)
+        again = uuid.uuid5(uuid.UUID(hex=uid), "again").hex
+        task = task._replace(about=task.about | {"uid": again, "retry_of": uid})
+
+
+def _ended(trials: Trials, uid: str) -> tuple[int, Document] | None:
+    """An attempt that another worker has begun, and that is CRASHED if it has not ended there."""
+    number = trials.number_of(uid)
+    if number is None:
+        return None
+    trials.lose(number, uid, "its worker died, and another one runs it again")
+    return number, trials.get(number)
 
 
 class _Attempt:

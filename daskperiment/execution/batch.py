@@ -432,8 +432,8 @@ class Batch:
         again = job.attempts <= self._retries or (ended.number is None and job.attempts < _TRIES)
         if ended.error is not None and again and self._stopped is None:
             logger.info("A trial has failed and is run again: %s", preview_error(ended.error))
-            if ended.number is None:
-                job.uid = ""  # it has not begun
+            # A scheduler may have made attempts of its own; none at all where it has not begun.
+            job.uid = "" if ended.number is None else ended.uid or job.uid
             self._waiting.append(job)
             return
         self._settle(job, ended)

@@ -116,6 +116,8 @@ class Ticket:
     handle : callable, optional
         Gives the trial as users hold it, by its number and perhaps its row, so that callbacks are
         told of its end; None where somebody else tells them, and in another process.
+    alone : bool
+        Whether it is refused to begin a trial that somebody else has begun.
     """
 
     backend: Backend
@@ -133,6 +135,7 @@ class Ticket:
     key: TrialKey | None = field(default=None, repr=False, compare=False)
     callbacks: Callbacks | None = None
     handle: Callable[[Number, Document | None], Any] | None = None
+    alone: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A worker may hold no key, and none may travel but the one that is good for this trial.
@@ -153,7 +156,8 @@ class Ticket:
         if self.sent:
             number = trials.begin(self.row, True, [Remove(paths.prepared(self.name), uid)])
         else:
-            number = self._referring(lambda writes: trials.begin(self.row, writes=writes))
+            alone = self.alone
+            number = self._referring(lambda writes: trials.begin(self.row, alone, writes, alone))
         logger.info("Started Experiment (trial id=%s)", number)
         return TrialContext(self, number)
 

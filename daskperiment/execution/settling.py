@@ -37,7 +37,7 @@ def settled(history: Trials, uid: str, future: Future[Ended]) -> Ended | None:
         ended = ended._replace(number=arrive(history.backend, ended.carried), carried=b"")
     if ended.abandoned and ended.number is not None:
         assert ended.error is not None
-        history.give_up(ended.number, uid, describe(ended.error))
+        history.give_up(ended.number, ended.uid or uid, describe(ended.error))
     return ended
 
 
@@ -52,13 +52,13 @@ def _found(history: Trials, uid: str, error: Exception) -> Ended:
         return Ended(None, missing_main_guard() if died and not main_is_guarded() else error)
     number, row = found
     if row["state"] == TrialState.COMPLETE:
-        return Ended(number, None)
+        return Ended(number, None, uid=uid)
     if isinstance(error, TrialTimeoutError):
         history.give_up(number, uid, describe(error))
-        return Ended(number, error)
+        return Ended(number, error, uid=uid)
     reason = str(error) if isinstance(error, BatchError) else preview_error(error)
     history.lose(number, uid, reason)
-    return Ended(number, BatchError(f"Trial {number} was lost: {reason}"))
+    return Ended(number, BatchError(f"Trial {number} was lost: {reason}"), uid=uid)
 
 
 def _attempt(history: Trials, uid: str, field: str) -> tuple[int, dict[str, object]] | None:

@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -218,11 +219,12 @@ class Recorder:
         began: Callable[[Number], object] = lambda number: None,
         callbacks: Callbacks | None = None,
         handle: Callable[[Number, Document | None], Any] | None = None,
+        alone: bool = False,
     ) -> Any:
         """Run one trial to its end and return the computed value.
 
         ``about``, ``captured``, ``callbacks`` and ``handle`` as for :meth:`prepare`; ``began`` is
-        told its number.
+        told its number.  With ``alone`` ConflictError is raised where somebody else has begun it.
 
         The trial ends in every case: COMPLETE, FAILED after an exception or ``SystemExit``,
         CANCELLED after ``KeyboardInterrupt``.
@@ -230,6 +232,8 @@ class Recorder:
         ticket = self.prepare(
             layout.steps, values, seed, loaded, about, captured, callbacks, handle
         )
+        if alone:
+            ticket = replace(ticket, alone=True)
         context: TrialContext | None = None
         try:
             context = ticket.begin()

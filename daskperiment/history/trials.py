@@ -67,15 +67,24 @@ class Trials:
         """Where values of one trial are kept and read back."""
         return Place(self.backend, self.name, uid, self.trust)
 
-    def begin(self, document: Document, once: bool = False, writes: Sequence[Write] = ()) -> Number:
+    def begin(
+        self,
+        document: Document,
+        once: bool = False,
+        writes: Sequence[Write] = (),
+        alone: bool = False,
+    ) -> Number:
         """Insert the RUNNING row; the row is the number, provisional while its backend is away.
 
         Called again for a uid that is running, it returns that trial's number: a scheduler
         that repeats the beginning of a trial does not begin another.  With ``once`` that
-        holds for ever, at the price of a mark that stays.  ``writes`` are of the same group.
+        holds for ever, at the price of a mark that stays.  With ``alone`` it is refused then.
+        ``writes`` are of the same group.
 
         Raises
         ------
+        ConflictError
+            The trial of this uid has begun already, and ``alone`` was asked for.
         TrialIDNotFoundError
             One of the ``writes`` was refused, so that the trial has not begun.
         """
@@ -86,16 +95,10 @@ class Trials:
         try:
             number, *_ = self.backend.apply(Insert(self._path, document), *marks, *writes)
         except ConflictError:
+            if alone:
+                raise
             return self._number(uid)
         return number if isinstance(number, Provisional) else int(number)
-
-    def mark(self, uid: str) -> bool:
-        """Mark that a trial is about to begin; False, for ever, where that was done before."""
-        try:
-            self.backend.apply(Insert(paths.begun(self.name), {}, uid))
-        except ConflictError:
-            return False
-        return True
 
     def running(self, uid: str) -> int | None:
         """Number of the trial of this uid, None unless it has begun and not ended."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import CancelledError, Future
+from typing import Any
 
-from daskperiment.execution import batch, workers
+from daskperiment.execution import attempt, batch, workers
 from daskperiment.execution.attempt import Ended
 from daskperiment.history.finished import Finished
+from daskperiment.history.trials import Trials
 from tests.torture.plants import plant
 
 
@@ -35,3 +37,22 @@ def _lost_trials_are_nobodys() -> None:
             return Ended(None, error)
 
     batch.settled = settled
+
+
+@plant("joins-who-has-begun")
+def _joins_who_has_begun() -> None:
+    """Who begins a trial that somebody else begins just then runs it, too."""
+    begin = Trials.begin
+
+    def join(
+        self: Trials, document: Any, once: bool = False, writes: Any = (), alone: bool = False
+    ) -> Any:
+        return begin(self, document, once, writes)
+
+    Trials.begin = join  # type: ignore[method-assign]
+
+
+@plant("runs-twice")
+def _runs_twice() -> None:
+    """Whoever gets a task runs it."""
+    attempt._once = lambda work, task: attempt._Attempt(work, task).run()

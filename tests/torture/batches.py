@@ -24,6 +24,7 @@ from tests.torture.harness import WATCHDOG, AckLog, check, events
 
 NAME = "batch"
 POINTS = 5
+IMPURE = ("draw", "fail once")
 
 
 # -- the graph; what its steps referred to by name would be part of their code ------------------
@@ -46,9 +47,9 @@ def second(x: int, pause: float, log: str) -> int:
     return 2 * x
 
 
-def last(y: int, fate: str, log: str) -> int:
+def last(y: int, fate: str, log: str, label: str) -> int:
     """Log metrics, and end as the parameter says as long as a file is there."""
-    trial = daskperiment.current()
+    trial, drawn = daskperiment.current(), 0
     for epoch in range(5):
         trial.log_metric("loss", y / (epoch + 1), epoch)
     if not os.path.exists(f"{log}.armed"):  # noqa: PTH110
@@ -61,9 +62,14 @@ def last(y: int, fate: str, log: str) -> int:
         sys.exit(0)
     elif fate == "_exit":
         os._exit(0)
-    elif fate == "fail":
-        raise ValueError("asked for")
-    return y - 1
+    elif fate:  # another value each time, as of a step that is not pure
+        drawn = int.from_bytes(os.urandom(3), "big")
+        trial.log_metric("drawn", drawn, 0)
+        once = f"{log}.{label.partition('/')[2]}.once"
+        if fate == "fail once" and not os.path.exists(once):  # noqa: PTH110
+            os.close(os.open(once, os.O_CREAT))
+            raise ValueError("once")
+    return y - 1 + drawn
 
 
 def experiment(backend: Backend, seed: int = 5) -> tuple[Experiment, Any]:
@@ -72,7 +78,7 @@ def experiment(backend: Backend, seed: int = 5) -> tuple[Experiment, Any]:
     a, label, log = (ex.parameter(name) for name in ("a", "label", "log"))
     pause, fate = ex.parameter("pause", default=0), ex.parameter("fate", default="")
     result = ex.result(last)
-    return ex, result(ex(second)(ex(first)(a, label, log), pause, log), fate, log)
+    return ex, result(ex(second)(ex(first)(a, label, log), pause, log), fate, log, label)
 
 
 def intention(argument: dict[str, Any], k: int) -> dict[str, Any]:
@@ -87,8 +93,7 @@ def intention(argument: dict[str, Any], k: int) -> dict[str, Any]:
             "fate": fate,
         },
         "metrics": {"loss": [[epoch, y / (epoch + 1)] for epoch in range(POINTS)]},
-        "expected": y - 1, "steps": 3,
-        "raises": {"exit": ["builtins.SystemExit"], "fail": ["builtins.ValueError"]}.get(fate, []),
+        "expected": y - 1, "steps": 3, "impure": fate in IMPURE,
     }  # fmt: skip
 
 
@@ -127,7 +132,7 @@ def usual_handlers() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def drive(argument: dict[str, Any], log: AckLog) -> None:
+def drive(argument: dict[str, Any], log: AckLog, executor: Any = None) -> None:
     """Run a batch of ``trials`` on an ``executor``; ``options`` are those of `Experiment.map`."""
     usual_handlers()
     intents = [intention(argument, k) for k in range(argument["trials"])]
@@ -136,7 +141,8 @@ def drive(argument: dict[str, Any], log: AckLog) -> None:
     with open_backend(argument["store"]) as backend:
         ex, node = experiment(backend)
         log.write(ready=True, pid=os.getpid())
-        run(ex, node, intents, argument["executor"], log, **argument.get("options", {}))
+        where = argument["executor"] if executor is None else executor
+        run(ex, node, intents, where, log, **argument.get("options", {}))
 
 
 def run(

@@ -16,14 +16,32 @@ from tests.torture.harness import finish, settings
 def serve(options: dict[str, Any]) -> None:
     """Keep a cluster of workers until the input ends, and say where it is."""
     import dask
-    from distributed import LocalCluster
+    from distributed import Client, LocalCluster
 
     warnings.simplefilter("ignore")
     dask.config.set({"distributed.scheduler.allowed-failures": options.pop("allowed", 3)})
+    plant = options.pop("plant", None)
     cluster = LocalCluster(dashboard_address=None, host="127.0.0.1", **options)
+    if plant:
+        with Client(cluster) as client:
+            client.register_plugin(planted(plant))
     print(cluster.scheduler_address, flush=True)
     sys.stdin.read()
     cluster.close(timeout=5)
+
+
+def planted(name: str) -> Any:
+    """A plugin of workers, also of those that are started anew, which plants a bug in each."""
+    from distributed import WorkerPlugin
+
+    class Planted(WorkerPlugin):  # type: ignore[misc]
+        def setup(self, worker: Any) -> None:
+            from tests.torture import batch_plants  # noqa: F401  (importing registers)
+            from tests.torture.plants import PLANTS
+
+            PLANTS[name]()
+
+    return Planted()
 
 
 @contextmanager

@@ -285,6 +285,10 @@ def _check_trial(trial: Any, intent: dict[str, Any]) -> Iterator[str]:
         yield f"I1: {where} has other parameters or another seed than was asked for"
     saved = {name: [[p.epoch, p.value] for p in points] for name, points in trial.metrics.items()}
     whole = trial.state is TrialState.COMPLETE and not intent.get("lossy")
+    # What a step that is not pure has drawn is in its result and, once, in a metric.
+    drawn = [value for _, value in saved.pop("drawn", [])] if intent.get("impure") else [0]
+    if len(drawn) > 1 or (whole and not drawn):
+        yield f"I4: {where} has drawn {drawn}"
     for name, points in intent["metrics"].items():
         kept = saved.pop(name, [])
         if kept != (points if whole else points[: len(kept)]):
@@ -296,7 +300,8 @@ def _check_trial(trial: Any, intent: dict[str, Any]) -> Iterator[str]:
             result = told(trial.result)
         except DaskperimentError as error:
             result = repr(error)
-        if result != intent["expected"]:
+        expected = intent["expected"] + sum(drawn) if intent.get("impure") else intent["expected"]
+        if result != expected:
             yield f"I1: {where} has another result than it should: {str(result)[:80]}"
         if not trial.code:
             yield f"I1: {where} has no code"
@@ -331,7 +336,8 @@ def _misbehaved(log: list[dict[str, Any]]) -> Iterator[str]:
     began = {event["label"] for event in log if "began" in event}
     for event in log:
         intent = intents.get(event.get("label", ""), {})
-        if "ack" in event and event["value"] != intent["expected"]:
+        pure = not intent.get("impure")  # what it was is compared with the trial's row
+        if "ack" in event and pure and event["value"] != intent["expected"]:
             yield f"I9: {event['label']} returned {str(event['value'])[:80]}"
         if "error" in event:
             ours = event["error"].startswith("daskperiment.") and "Error" in event["error"]

@@ -3,6 +3,7 @@
 from tests.torture import (  # noqa: F401  (importing registers)
     canaries,
     clock,
+    clusters,
     crowds,
     damage,
     dashboard,

@@ -112,6 +112,7 @@ class Bypass:
         began: Any = None,
         callbacks: Any = None,
         handle: Any = None,
+        alone: bool = False,
     ) -> Any:
         """Compute a graph as a trial would."""
         return compute(layout, self.prepare(layout.steps, values, seed), values, options)

@@ -182,7 +182,7 @@ def _once(work: Work, task: Task) -> Ended:
 
 def _ended(trials: Trials, uid: str) -> tuple[int, Document] | None:
     """An attempt that another worker has begun, and that is CRASHED if it has not ended there."""
-    number = trials.number_of(uid)
+    number = trials.begun(uid)
     if number is None:
         return None
     trials.lose(number, uid, "its worker died, and another one runs it again")

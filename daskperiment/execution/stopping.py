@@ -8,8 +8,9 @@ import functools
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
@@ -17,12 +18,26 @@ from typing import TextIO
 
 logger = logging.getLogger(__name__)
 
+_TRY, _PAUSE = 0.02, 0.2
+"""Seconds for which the exception waits in a step, and before it is tried again."""
 GRACE = 5.0
 """Seconds in which a step that was asked to end should have ended."""
 
 
 class _Stopped(BaseException):
     """What is raised in the thread of the step; whoever stops it says what is seen instead."""
+
+    def __init__(self) -> None:
+        # An instance is made as soon as a handler of the step's, or ours, sees it.
+        _arrived.add(threading.get_ident())
+
+
+class _Nothing(BaseException):
+    """What is raised in the thread that stops another one, for nobody."""
+
+
+_arrived: set[int] = set()
+"""Threads whose step was stopped, and may be cleaning up behind itself."""
 
 
 class Stop:
@@ -40,33 +55,70 @@ class Stop:
     Traceback (most recent call last):
         ...
     TimeoutError: too long
+
+    Notes
+    -----
+    The exception is never left waiting for a thread that does not take it: as long as one waits,
+    Python 3.11 does not go on in any thread that is profiled or traced.  It is taken back, and
+    tried again a moment later.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._error: BaseException | None = None
         self._thread: int | None = None
+        self._raised = False
+        self._left = threading.Event()
         self.over = threading.Event()
         """Set when nothing is to be waited for: a step has not ended although it was asked to."""
 
     def request(self, error: BaseException) -> None:
         """Raise this in the step that runs, or in the place of the next one; the first counts."""
         with self._lock:
-            if self._error is None:
-                self._error = error
-                if self._thread is not None:
-                    _raise_in(self._thread, _Stopped)
+            if self._error is not None:
+                return
+            self._error = error
+            if self._thread is None:
+                return
+        threading.Thread(target=self._insist, name="daskperiment-stop", daemon=True).start()
 
     @property
     def requested(self) -> BaseException | None:
         """What was asked to be raised."""
         return self._error
 
+    def _insist(self) -> None:
+        while self._raise():
+            if self._left.wait(_TRY) or self._take_back() or self._left.wait(_PAUSE):
+                return
+
+    def _raise(self) -> bool:
+        with self._lock:
+            if self._thread is None:
+                return False
+            self._raised = True
+            _raise_in(self._thread, _Stopped)
+            return True
+
+    def _take_back(self) -> bool:
+        """Take it back; True where it has arrived, or the step has ended."""
+        with self._lock:
+            if self._thread is None or self._thread in _arrived:
+                return True
+            _raise_in(self._thread, None)
+            self._raised = False
+        # Python notes that one waits somewhere, and forgets it only when one arrives.
+        with suppress(_Nothing):
+            _raise_in(threading.get_ident(), _Nothing)
+            _let_arrive()
+        return False
+
     def __enter__(self) -> Stop:
         with self._lock:
             if self._error is not None:
                 raise self._error
             self._thread = threading.get_ident()
+            _arrived.discard(self._thread)
         return self
 
     def __exit__(
@@ -77,20 +129,24 @@ class Stop:
     ) -> None:
         stopped = kind is _Stopped
         try:
-            self._leave()
-        except _Stopped:  # it has arrived in here
-            stopped = True
-            self._leave()
+            with self._lock:
+                self._thread = None
+            if self._raised and not stopped:
+                _let_arrive()
+        except _Stopped:
+            self._thread, stopped = None, True
+        if self._raised:
+            self._left.set()
+            _arrived.discard(threading.get_ident())
         if stopped:
             assert self._error is not None
             raise self._error.with_traceback(traceback) from None
 
-    def _leave(self) -> None:
-        with self._lock:
-            if self._thread is not None:
-                thread, self._thread = self._thread, None
-                if self._error is not None:
-                    _raise_in(thread, None)
+
+def _let_arrive() -> None:
+    """Pass some points at which an exception arrives that waits for this thread, if one does."""
+    for _ in range(100):
+        time.sleep(0)
 
 
 class Deadline:

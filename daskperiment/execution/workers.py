@@ -239,6 +239,7 @@ class ProcessWorker(Worker):
             )
             self._process.start()
             theirs.close()
+        self._has.clear()
         _processes.add(self)
 
     def interrupt(self) -> None:
@@ -259,7 +260,6 @@ class ProcessWorker(Worker):
 
     def _let_go(self, patience: float = _PARTING) -> None:
         process, self._process = self._process, None
-        self._has.clear()
         self._pipe.close()
         process.join(patience)
         if process.exitcode is None:

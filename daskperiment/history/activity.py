@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from daskperiment.backends.base import Backend
 from daskperiment.history import paths
 from daskperiment.history.crashes import CRASH, presumed
+from daskperiment.history.liveness import Liveness
 from daskperiment.history.shape import problem
 from daskperiment.history.summaries import Summaries, Summary, stamp
 from daskperiment.history.usage import Call, series_of
-from daskperiment.platform import is_alive
 from daskperiment.records import TrialState
 from daskperiment.spark import Spark
 from daskperiment.typing import JSON, Document
@@ -133,7 +133,7 @@ class Activities:
     Parameters
     ----------
     backend : Backend
-        Where it is; nothing is written to it.
+        Where it is; nothing is written to it but what is seen of heartbeats, if that is allowed.
     name : str
         Id of the experiment.
     sparks : bool
@@ -147,6 +147,7 @@ class Activities:
         self._sparks = sparks
         self._summaries = Summaries(backend, name)
         self._gauges: dict[str, _Gauge] = {}
+        self._liveness = Liveness(backend)
 
     def look(self, most: int | None = None) -> Activity:
         """What runs now.
@@ -171,7 +172,8 @@ class Activities:
         found = self._backend.find(paths.batches(self._name), _RUNNING)
         batches = [Batch(str(uid), row) for uid, row in found if _is_batch(row)]
         batches.sort(key=lambda batch: batch.document["started"])
-        alive = [batch for batch in batches if is_alive(batch.document["owner"])]
+        is_gone = self._liveness.is_gone
+        alive = [batch for batch in batches if not is_gone(batch.document["owner"])]
         gone = [batch for batch in batches if batch not in alive][-1:]
         return [
             Batch(uid, {**row, "state": CRASH["state"], "running": 0}) for uid, row in gone

@@ -306,6 +306,14 @@ class Trials:
         found = self.find({"uid": uid}, fields=[], newest=True, limit=1)
         return next((number for number, _ in found), None)
 
+    def begun(self, uid: str) -> int | None:
+        """Number of a trial that was begun ``once`` or ``alone``, None where it was not.
+
+        Of one that was not begun that is known without looking through the others.
+        """
+        marked = self.backend.get(paths.begun(self.name), uid) is not None
+        return self.number_of(uid) if marked else None
+
     def is_over(self, row: Document) -> bool:
         """Whether a trial has ended, also one whose process is gone and of which nobody says so."""
         ended = TrialState(presumed(row)["state"]).ended

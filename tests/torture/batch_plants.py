@@ -7,6 +7,7 @@ from typing import Any
 
 from daskperiment.execution import attempt, batch, workers
 from daskperiment.execution.attempt import Ended
+from daskperiment.execution.carrying import CarryingBackend
 from daskperiment.history.finished import Finished
 from daskperiment.history.trials import Trials
 from tests.torture.plants import plant
@@ -56,6 +57,12 @@ def _joins_who_has_begun() -> None:
 def _runs_twice() -> None:
     """Whoever gets a task runs it."""
     attempt._once = lambda work, task: attempt._Attempt(work, task).run()
+
+
+@plant("carries-nothing")
+def _carries_nothing() -> None:
+    """What a process records that does not reach its store stays there."""
+    CarryingBackend.taken = lambda self: b""  # type: ignore[method-assign]
 
 
 @plant("cancelled-was-never-begun")

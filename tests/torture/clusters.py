@@ -248,7 +248,7 @@ def _lost(
     outcome: Outcome, server: ForkServer, argument: dict[str, Any], running: cluster.Commands,
     chance: random.Random,
 ) -> Iterator[str]:  # fmt: skip
-    log, steps, what = Path(argument["log"]), Path(argument["steps_log"]), argument["lose"]
+    steps, what = Path(argument["steps_log"]), argument["lose"]
     pid = server.start({**argument, "address": running.address})
     await_event(steps, "began", 2)
     time.sleep(chance.uniform(0, 0.6))

@@ -33,6 +33,7 @@ from daskperiment.execution.block import Block
 from daskperiment.execution.context import Ticket
 from daskperiment.execution.current import CurrentTrial, current_in
 from daskperiment.execution.executors import check_executor, check_gpus, describe_executor
+from daskperiment.execution.settling import numbered
 from daskperiment.execution.shards import Share, check_shard
 from daskperiment.execution.surroundings import Surroundings
 from daskperiment.execution.trial import Recorder, compute
@@ -876,11 +877,9 @@ class Experiment:
             share=Share(self._trials, jobs, part, plan) if claim and part else None,
         )  # fmt: skip
         many.run(batch.check_on_error(on_error), batch.check_retries(retries))
-        # One that is in the spool has no number yet: asking for it says that its store is away.
         ended = [job for job in many.jobs if job.ended]
         ended.sort(key=lambda job: job.place)
-        numbers = [job.number for job in ended]
-        return [self._ended(number) if isinstance(number, int) else self[0] for number in numbers]
+        return [self._ended(number) for number in numbered(self._trials, [j.number for j in ended])]
 
     def submit(
         self,

@@ -7,20 +7,27 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple
 
 from daskperiment.backends.base import Backend
 from daskperiment.callbacks import Callbacks
-from daskperiment.errors import BackendError, BatchError, ConflictError, TrialTimeoutError
+from daskperiment.errors import (
+    BackendError,
+    BackendUnreachableError,
+    BatchError,
+    ConflictError,
+    TrialTimeoutError,
+)
 from daskperiment.execution import stopping
 from daskperiment.execution.carrying import CarryingBackend
 from daskperiment.execution.stopping import Deadline, Stop
 from daskperiment.execution.workers import Common
 from daskperiment.graph import Node, layout_of
 from daskperiment.history import paths
+from daskperiment.history.spooling import is_away
 from daskperiment.history.trials import Trials
-from daskperiment.records import Number, TrialState
+from daskperiment.records import Number, Provisional, TrialState
 from daskperiment.tracking.code import CodeCapture
 from daskperiment.typing import Document
 
@@ -101,7 +108,7 @@ class Work(NamedTuple):
 
 def run(work: Work, task: Task) -> Ended:
     """Run one trial here; what a step raises is told and not raised."""
-    return _Attempt(work, task).run()
+    return _Attempt(work, task, task.about["uid"]).run()
 
 
 def run_sent(sent: Common, task: Task) -> Ended:
@@ -112,10 +119,21 @@ def run_sent(sent: Common, task: Task) -> Ended:
     work = _received(sent)
     owner = work.node._owner
     if _is_reached(owner.backend, owner.id):
-        return _once(work, task)
-    carrying = CarryingBackend(owner.backend)
-    ended = _Attempt(work, task, carrying).run()
-    return ended._replace(carried=carrying.taken())
+        with suppress(BackendUnreachableError):  # it was, when that was looked at
+            ended = _once(work, task)
+            if is_away(owner.backend):
+                _note(owner.backend, False)
+                if ended.number is not None:  # its end is in the spool, if not all of it
+                    uid = ended.uid or task.about["uid"]
+                    ended = ended._replace(number=Provisional(0, uid))
+            return ended
+        _note(owner.backend, False)
+    carrying, uid = CarryingBackend(owner.backend), task.about["uid"]
+    if task.repeats:  # another worker may have begun an attempt, of which nothing is known here
+        uid = uuid.uuid5(uuid.UUID(hex=uid), "carried").hex
+    about = task.about | {"uid": uid}
+    ended = _Attempt(work, task._replace(about=about), task.about["uid"], carrying).run()
+    return ended._replace(carried=carrying.taken(), uid=uid)
 
 
 _looked: dict[str, tuple[float, bool]] = {}
@@ -132,8 +150,12 @@ def _is_reached(backend: Backend, name: str) -> bool:
     except BackendError as error:
         logger.info("Records travel back with the values: %s", error)
         reached = False
-    _looked[repr(backend)] = time.monotonic(), reached
+    _note(backend, reached)
     return reached
+
+
+def _note(backend: Backend, reached: bool) -> None:
+    _looked[repr(backend)] = time.monotonic(), reached
 
 
 _works: OrderedDict[str, Work] = OrderedDict()
@@ -158,14 +180,15 @@ def _once(work: Work, task: Task) -> Ended:
     The uid of each attempt follows from the one before, and of two workers that have got the same
     task one can begin it.
     """
+    asked = task.about["uid"]
     if not task.repeats:
-        return _Attempt(work, task).run()
+        return _Attempt(work, task, asked).run()
     trials = Trials(work.node._owner.backend, work.node._owner.id)
     while True:
         uid = task.about["uid"]
         found = _ended(trials, uid)
         if found is None:
-            ended = _Attempt(work, task).run()
+            ended = _Attempt(work, task, asked).run()
             if ended.number is not None or not isinstance(ended.error, ConflictError):
                 return ended._replace(uid=uid)
             found = _ended(trials, uid)
@@ -190,9 +213,12 @@ def _ended(trials: Trials, uid: str) -> tuple[int, Document] | None:
 
 
 class _Attempt:
-    def __init__(self, work: Work, task: Task, backend: Backend | None = None) -> None:
+    """``asked`` is by which uid it is asked to end, whatever its own one is."""
+
+    def __init__(self, work: Work, task: Task, asked: str, backend: Backend | None = None) -> None:
         self._work = work
         self._task = task
+        self._asked = asked
         self._backend = backend
         self._stop = Stop()
         self._number: Number | None = None
@@ -222,7 +248,7 @@ class _Attempt:
 
     def _run(self) -> Ended:
         with ExitStack() as around:
-            around.enter_context(stopping.stoppable(self._task.about["uid"], self._stop))
+            around.enter_context(stopping.stoppable(self._asked, self._stop))
             if (seconds := self._task.timeout) is not None:
                 error = TrialTimeoutError(f"The trial took longer than its {seconds:g} s.")
                 around.enter_context(Deadline(self._stop, seconds, error))

@@ -18,7 +18,7 @@ from daskperiment.errors import BatchArgumentError, BatchError
 from daskperiment.execution.attempt import Ended, Task, Work, run, run_sent
 from daskperiment.execution.executors import Place, kept, on_client, opened
 from daskperiment.execution.interrupts import HeldBack
-from daskperiment.execution.settling import found, settled
+from daskperiment.execution.settling import found, numbered, settled
 from daskperiment.execution.shards import Shard, Share
 from daskperiment.execution.stopping import GRACE
 from daskperiment.execution.workers import Common
@@ -230,8 +230,8 @@ class Alone:
                 raise CancelledError
             if ended.error is not None:
                 raise ended.error
-            assert isinstance(ended.number, int)
-            promised.set_result(self.handle(ended.number))
+            (number,) = numbered(self.history, [ended.number])
+            promised.set_result(self.handle(number))
         except BaseException as error:
             promised.set_exception(error)
 

@@ -394,6 +394,11 @@ def settled(backend: Backend, number: Number) -> Number:
     return backend.settled(number) if isinstance(backend, SpoolingBackend) else number
 
 
+def is_away(backend: Backend) -> bool:
+    """Whether what is recorded goes to a spool."""
+    return isinstance(backend, SpoolingBackend) and backend.away
+
+
 def _may_wait(writes: Iterable[Write]) -> bool:
     """Whether writes can be carried out later: they record, and delete no content."""
     return not any(

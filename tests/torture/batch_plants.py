@@ -56,7 +56,7 @@ def _joins_who_has_begun() -> None:
 @plant("runs-twice")
 def _runs_twice() -> None:
     """Whoever gets a task runs it."""
-    attempt._once = lambda work, task: attempt._Attempt(work, task).run()
+    attempt._once = lambda work, task: attempt._Attempt(work, task, task.about["uid"]).run()
 
 
 @plant("carries-nothing")

@@ -18,7 +18,7 @@ from daskperiment.errors import BatchArgumentError, BatchError
 from daskperiment.execution.attempt import Ended, Task, Work, run, run_sent
 from daskperiment.execution.executors import Place, kept, on_client, opened
 from daskperiment.execution.interrupts import HeldBack
-from daskperiment.execution.settling import settled
+from daskperiment.execution.settling import found, settled
 from daskperiment.execution.shards import Shard, Share
 from daskperiment.execution.stopping import GRACE
 from daskperiment.execution.workers import Common
@@ -300,6 +300,7 @@ class Batch:
     _running: dict[Future[Ended], Job] = field(default_factory=dict)
     _over: queue.SimpleQueue[Future[Ended]] = field(default_factory=queue.SimpleQueue)
     _stopped: str | None = None
+    _cancelled: bool = False
     _failure: BaseException | None = None
     _on_error: OnError = "raise"
     _retries: int = 0
@@ -387,19 +388,19 @@ class Batch:
         self._waiting.extend(jobs)
         while self._waiting or self._running:
             while self._waiting and len(self._running) < place.width:
-                self._begin(start, self._waiting.popleft())
+                self._begin(start, self._waiting.popleft(), place)
             try:
                 future = self._over.get(timeout=_TICK)
             except queue.Empty:
                 self._look_after(place)
             else:
-                self._end(future)
+                self._end(future, place)
             self._tell()
 
     def _skipped(self) -> Iterator[Number | None]:
         return (job.number for job in self.jobs if job.ended)
 
-    def _begin(self, start: Starter, job: Job) -> None:
+    def _begin(self, start: Starter, job: Job, place: Place) -> None:
         if self.share is not None and not self.share.take(job.place):
             logger.info("Another computer has taken place %s", job.place)
             return
@@ -411,7 +412,13 @@ class Batch:
         if self._stopped is not None:
             return
         with HeldBack():  # or a trial might run of which nobody knows
-            future = start(job)
+            try:
+                future = start(job)
+            except Exception:
+                if (reason := place.lost(cancelled=True)) is None:
+                    raise
+                self._give_up(reason)
+                return
             self._running[future] = job
         future.add_done_callback(self._over.put)
 
@@ -422,13 +429,20 @@ class Batch:
         scheduler = self.executor if self.spread else "synchronous"
         return Task(job.parameters, job.seed, about, self.timeout, scheduler, place.repeats)
 
-    def _end(self, future: Future[Ended]) -> None:
+    def _end(self, future: Future[Ended], place: Place) -> None:
         job = self._running.pop(future, None)
         if job is None:
             return
         ended = settled(self.history, job.uid, future)
         if ended is None:
-            return
+            if self._cancelled:
+                return
+            if (reason := place.lost(cancelled=True)) is not None:
+                self._running[future] = job
+                self._give_up(reason)
+                return
+            reason = "its executor has cancelled it, or has lost its scheduler"
+            ended = found(self.history, job.uid, BatchError(reason))
         again = job.attempts <= self._retries or (ended.number is None and job.attempts < _TRIES)
         if ended.error is not None and again and self._stopped is None:
             logger.info("A trial has failed and is run again: %s", preview_error(ended.error))
@@ -453,28 +467,30 @@ class Batch:
 
     def _look_after(self, place: Place) -> None:
         """Give up what runs where nothing comes back from any more."""
-        reason = place.lost()
-        if reason is None:
-            return
-        running, self._running = self._running, {}
-        for job in running.values():
-            number = self.history.running(job.uid)
-            if number is not None:
-                self.history.lose(number, job.uid, reason)
-            self._settle(job, Ended(number, BatchError(f"A trial was lost: {reason}")))
+        if (reason := place.lost()) is not None:
+            self._give_up(reason)
+
+    def _give_up(self, reason: str) -> None:
         self._failure = self._failure or BatchError(f"The batch cannot go on: {reason}")
         self.stop(reason)
+        running, self._running = self._running, {}
+        for job in running.values():
+            ended = found(self.history, job.uid, BatchError(reason))
+            if ended.number is not None:  # the others have not begun
+                self._settle(job, ended)
 
     def _cancel(self, place: Place) -> None:
         """End what runs, and wait for that a little; after a second interrupt do not wait."""
         self.stop("it was interrupted")
+        self._cancelled = True
         for future in self._running:
             future.cancel()
         place.interrupt([job.uid for job in self._running.values()])
         deadline = time.monotonic() + _GRACE
         with suppress(KeyboardInterrupt, queue.Empty):
             while self._running:
-                self._end(self._over.get(timeout=max(0.0, deadline - time.monotonic())))
+                left = max(0.0, deadline - time.monotonic())
+                self._end(self._over.get(timeout=left), place)
         running, self._running = self._running, {}
         for job in running.values():
             place.kill(job.uid)

@@ -67,8 +67,11 @@ class Place:
         """End the process of a trial; False where it has none of its own."""
         return False
 
-    def lost(self) -> str | None:
-        """Why nothing that was submitted will ever come back; None as long as it may."""
+    def lost(self, cancelled: bool = False) -> str | None:
+        """Why nothing that was submitted will ever come back; None as long as it may.
+
+        ``cancelled`` is whether something was, by nobody here, or could not be submitted.
+        """
         return None
 
     def close(self) -> None:
@@ -139,13 +142,14 @@ class _Cluster(Place):
         asked = partial(self._client.run, _stop_here, list(uids), on_error="ignore")
         threading.Thread(target=_quietly, args=(asked,), daemon=True).start()
 
-    def lost(self) -> str | None:
+    def lost(self, cancelled: bool = False) -> str | None:
         if self._client.status == "running":
             self._since = None
             return None
         now = time.monotonic()
         self._since = self._since or now
-        if self._client.status == "closed" or now - self._since > _LOST:
+        # A client that loses its scheduler cancels all, also where it finds another one later.
+        if cancelled or self._client.status == "closed" or now - self._since > _LOST:
             return "the connection to the scheduler is lost"
         return None
 

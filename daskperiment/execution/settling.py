@@ -32,7 +32,7 @@ def settled(history: Trials, uid: str, future: Future[Ended]) -> Ended | None:
     except CancelledError:
         return None
     except Exception as error:  # not of a step: of the executor, or of what was sent
-        return _found(history, uid, error)
+        return found(history, uid, error)
     if ended.carried:
         ended = ended._replace(number=arrive(history.backend, ended.carried), carried=b"")
     if ended.abandoned and ended.number is not None:
@@ -41,26 +41,35 @@ def settled(history: Trials, uid: str, future: Future[Ended]) -> Ended | None:
     return ended
 
 
-def _found(history: Trials, uid: str, error: Exception) -> Ended:
-    """How it has ended by its row, or by that of the last attempt that a scheduler made."""
+def found(history: Trials, uid: str, error: Exception) -> Ended:
+    """How it has ended by its row, or by that of the last attempt that a scheduler made.
+
+    Parameters
+    ----------
+    history, uid : Trials, str
+        As for :func:`settled`.
+    error : Exception
+        Why nobody has told; of one that has not ended that is what its row says then.
+    """
     died = isinstance(error, (BrokenExecutor, WorkerDiedError))
-    found = None
-    while (later := _attempt(history, uid, "uid" if found is None else "retry_of")) is not None:
-        found = later
-        uid = str(found[1]["uid"])
-    if found is None:
+    last = None
+    while (later := _attempt(history, uid, "uid" if last is None else "retry_of")) is not None:
+        last = later
+        uid = str(last[1]["uid"])
+    if last is None:
         return Ended(None, missing_main_guard() if died and not main_is_guarded() else error)
-    number, row = found
-    if row["state"] == TrialState.COMPLETE:
-        return Ended(number, None, uid=uid)
+    number = last[0]
     if isinstance(error, TrialTimeoutError):
         history.give_up(number, uid, describe(error))
-        return Ended(number, error, uid=uid)
-    reason = str(error) if isinstance(error, BatchError) else preview_error(error)
-    history.lose(number, uid, reason)
-    return Ended(number, BatchError(f"Trial {number} was lost: {reason}"), uid=uid)
+        shown: BaseException = error
+    else:
+        reason = str(error) if isinstance(error, BatchError) else preview_error(error)
+        history.lose(number, uid, reason)
+        shown = BatchError(f"Trial {number} was lost: {reason}")
+    # Asked afterwards: it may have come to its end a moment ago, or does so as long as it runs.
+    complete = history.get(number)["state"] == TrialState.COMPLETE
+    return Ended(number, None if complete else shown, uid=uid)
 
 
 def _attempt(history: Trials, uid: str, field: str) -> tuple[int, dict[str, object]] | None:
-    found = history.find({field: uid}, ["uid", "state"], newest=True, limit=1)
-    return next(iter(found), None)
+    return next(history.find({field: uid}, ["uid"], newest=True, limit=1), None)

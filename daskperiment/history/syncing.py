@@ -87,7 +87,9 @@ def _observe(backend: Backend, write: Write) -> None:
     """Index what the steps of a trial that has come to its end gave, as its end does online."""
     if not isinstance(write, Update) or write.changes.get("state") != TrialState.COMPLETE:
         return
-    name, uid = paths.experiment_of(write.path), (write.expect or {})["uid"]
+    name, uid = paths.experiment_of(write.path), (write.expect or {}).get("uid")
+    if uid is None:  # of a batch
+        return
     number = number_of(backend, write.path, uid)
     if number is not None:
         code = (backend.get(write.path, number) or {}).get("code")

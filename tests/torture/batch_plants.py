@@ -7,6 +7,7 @@ from typing import Any
 
 from daskperiment.execution import attempt, batch, workers
 from daskperiment.execution.attempt import Ended
+from daskperiment.execution.carrying import CarryingBackend
 from daskperiment.history.finished import Finished
 from daskperiment.history.trials import Trials
 from tests.torture.plants import plant
@@ -56,3 +57,21 @@ def _joins_who_has_begun() -> None:
 def _runs_twice() -> None:
     """Whoever gets a task runs it."""
     attempt._once = lambda work, task: attempt._Attempt(work, task).run()
+
+
+@plant("carries-nothing")
+def _carries_nothing() -> None:
+    """What a process records that does not reach its store stays there."""
+    CarryingBackend.taken = lambda self: b""  # type: ignore[method-assign]
+
+
+@plant("cancelled-was-never-begun")
+def _cancelled_was_never_begun() -> None:
+    """Whatever is cancelled was cancelled by the batch, before it began."""
+    end = batch.Batch._end
+
+    def unasked(self: batch.Batch, *arguments: Any) -> None:
+        self._cancelled = True
+        end(self, *arguments)
+
+    batch.Batch._end = unasked  # type: ignore[method-assign]

@@ -203,8 +203,9 @@ def check_batch(argument: dict[str, Any], logs: list[Path], complete: bool = Fal
     """`check`, and that no batch is RUNNING; with ``complete`` that all its trials are COMPLETE."""
     store = argument["store"]
     known = [*logs, Path(argument["steps_log"])]
-    found = check(open_backend(store) if "://" in store else store, known)
+    found = [] if "://" in store else check(store, known)
     with suppress(FileNotFoundError), open_backend(store) as backend:
+        found += check(backend, known) if "://" in store else []
         for uid, row in Batches(backend, NAME).find():
             if row["state"] == "RUNNING":
                 found.append(f"I3: batch {uid[:6]} is RUNNING")

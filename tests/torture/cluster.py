@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+from tests.servers import free_port
 from tests.torture.harness import finish, settings
 
 
-def serve(options: dict[str, Any]) -> None:
-    """Keep a cluster of workers until the input ends, and say where it is."""
+def serve(workers: int, allowed: int, plant: str | None) -> None:
+    """Keep a scheduler and its workers until the input ends, and say where it is."""
     import dask
-    from distributed import Client, LocalCluster
 
+    dask.config.set({"distributed.scheduler.allowed-failures": allowed})
     warnings.simplefilter("ignore")
-    dask.config.set({"distributed.scheduler.allowed-failures": options.pop("allowed", 3)})
-    plant = options.pop("plant", None)
-    cluster = LocalCluster(dashboard_address=None, host="127.0.0.1", **options)
-    if plant:
-        with Client(cluster) as client:
-            client.register_plugin(planted(plant))
-    print(cluster.scheduler_address, flush=True)
-    sys.stdin.read()
-    cluster.close(timeout=5)
+    asyncio.run(_serve(workers, plant))
+
+
+async def _serve(workers: int, plant: str | None) -> None:
+    from distributed import Client, Scheduler
+
+    async with Scheduler(host="127.0.0.1", port=0, dashboard=False) as scheduler:
+        if plant:
+            async with Client(scheduler.address, asynchronous=True) as client:
+                await client.register_plugin(planted(plant))
+        kept = [asyncio.create_task(_keep(scheduler.address)) for _ in range(workers)]
+        while len(scheduler.workers) < workers:
+            await asyncio.sleep(0.02)
+        print(scheduler.address, flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+        for task in kept:
+            task.cancel()
+        await asyncio.wait(kept)
+
+
+async def _keep(address: str) -> None:
+    """Keep one worker; a nanny ends with a worker that has left, or that dies as it starts."""
+    from distributed import Nanny
+
+    while True:
+        with suppress(Exception):
+            async with Nanny(address, nthreads=1, host="127.0.0.1", dashboard=False) as nanny:
+                await nanny.finished()
 
 
 def planted(name: str) -> Any:
@@ -45,11 +66,10 @@ def planted(name: str) -> Any:
 
 
 @contextmanager
-def running(**options: Any) -> Iterator[str]:
-    """A cluster of two workers with one thread each, unless asked otherwise; gives its address."""
-    given = {"n_workers": 2, "threads_per_worker": 1, **options}
+def running(workers: int = 2, allowed: int = 3, plant: str | None = None) -> Iterator[str]:
+    """A cluster of workers with one thread each; gives its address."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.torture.cluster", json.dumps(given)],
+        [sys.executable, "-m", "tests.torture.cluster", json.dumps([workers, allowed, plant])],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **settings(),
     )  # fmt: skip
     assert process.stdin and process.stdout
@@ -61,5 +81,39 @@ def running(**options: Any) -> Iterator[str]:
         finish(process)
 
 
+class Commands:
+    """A scheduler and a worker of two threads, as the commands of Dask start them.
+
+    Attributes
+    ----------
+    scheduler : Popen
+        The process of the scheduler.
+    """
+
+    def __init__(self) -> None:
+        self._port = free_port()
+        self.address = f"tcp://127.0.0.1:{self._port}"
+        self._started: list[subprocess.Popen[bytes]] = []
+        self.restart()
+
+    def restart(self) -> None:
+        """Start a scheduler at the same address, and a worker."""
+        at = ["--host", "127.0.0.1", "--port", str(self._port), "--no-dashboard"]
+        self.scheduler = self._start("scheduler", *at)
+        self._start("worker", self.address, "--nthreads", "2", "--no-nanny", "--no-dashboard")
+
+    def _start(self, what: str, *options: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", f"distributed.cli.dask_{what}", *options]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, **settings())
+        self._started.append(process)
+        return process
+
+    def close(self) -> None:
+        """Kill what was started."""
+        for process in self._started:
+            process.kill()
+            process.wait()
+
+
 if __name__ == "__main__":
-    serve(json.loads(sys.argv[1]))
+    serve(*json.loads(sys.argv[1]))

@@ -6,19 +6,30 @@ import os
 import random
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from daskperiment import Experiment
 from daskperiment.backends import open_backend
 from daskperiment.execution import executors
 from tests.torture import batches, cluster
-from tests.torture.harness import AckLog, Outcome, events, fork_server, scenario
+from tests.torture.harness import (
+    AckLog,
+    ForkServer,
+    Outcome,
+    await_event,
+    events,
+    fork_server,
+    scenario,
+)
 
 MODES = ("sys.exit", "graceful", "segfault", "SIGKILL")
 PATIENCE = 600.0
+DRIVE = "tests.torture.batches:drive"
 
 
 @contextmanager
@@ -36,7 +47,7 @@ def _client(address: str) -> Iterator[Any]:
     "F29",
     "workers of a cluster that are killed, in four ways",
     plants=("runs-twice", "lost-trials-are-nobodys"),
-    short={"trials": 12, "delay": 0.7, "allowed": 1},
+    short={"trials": 12, "delay": 0.4, "allowed": 1},
     long={"trials": 400, "delay": 2.0, "allowed": 3},
     planted={"trials": 8, "delay": 0.3, "allowed": 1, "modes": ("SIGKILL",)},
 )
@@ -192,3 +203,98 @@ def _either(first: Future[Any], second: Future[Any]) -> Future[Any]:
 
 
 # -- a scheduler or client that is lost -----------------------------------------------------------
+
+LOSSES = ("scheduler killed", "client closed", "scheduler ended", "scheduler killed and started")
+SLOWEST = 30.0
+"""Seconds in which a batch must have ended."""
+
+
+@scenario(
+    "F30",
+    "a scheduler that dies in the middle of a batch, a client that is closed",
+    plants=("cancelled-was-never-begun",),
+    short={"rounds": 3},
+    long={"rounds": 40},
+    planted={"rounds": 1},
+)
+def losses(seed: int, folder: Path, plant: str | None, *, rounds: int) -> Outcome:
+    """The batch ends soon, its error and its trials say why, and it can be resumed."""
+    outcome, chance = Outcome("F30", seed), random.Random(seed)
+    with fork_server() as server:
+        for number in range(rounds):
+            what = LOSSES[number % len(LOSSES)]
+            argument = batches.batch(
+                folder, str(number), seed=seed, trials=8, plant=plant, pause=0.5, lose=what,
+                program=f"{__name__}:losing",
+            )  # fmt: skip
+            with closing(cluster.Commands()) as running:
+                found = _lost(outcome, server, argument, running, chance)
+                outcome.add(f"{what}, {number}", found)
+            # Only now: a worker that has lost its scheduler ends what it runs.
+            outcome.add(f"{what}, {number}", _told(outcome, argument))
+            again = Path(argument["log"]).with_suffix(".again")
+            resumed = {"log": str(again), "executor": "threads", "program": DRIVE,
+                       "options": {"skip_completed": True}}  # fmt: skip
+            outcome.add(f"{what}, {number}", server.run({**argument, **resumed}).violations())
+            logs = [Path(argument["log"]), again]
+            outcome.add(f"{what}, {number}", batches.check_batch(argument, logs, complete=True))
+            outcome.rounds += 1
+            if plant and outcome.violations:
+                break
+    return outcome
+
+
+def _lost(
+    outcome: Outcome, server: ForkServer, argument: dict[str, Any], running: cluster.Commands,
+    chance: random.Random,
+) -> Iterator[str]:  # fmt: skip
+    steps, what = Path(argument["steps_log"]), argument["lose"]
+    pid = server.start({**argument, "address": running.address})
+    await_event(steps, "began", 2)
+    time.sleep(chance.uniform(0, 0.6))
+    began = time.monotonic()
+    if what == "client closed":
+        Path(f"{steps}.closed").touch()
+    elif what == "scheduler ended":
+        running.scheduler.terminate()
+    else:
+        running.scheduler.kill()
+    if what.endswith("started"):
+        running.restart()
+    yield from server.wait(pid, PATIENCE).violations()
+    took = time.monotonic() - began
+    slowest = max(float(str(outcome.figures.get("slowest end in s", 0))), round(took, 1))
+    outcome.figures["slowest end in s"] = slowest
+    if took > SLOWEST:
+        yield f"I8: the batch ended after {took:.0f} s"
+
+
+def _told(outcome: Outcome, argument: dict[str, Any]) -> Iterator[str]:
+    log, what = Path(argument["log"]), argument["lose"]
+    yield from batches.check_batch(argument, [log])
+    outcome.faults += any("ack" not in event for event in events(log) if "uid" in event)
+    told = [event["message"] for event in events(log) if "error" in event]
+    if what.endswith("started"):  # then the batch may have gone on with the others
+        told += [event["description"] for event in events(log) if "ended" in event]
+    if not any("scheduler" in message for message in told):
+        yield f"I6: of the loss is told {told}, and returned {batches.returned(log)}"
+    with open_backend(argument["store"]) as backend:
+        for trial in Experiment(batches.NAME, backend).trials:
+            if str(trial.state) != "COMPLETE" and "scheduler" not in str(trial.description):
+                yield f"I6: trial {trial.number} is {trial.state}: {trial.description}"
+
+
+def losing(argument: dict[str, Any], log: AckLog) -> None:
+    """Run a batch, and close its client when a file says so."""
+    if argument["lose"] != "client closed":
+        batches.drive(argument, log, argument["address"])
+        return
+    with _client(argument["address"]) as client:
+
+        def close() -> None:
+            while not os.path.exists(f"{argument['steps_log']}.closed"):  # noqa: PTH110
+                time.sleep(0.02)
+            client.close()
+
+        threading.Thread(target=close, daemon=True).start()
+        batches.drive(argument, log, client)

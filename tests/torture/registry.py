@@ -2,6 +2,7 @@
 
 from tests.torture import (  # noqa: F401  (importing registers)
     canaries,
+    carried,
     clock,
     clusters,
     crowds,

@@ -76,15 +76,28 @@ def _run(
 ) -> int:
     from daskperiment.script import run_path
 
-    if session.named is not None:
-        os.environ["DASKPERIMENT_BACKEND"] = session.named
-    os.environ.update({name: value for name, value in options.items() if value is not None})
-    with _stdout_aside() if session.as_json else contextlib.nullcontext():
+    told = {"DASKPERIMENT_BACKEND": session.named, **options}
+    with _told(told), _stdout_aside() if session.as_json else contextlib.nullcontext():
         trial, error = run_path(script, arguments)
         code = _exit_code(error)
     if trial is not None or code == 0:
         session.answer(_document(trial), _report)
     return code
+
+
+@contextlib.contextmanager
+def _told(options: Mapping[str, str | None]) -> Iterator[None]:
+    """Variables that are set for a script, and for the processes that it starts."""
+    before = {name: os.environ.get(name) for name in options}
+    os.environ.update({name: value for name, value in options.items() if value is not None})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _interrupted(session: Session) -> tuple[str, list[str], str]:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from daskperiment.callbacks import Callbacks
 from daskperiment.errors import BatchArgumentError, BatchError
+from daskperiment.execution import heart
 from daskperiment.execution.attempt import Ended, Task, Work, run, run_sent
 from daskperiment.execution.executors import Place, kept, on_client, opened
 from daskperiment.execution.interrupts import HeldBack
@@ -504,6 +505,7 @@ class Batch:
 
     @contextmanager
     def _recorded(self) -> Iterator[None]:
+        heart.beat(self.history.backend)  # also where trials run in other processes
         self._document = Batches(self.history.backend, self.experiment)
         owner = environment.process()
         begun = {
@@ -535,4 +537,5 @@ class Batch:
         if time.monotonic() - self._told > _TELL:
             self._told = time.monotonic()
             with suppress(*AWAY):
-                self._document.update(self.uid, self._counts())
+                # Others may have taken this process for dead.
+                self._document.update(self.uid, {"state": "RUNNING", **self._counts()})

@@ -225,6 +225,7 @@ class Ticket:
         What the row refers to is kept until then, and what differs from the latest trial is
         told, as nobody sees it where this one begins.  Errors as for :meth:`tell`.
         """
+        heart.beat(self.backend)  # this process is its owner, wherever it begins
         waiting = Insert(paths.prepared(self.name), self.row, self.row["uid"])
         self._referring(lambda writes: self.backend.apply(*writes, waiting))
         if self.changes is not None:
@@ -290,7 +291,7 @@ class TrialContext:
         self.checkpointed = False
         _contexts.add(self)
         if not shared:
-            heart.beat_for(self, self.backend)
+            heart.beat(self.backend)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Whoever ends the trial may do so elsewhere: nothing may wait here any longer.

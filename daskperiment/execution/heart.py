@@ -5,9 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-import weakref
 from contextlib import suppress
-from typing import Any
 
 from daskperiment import platform
 from daskperiment.backends.base import Backend
@@ -18,22 +16,24 @@ from daskperiment.tracking import environment
 
 
 class _Heart:
-    """Beats in one store as long as something of this process lives there."""
+    """Beats in one store as long as this process lives.
+
+    Also while it runs nothing: others have seen the last beat of a heart that stands still long
+    ago, and would take the next trial for dead before it beats again.
+    """
 
     def __init__(self, backend: SpoolingBackend) -> None:
         # Not through the spool: a heartbeat that arrives later says nothing.
         self._backend = backend.inner
         self._heartbeat = liveness.Heartbeat(self._backend, environment.process())
-        self.living: weakref.WeakSet[Any] = weakref.WeakSet()
         self._over = threading.Event()
         atexit.register(self._stop)
         threading.Thread(target=self._beat, name="daskperiment-heart", daemon=True).start()
 
     def _beat(self) -> None:
         while True:
-            if self.living:
-                with suppress(BackendError), self._backend.hurried(0):
-                    self._heartbeat.beat()
+            with suppress(BackendError), self._backend.hurried(0):
+                self._heartbeat.beat()
             if self._over.wait(liveness.INTERVAL):
                 return
 
@@ -47,8 +47,8 @@ _lock = threading.Lock()
 _hearts: dict[tuple[int, str], _Heart] = {}
 
 
-def beat_for(living: object, backend: Backend) -> None:
-    """Beat as long as an object is not deleted, in a store that other machines can see.
+def beat(backend: Backend) -> None:
+    """Beat from now on, in a store that other machines can see.
 
     Trouble with the store is passed over: whoever cannot see the heart takes what runs here
     for dead after a minute, and its result is accepted all the same.
@@ -59,7 +59,6 @@ def beat_for(living: object, backend: Backend) -> None:
     with _lock:
         if key not in _hearts:
             _hearts[key] = _Heart(backend)
-        _hearts[key].living.add(living)
 
 
 def _in_child() -> None:

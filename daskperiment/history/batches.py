@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from daskperiment.backends.base import Backend, Insert, Update
-from daskperiment.errors import ConflictError
+from daskperiment.errors import BackendError, ConflictError
 from daskperiment.history import paths
 from daskperiment.history.liveness import Liveness
 from daskperiment.typing import Document, Where
 
 LOST = "CRASHED"
 """State of a batch whose process is gone."""
+_RUNNING = {"state": "RUNNING"}
 
 
 class Batches:
@@ -53,11 +54,14 @@ class Batches:
         for uid, row in found:
             if row["state"] == "RUNNING" and self._liveness.is_gone(row["owner"]):
                 row["state"] = LOST
+                # Kept, as what was seen of its process is forgotten with the last of its trials.
+                with suppress(BackendError, ConflictError):  # it may have ended, or is only read
+                    self.backend.apply(Update(self._path, uid, {"state": LOST}, _RUNNING))
             yield uid, row
 
     def running(self) -> Iterator[tuple[str, Document]]:
         """Those that have not ended."""
-        return ((u, row) for u, row in self.find({"state": "RUNNING"}) if row["state"] != LOST)
+        return ((u, row) for u, row in self.find(_RUNNING) if row["state"] != LOST)
 
     # -- places that several computers share
 

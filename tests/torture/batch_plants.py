@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import CancelledError, Future
+from types import SimpleNamespace
 from typing import Any
 
 from daskperiment.execution import attempt, batch, workers
 from daskperiment.execution.attempt import Ended
 from daskperiment.execution.carrying import CarryingBackend
+from daskperiment.history import liveness, paths
 from daskperiment.history.finished import Finished
+from daskperiment.history.liveness import Heartbeat, Liveness
 from daskperiment.history.trials import Trials
 from tests.torture.plants import plant
 
@@ -57,6 +61,31 @@ def _joins_who_has_begun() -> None:
 def _runs_twice() -> None:
     """Whoever gets a task runs it."""
     attempt._once = lambda work, task: attempt._Attempt(work, task, task.about["uid"]).run()
+
+
+@plant("clocks-are-compared")
+def _clocks_are_compared() -> None:
+    """A heartbeat is the time of day, and so is what it is compared with."""
+
+    def beat(self: Heartbeat) -> None:
+        self._count = int(time.time())
+        _beat(self)
+
+    def is_silent(self: Liveness, key: str) -> bool:
+        found = self._backend.get(paths.HEARTBEATS, key)
+        return found is not None and time.time() - found["count"] > liveness.GRACE + 1
+
+    Heartbeat.beat = beat  # type: ignore[method-assign]
+    Liveness._is_silent = is_silent  # type: ignore[method-assign]
+
+
+_beat = Heartbeat.beat
+
+
+@plant("drivers-do-not-beat")
+def _drivers_do_not_beat() -> None:
+    """A heart beats in processes that run trials, and not in those that wait for them."""
+    batch.heart = SimpleNamespace(beat=lambda backend: None)  # type: ignore[attr-defined]
 
 
 @plant("carries-nothing")

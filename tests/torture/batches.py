@@ -206,7 +206,7 @@ def check_batch(argument: dict[str, Any], logs: list[Path], complete: bool = Fal
     found = [] if "://" in store else check(store, known)
     with suppress(FileNotFoundError), open_backend(store) as backend:
         found += check(backend, known) if "://" in store else []
-        for uid, row in Batches(backend, NAME).find():
+        for uid, row in Batches(Experiment(NAME, backend).backend, NAME).find():
             if row["state"] == "RUNNING":
                 found.append(f"I3: batch {uid[:6]} is RUNNING")
         if complete:

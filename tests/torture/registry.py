@@ -10,6 +10,7 @@ from tests.torture import (  # noqa: F401  (importing registers)
     dashboard,
     drivers,
     errors,
+    hosts,
     kills,
     model,
     outages,

@@ -876,11 +876,9 @@ class Experiment:
             share=Share(self._trials, jobs, part, plan) if claim and part else None,
         )  # fmt: skip
         many.run(batch.check_on_error(on_error), batch.check_retries(retries))
-        # One that is in the spool has no number yet: asking for it says that its store is away.
         ended = [job for job in many.jobs if job.ended]
         ended.sort(key=lambda job: job.place)
-        numbers = [job.number for job in ended]
-        return [self._ended(number) if isinstance(number, int) else self[0] for number in numbers]
+        return [self._ended(_known(job.number)) for job in ended]
 
     def submit(
         self,
@@ -1474,6 +1472,15 @@ def _rebuilt(parts: tuple[Any, ...], parameters: Parameters) -> Experiment:
     experiment._define(*parts)
     experiment._parameters = parameters
     return experiment
+
+
+def _known(number: Number | None) -> int:
+    if isinstance(number, int):
+        return number
+    raise BackendUnreachableError(
+        f"Trial {number} waits in a spool, and has its number when the store has it: daskperiment "
+        "sync brings it there"
+    )
 
 
 def _check_id(id: object) -> str:

@@ -2,7 +2,6 @@
 
 from tests.torture import (  # noqa: F401  (importing registers)
     canaries,
-    carried,
     clock,
     clusters,
     crowds,

@@ -484,8 +484,10 @@ class Batch:
         """End what runs, and wait for that a little; after a second interrupt do not wait."""
         self.stop("it was interrupted")
         self._cancelled = True
-        for future in self._running:
-            future.cancel()
+        for future, job in self._running.items():
+            # Of what a cluster runs nothing is heard any more once it is cancelled.
+            if not (place.repeats and self._has_begun(job)):
+                future.cancel()
         place.interrupt([job.uid for job in self._running.values()])
         deadline = time.monotonic() + _GRACE
         with suppress(KeyboardInterrupt, queue.Empty):
@@ -493,13 +495,19 @@ class Batch:
                 left = max(0.0, deadline - time.monotonic())
                 self._end(self._over.get(timeout=left), place)
         running, self._running = self._running, {}
-        for job in running.values():
+        for future, job in running.items():
+            future.cancel()
             place.kill(job.uid)
             number = self.history.running(job.uid)
             if number is not None:
                 reason = "the batch was interrupted, and the trial did not end by itself"
                 self.history.cancel(number, job.uid, reason)
                 job.end(number)
+
+    def _has_begun(self, job: Job) -> bool:
+        with suppress(*AWAY):
+            return self.history.running(job.uid) is not None
+        return False
 
     # -- its document
 

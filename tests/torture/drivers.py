@@ -192,10 +192,12 @@ class Case(NamedTuple):
 
 
 def _case(
-    does: str, threads: str, processes: str, status: tuple[int, int], group: bool = False
+    does: str, threads: str, processes: str, status: tuple[int, ...], group: bool = False
 ) -> Case:
     states = {"threads": set(threads.split()), "processes:fork": set(processes.split())}
-    return Case(does, states, dict(zip(OWN, status, strict=True)), group)
+    if does.startswith("INT"):
+        states["cluster"], status = {"CANCELLED"}, (*status, status[0])
+    return Case(does, states, dict(zip(states, status, strict=True)), group)
 
 
 CASES = [
@@ -216,20 +218,30 @@ CASES = [
     "F09B",
     "signals to a batch, and exits in its steps",
     plants=("exit-is-success", "lost-trials-are-nobodys"),
-    short={"sweep": 4},
+    short={"sweep": 2, "part": 2},
     long={"sweep": 200},
-    planted={"sweep": 0},
+    planted={"sweep": 0, "does": ("exit", "_exit"), "part": 1},
 )
-def signals(seed: int, folder: Path, plant: str | None, *, sweep: int) -> Outcome:
-    """Every case on threads and processes, then signals at random times; each is resumed."""
+def signals(
+    seed: int, folder: Path, plant: str | None, *, sweep: int, part: int = 1,
+    does: tuple[str, ...] = (),
+) -> Outcome:  # fmt: skip
+    """Cases on threads, processes and a cluster, then signals at random times; all are resumed.
+
+    With ``part`` only every so many of the cases, with ``does`` only some.
+    """
     outcome, chance = Outcome("F09B", seed), random.Random(seed)
-    with fork_server() as server:
-        cases = [(case, executor) for case in CASES for executor in OWN]
+    with fork_server() as server, ExitStack() as stack:
+        every = [(case, kind) for case in CASES for kind in case.states]
+        cases = [each for each in every if each[0].does in does] if does else every[::part]
+        clustered = any(kind == "cluster" for _, kind in cases)
+        address = stack.enter_context(cluster.running()) if clustered else ""
         for number in range(len(cases) + sweep):
             case, executor = cases[number] if number < len(cases) else (None, chance.choice(OWN))
             name = f"{case.does if case else number}, {executor}"
             argument = batches.batch(
-                folder, str(number), seed=seed, trials=5, executor=executor, plant=plant,
+                folder, str(number), seed=seed, trials=5, kind=executor, plant=plant,
+                executor=address if executor == "cluster" else executor,
                 fates={"1": case.does} if case and case.does.islower() else {},
                 pause=0.6 if case and case.does == "INT INT" else 0.05,
             )  # fmt: skip
@@ -252,7 +264,7 @@ class _Signalled:
 
     def violations(self, outcome: Outcome) -> Iterator[str]:
         """Run it, look at it, resume it."""
-        case, executor = self._case, self._argument["executor"]
+        case, executor = self._case, self._argument["kind"]
         fate = case is not None and case.does.islower()
         with batches.there(self._argument, "armed", fate):
             pid = self._server.start(self._argument)

@@ -45,11 +45,11 @@ EXECUTORS = ("threads", "processes:fork", "cluster", *SCRIPTS, "processes")
     plants=("finished-runs-again", "workers-outlive"),
     short={"rounds": 10, "together": 2},
     long={"rounds": 100, "together": 4},
-    planted={"rounds": 4, "together": 2, "executors": ("processes:fork",)},
+    planted={"rounds": 4, "together": 2, "executors": ("processes:fork",), "parting": 3.0},
 )
 def driver_kills(
     seed: int, folder: Path, plant: str | None, *, rounds: int, together: int,
-    executors: tuple[str, ...] = EXECUTORS,
+    executors: tuple[str, ...] = EXECUTORS, parting: float = PARTING,
 ) -> Outcome:  # fmt: skip
     """Kills of one batch, again and again where it goes on, until nobody kills it."""
     outcome, chance = Outcome("F01B", seed), random.Random(seed)
@@ -60,7 +60,7 @@ def driver_kills(
         for group, kind in enumerate(kinds):
             place = folder / str(group)
             place.mkdir()
-            killed = _Killed(place, kind, address, chance, plant, server)
+            killed = _Killed(place, kind, address, chance, plant, server, parting)
             for _ in range(together):
                 outcome.add(f"{kind}, {group}", killed.once(outcome))
                 outcome.rounds += 1
@@ -76,9 +76,10 @@ class _Killed:
 
     def __init__(
         self, folder: Path, kind: str, address: str, chance: random.Random, plant: str | None,
-        server: ForkServer,
+        server: ForkServer, parting: float,
     ) -> None:  # fmt: skip
         self._folder, self._chance, self._server = folder, chance, server
+        self._parting = parting
         self._script = kind in SCRIPTS
         executor = address if kind == "cluster" else kind.removesuffix(" script")
         self._argument = batches.batch(
@@ -102,9 +103,9 @@ class _Killed:
             workers = psutil.Process(pid).children(recursive=True)
             os.kill(pid, signal.SIGKILL)
             yield from wait().violations(KILLED)
-            yield from _outlived(workers)
+            yield from _outlived(workers, self._parting)
         outcome.faults += batches.returned(self._logs[-1]) is None
-        if Path(self._argument["store"]).exists():
+        if "://" in self._argument["executor"] and Path(self._argument["store"]).exists():
             yield from batches.await_idle(self._argument["store"])
         yield from batches.check_batch(self._argument, self._logs)
 
@@ -155,9 +156,9 @@ def _await(log: Path, steps: Path, count: int) -> None:
         time.sleep(0.002)
 
 
-def _outlived(workers: list[psutil.Process]) -> Iterator[str]:
+def _outlived(workers: list[psutil.Process], parting: float = PARTING) -> Iterator[str]:
     """Whether worker processes outlive their driver; they are ended."""
-    deadline = time.monotonic() + PARTING
+    deadline = time.monotonic() + parting
     while (alive := [each for each in workers if _runs(each)]) and time.monotonic() < deadline:
         time.sleep(0.01)
     for process in alive:

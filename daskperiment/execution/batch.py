@@ -482,6 +482,25 @@ class Batch:
 
     def _cancel(self, place: Place) -> None:
         """End what runs, and wait for that a little; after a second interrupt do not wait."""
+        with suppress(KeyboardInterrupt, queue.Empty):
+            with HeldBack():  # a second one, which may come at once
+                self._interrupt(place)
+            deadline = time.monotonic() + _GRACE
+            while self._running:
+                left = max(0.0, deadline - time.monotonic())
+                self._end(self._over.get(timeout=left), place)
+        with HeldBack():
+            running, self._running = self._running, {}
+            for future, job in running.items():
+                future.cancel()
+                place.kill(job.uid)
+                number = self.history.running(job.uid)
+                if number is not None:
+                    reason = "the batch was interrupted, and the trial did not end by itself"
+                    self.history.cancel(number, job.uid, reason)
+                    job.end(number)
+
+    def _interrupt(self, place: Place) -> None:
         self.stop("it was interrupted")
         self._cancelled = True
         for future, job in self._running.items():
@@ -489,20 +508,6 @@ class Batch:
             if not (place.repeats and self._has_begun(job)):
                 future.cancel()
         place.interrupt([job.uid for job in self._running.values()])
-        deadline = time.monotonic() + _GRACE
-        with suppress(KeyboardInterrupt, queue.Empty):
-            while self._running:
-                left = max(0.0, deadline - time.monotonic())
-                self._end(self._over.get(timeout=left), place)
-        running, self._running = self._running, {}
-        for future, job in running.items():
-            future.cancel()
-            place.kill(job.uid)
-            number = self.history.running(job.uid)
-            if number is not None:
-                reason = "the batch was interrupted, and the trial did not end by itself"
-                self.history.cancel(number, job.uid, reason)
-                job.end(number)
 
     def _has_begun(self, job: Job) -> bool:
         with suppress(*AWAY):

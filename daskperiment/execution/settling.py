@@ -36,11 +36,16 @@ def settled(history: Trials, uid: str, future: Future[Ended]) -> Ended | None:
         What its executor has given; it is done.
     """
     try:
-        ended = future.result()
+        error = future.exception()
     except CancelledError:
         return None
-    except Exception as error:  # not of a step: of the executor, or of what was sent
+    if isinstance(error, CancelledError):
+        return None
+    if isinstance(error, Exception):  # not of a step: of the executor, or of what was sent
         return found(history, uid, error)
+    if error is not None:  # raised here, it would be taken for a Ctrl-C of this process
+        return found(history, uid, BatchError("its process was interrupted"))
+    ended = future.result()
     if ended.carried:
         arrive(history.backend, ended.carried)
         _chain(history, uid, ended.uid)

@@ -14,7 +14,7 @@ import signal
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
@@ -179,6 +179,7 @@ class ProcessWorker(Worker):
         self._context = context
         self._environment = dict(environment or {})
         self._process: Any = None
+        self._unwanted = False
         self._pipe: Any = None
         self._has: set[str] = set()  # keys of what calls have in common
 
@@ -194,9 +195,11 @@ class ProcessWorker(Worker):
         TrialTimeoutError
             It has not answered within the limit, and was ended.
         """
-        fresh = self._process is None
+        fresh, self._unwanted = self._process is None, False
         if fresh:
             self._start()
+            if self._unwanted:
+                raise CancelledError
         try:
             if fresh:
                 self._pipe.recv_bytes()  # what the script imports is not of the trial's time
@@ -234,16 +237,18 @@ class ProcessWorker(Worker):
         with _starting, _set(self._environment):
             self._pipe, theirs = self._context.Pipe()
             _ends.add(self._pipe)
-            self._process = self._context.Process(
+            process = self._context.Process(
                 target=_serve, args=(theirs, self._environment), name="daskperiment-trial"
             )
-            self._process.start()
+            process.start()
+            self._process = process
             theirs.close()
         self._has.clear()
         _processes.add(self)
 
     def interrupt(self) -> None:
         """Raise KeyboardInterrupt in the call."""
+        self._unwanted = True  # a process that starts just now is not told
         if (process := self._process) is not None:
             process.terminate()
 
@@ -330,7 +335,7 @@ def _serve(pipe: multiprocessing.connection.Connection, environment: Environment
     # Ctrl-C reaches every process of a terminal: the one that runs the batch decides.
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGTERM, interrupted)
-    _end_with(pipe, lambda: busy)
+    alone = _end_with(pipe, lambda: busy)
     with suppress(OSError):
         pipe.send_bytes(b"ready")
     while True:
@@ -339,30 +344,38 @@ def _serve(pipe: multiprocessing.connection.Connection, environment: Environment
         except (EOFError, OSError):
             return
         busy = True
+        if alone.is_set():
+            return
         answer = _answer(function, arguments)
         busy = False
         with suppress(OSError):  # nobody waits any more
             pipe.send_bytes(answer)
 
 
-def _end_with(pipe: multiprocessing.connection.Connection, busy: Callable[[], bool]) -> None:
+def _end_with(
+    pipe: multiprocessing.connection.Connection, busy: Callable[[], bool]
+) -> threading.Event:
     """Let this process not outlive the one at the other end of its pipe.
 
-    As nobody waits for its trial any more, and who resumes the batch runs it again.
+    As nobody waits for its trial any more, and who resumes the batch runs it again.  What is
+    returned is set when it is alone; what it was sent before may still wait in the pipe.
     """
+    alone = threading.Event()
 
     def watch() -> None:
         if hasattr(select, "poll"):
-            gone = select.poll()
-            gone.register(pipe.fileno(), 0)  # of no event but that it hangs up
-            gone.poll()
+            end = select.poll()
+            end.register(pipe.fileno(), 0)  # of no event but that it hangs up
+            end.poll()
         else:
             parent = multiprocessing.process.parent_process()
             multiprocessing.connection.wait([] if parent is None else [parent.sentinel])
+        alone.set()
         if busy():  # or it ends by itself
             os._exit(1)
 
     threading.Thread(target=watch, name="daskperiment-driver", daemon=True).start()
+    return alone
 
 
 def _answer(function: Callable[..., Any], arguments: Sequence[Any]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from concurrent.futures import CancelledError, Future
 from types import SimpleNamespace
@@ -26,7 +27,7 @@ def _finished_runs_again() -> None:
 @plant("workers-outlive")
 def _workers_outlive() -> None:
     """A worker process looks for its driver between two trials only."""
-    workers._end_with = lambda pipe, busy: None
+    workers._end_with = lambda pipe, busy: threading.Event()
 
 
 @plant("lost-trials-are-nobodys")

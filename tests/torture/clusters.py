@@ -48,7 +48,7 @@ def _client(address: str) -> Iterator[Any]:
     "workers of a cluster that are killed, in four ways",
     plants=("runs-twice", "lost-trials-are-nobodys"),
     short={"trials": 12, "delay": 0.4, "allowed": 1},
-    long={"trials": 400, "delay": 2.0, "allowed": 3},
+    long={"trials": 400, "delay": 0.8, "allowed": 3},
     planted={"trials": 8, "delay": 0.3, "allowed": 1, "modes": ("SIGKILL",)},
 )
 def dying_workers(

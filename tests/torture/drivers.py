@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -166,6 +166,15 @@ def _outlived(workers: list[psutil.Process], parting: float = PARTING) -> Iterat
         process.kill()
 
 
+def _at_work(steps: Path) -> list[psutil.Process]:
+    """The processes that have begun a trial and are there."""
+    found = []
+    for pid in {event["pid"] for event in events(steps)}:
+        with suppress(psutil.NoSuchProcess):
+            found.append(psutil.Process(pid))
+    return found
+
+
 def _runs(process: psutil.Process) -> bool:
     try:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
@@ -267,13 +276,19 @@ class _Signalled:
         """Run it, look at it, resume it."""
         case, executor = self._case, self._argument["kind"]
         fate = case is not None and case.does.islower()
-        with batches.there(self._argument, "armed", fate):
+        held = case is not None and not fate  # or nothing might run when the signal arrives
+        with (
+            batches.there(self._argument, "armed", fate),
+            batches.there(self._argument, "hold", held),
+        ):
             pid = self._server.start(self._argument)
             yield from self._disturb(pid)
             ended = self._server.wait(pid)
         expected = {case.status[executor]} if case else {0, -INT, -TERM, -HUP}
         if ended.hung or ended.status not in expected:
             yield f"I8: the driver ended with status {ended.status}, hung: {ended.hung}"
+        if executor != "cluster":
+            yield from _outlived(_at_work(self._steps))
         yield from batches.check_batch(self._argument, [self._log])
         odd = set(batches.states(self._argument["store"])) - {"COMPLETE"}
         outcome.faults += bool(odd) or batches.returned(self._log) is None
@@ -294,9 +309,7 @@ class _Signalled:
             sent, group = [signal.Signals[f"SIG{name}"] for name in names], self._case.group
             _await(self._log, self._steps, 2)
         workers = psutil.Process(pid).children(recursive=True) if sent else []
-        # The first signal must find steps that run, whatever else this machine does.
-        with batches.there(self._argument, "hold", self._case is not None and bool(sent)):
-            for number in sent:
-                time.sleep(0.1)
-                (os.killpg if group else os.kill)(pid, number)
-            yield from _outlived(workers)
+        for number in sent:
+            time.sleep(0.1)
+            (os.killpg if group else os.kill)(pid, number)
+        yield from _outlived(workers)

@@ -25,6 +25,7 @@ from tests.torture.harness import (
     events,
     fork_server,
     scenario,
+    stop,
 )
 
 DAY = 86400.0
@@ -98,7 +99,7 @@ def _looked_at(server: ForkServer, argument: dict[str, Any]) -> list[str]:
     pid = server.start(argument)
     await_event(log, "began")
     found = []
-    os.kill(pid, signal.SIGSTOP)
+    stop(pid)
     for ahead in (DAY, -DAY):
         seen = log.with_suffix(f".seen{ahead:.0f}")
         looker = {

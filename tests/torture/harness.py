@@ -33,6 +33,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
+
 from daskperiment import Experiment, TrialState
 from daskperiment.backends import Backend, open_backend
 from daskperiment.errors import DaskperimentError
@@ -168,6 +170,14 @@ def await_event(path: Path, kind: str, count: int = 1) -> None:
     """Wait until a worker has logged a kind of event, or for so long that it hangs."""
     deadline = time.monotonic() + WATCHDOG
     while sum(kind in event for event in events(path)) < count and time.monotonic() < deadline:
+        time.sleep(0.002)
+
+
+def stop(pid: int) -> None:
+    """Stop a process, and wait until it stands still, as the signal may reach it later."""
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + WATCHDOG
+    while psutil.Process(pid).status() != psutil.STATUS_STOPPED and time.monotonic() < deadline:
         time.sleep(0.002)
 
 

@@ -322,14 +322,14 @@ def _swallows_interrupts() -> None:
 @plant("stopped-is-dead")
 def _stopped_is_dead() -> None:
     """Who gives no sign of life is dead."""
-    alive = trials.is_alive
+    alive = platform.is_alive
 
     def is_alive(owner: dict[str, Any]) -> bool:
         import psutil
 
         return alive(owner) and psutil.Process(owner["pid"]).status() != psutil.STATUS_STOPPED
 
-    trials.is_alive = is_alive
+    platform.is_alive = is_alive
 
 
 @plant("late-result-is-dropped")

@@ -31,6 +31,7 @@ from tests.torture.harness import (
     events,
     fork_server,
     scenario,
+    stop,
 )
 
 INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
@@ -244,7 +245,7 @@ def stopped(seed: int, folder: Path, plant: str | None, *, rounds: int) -> Outco
             own = _own(folder, str(number), argument)
             pid = server.start(own)
             await_event(Path(own["log"]), "began")
-            os.kill(pid, signal.SIGSTOP)
+            stop(pid)
             if mistaken:
                 _look_dead(own["store"])
             looker = {**own, "log": f"{own['log']}.look", "program": f"{__name__}:look"}

@@ -120,7 +120,8 @@ class LocalBackend(Backend):
             from daskperiment.backends import shared
 
             return shared.reach, (*shared.serve(self), self.store_id, self.owned)
-        return _reopen, (self._shown, *self._place, self.store_id)
+        known = self._store.store_id or self.store_id
+        return _reopen, (self._shown, *self._place, known)
 
     @property
     def _place(self) -> tuple[str, Durability]:

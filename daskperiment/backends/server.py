@@ -86,7 +86,7 @@ class ServerBackend(Backend, Generic[C]):
                 "in the task graph: put it into an environment variable of each machine, and open "
                 'the backend as "scheme://:${NAME}@host", with the name of that variable'
             )
-        return type(self), (address, self.store_id)
+        return type(self), (address, self.known_id or self.store_id)
 
     @property
     def store_id(self) -> str:

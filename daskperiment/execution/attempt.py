@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 import uuid
 from collections import OrderedDict
 from contextlib import ExitStack, suppress
@@ -13,18 +12,16 @@ from typing import Any, NamedTuple
 from daskperiment.backends.base import Backend
 from daskperiment.callbacks import Callbacks
 from daskperiment.errors import (
-    BackendError,
     BackendUnreachableError,
     BatchError,
     ConflictError,
     TrialTimeoutError,
 )
 from daskperiment.execution import stopping
-from daskperiment.execution.carrying import CarryingBackend
+from daskperiment.execution.carrying import CarryingBackend, is_reached, note_reached
 from daskperiment.execution.stopping import Deadline, Stop
 from daskperiment.execution.workers import Common
 from daskperiment.graph import Node, layout_of
-from daskperiment.history import paths
 from daskperiment.history.spooling import is_away
 from daskperiment.history.trials import Trials
 from daskperiment.records import Number, Provisional, TrialState
@@ -33,7 +30,6 @@ from daskperiment.typing import Document
 
 logger = logging.getLogger(__name__)
 
-_AGAIN = 30.0
 """Seconds after which it is tried again whether a store can be reached."""
 
 
@@ -118,44 +114,22 @@ def run_sent(sent: Common, task: Task) -> Ended:
     """
     work = _received(sent)
     owner = work.node._owner
-    if _is_reached(owner.backend, owner.id):
+    if is_reached(owner.backend, owner.id):
         with suppress(BackendUnreachableError):  # it was, when that was looked at
             ended = _once(work, task)
             if is_away(owner.backend):
-                _note(owner.backend, False)
+                note_reached(owner.backend, False)
                 if ended.number is not None:  # its end is in the spool, if not all of it
                     uid = ended.uid or task.about["uid"]
                     ended = ended._replace(number=Provisional(0, uid))
             return ended
-        _note(owner.backend, False)
+        note_reached(owner.backend, False)
     carrying, uid = CarryingBackend(owner.backend), task.about["uid"]
     if task.repeats:  # another worker may have begun an attempt, of which nothing is known here
         uid = uuid.uuid5(uuid.UUID(hex=uid), "carried").hex
     about = task.about | {"uid": uid}
     ended = _Attempt(work, task._replace(about=about), task.about["uid"], carrying).run()
     return ended._replace(carried=carrying.taken(), uid=uid)
-
-
-_looked: dict[str, tuple[float, bool]] = {}
-
-
-def _is_reached(backend: Backend, name: str) -> bool:
-    """Whether the store can be reached from this process, looked at every half a minute."""
-    when, reached = _looked.get(repr(backend), (-_AGAIN, False))
-    if time.monotonic() - when < _AGAIN:
-        return reached
-    try:
-        backend.get(paths.EXPERIMENTS, name)
-        reached = True
-    except BackendError as error:
-        logger.info("Records travel back with the values: %s", error)
-        reached = False
-    _note(backend, reached)
-    return reached
-
-
-def _note(backend: Backend, reached: bool) -> None:
-    _looked[repr(backend)] = time.monotonic(), reached
 
 
 _works: OrderedDict[str, Work] = OrderedDict()

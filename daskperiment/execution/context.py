@@ -13,7 +13,7 @@ import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -28,6 +28,7 @@ from daskperiment.errors import (
     TrialIDNotFoundError,
 )
 from daskperiment.execution import flusher, heart, purity
+from daskperiment.execution.carrying import carrier, fetching
 from daskperiment.execution.changes import Changes
 from daskperiment.execution.interrupts import HeldBack
 from daskperiment.execution.reuse import Earlier, Taken
@@ -253,11 +254,15 @@ class TrialContext:
         Whether somebody waits for the graph and will end the trial, also after a failure.
     shared : bool
         Whether it has copies in other processes.
+    fetched : bool
+        Whether records that these cannot bring to the store are fetched from there.
     checkpointed : bool
         Whether a call here has left a checkpoint or has gone on from one.
     """
 
-    def __init__(self, ticket: Ticket, number: Number, shared: bool = False) -> None:
+    def __init__(
+        self, ticket: Ticket, number: Number, shared: bool = False, fetched: bool = False
+    ) -> None:
         self.ticket = ticket
         self.number = number
         self.backend = ticket.backend
@@ -268,6 +273,7 @@ class TrialContext:
         self.callbacks = ticket.callbacks
         self.supervised = False
         self.shared = shared
+        self.fetched = fetched
         self.secret_parameters = frozenset(
             name for name, kept in ticket.row["parameters"] if kept.get("secret")
         )
@@ -297,12 +303,13 @@ class TrialContext:
         # Whoever ends the trial may do so elsewhere: nothing may wait here any longer.
         self.shared = True
         self.flush()
-        return TrialContext, (self.ticket, self.number, True)
+        return TrialContext, (self.ticket, self.number, True, self.fetched)
 
     # -- what steps do ------------------------------------------------------------------
 
     def run(self, call: StepCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one step call and record it; whatever it raises is the trial's failure."""
+        self._reach()
         try:
             if not self.ticket.usage or self._forked:
                 return run_step(self, call, args, kwargs)
@@ -311,6 +318,17 @@ class TrialContext:
         except BaseException as error:
             self.fail(error, call)
             raise
+
+    def _reach(self) -> None:
+        if self.shared and self.fetched and not self._forked:
+            backend = carrier(self.backend, self.name, self.uid)
+            if backend is not self.backend:
+                self.ticket, self.backend = replace(self.ticket, backend=backend), backend
+
+    def fetching(self, client: Any) -> AbstractContextManager[None]:
+        """A block that computes its graph on a cluster, whose workers may not reach the store."""
+        self.fetched = True
+        return fetching(client, self.backend, self.uid)
 
     @property
     def place(self) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -275,7 +276,10 @@ def compute(
         for name, value in values.items():
             check_may_travel(name, value)
     if _is_client(get):
-        return layout.bound(trial, values).compute(**options)
+        client = get.__self__
+        fetched = trial.fetching(client) if isinstance(trial, TrialContext) else nullcontext()
+        with fetched:
+            return layout.bound(trial, values).compute(**options)
     in_turn = get is dask.local.get_sync or (layout.serial and get is named_schedulers["threads"])
     if in_turn and not Callback.active:
         return _in_sequence(layout, layout.local(trial, values))

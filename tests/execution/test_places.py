@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import unittest.mock
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -14,6 +15,7 @@ import pytest
 
 from daskperiment import (
     BatchArgumentError,
+    DaskperimentWarning,
     Experiment,
     ParameterUndefinedError,
     ResourceError,
@@ -233,6 +235,76 @@ def test_records_travel_back_from_workers_that_do_not_reach_the_server(
     assert list(trials[0].steps["step"]) == ["first", "see"]
     assert trials[1].description == "ValueError(unlucky)"
     assert ex.unsynced == 0
+
+
+@pytest.fixture(scope="module")
+def far_cluster() -> Iterator[Any]:
+    """Two workers that reach servers by another way than this process, which leads nowhere."""
+    distributed = pytest.importorskip("distributed")
+    with (
+        unittest.mock.patch.dict(os.environ, {"STORE_PORT": "1"}),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@pytest.fixture
+def far(redis_running: Any, monkeypatch: pytest.MonkeyPatch) -> Experiment:
+    monkeypatch.setenv("STORE_PORT", str(redis_running.port))
+    return Experiment("far", backend="redis://127.0.0.1:${STORE_PORT}/0", seed=5)
+
+
+def test_records_of_steps_that_are_spread_travel_back_too(
+    far: Experiment, far_cluster: Any
+) -> None:
+    @far.persist(name="part")
+    def part(a: int, i: int) -> int:
+        print("part", i)
+        far.log_metric(f"m{i}", a * i)
+        threading.Event().wait(0.1)
+        return a * i
+
+    @far.result(name="total")
+    def total(parts: list[int]) -> float:
+        return sum(parts) / parts[0]
+
+    a = far.parameter("a")
+    s = total([part(a, i) for i in (1, 2, 3)])
+
+    trials = far.map(s, [{"a": 1}, {"a": 0}], far_cluster, spread=True, on_error="continue")
+    far.set_parameters(a=2)
+    s.compute(scheduler=far_cluster)
+
+    first, second = trials
+    assert [str(trial.state) for trial in (*trials, far[3])] == ["COMPLETE", "FAILED", "COMPLETE"]
+    assert sorted(first.steps["step"]) == ["part", "part", "part", "total"]
+    assert (first.result, second.description) == (6.0, "ZeroDivisionError(division by zero)")
+    assert [first.metrics[f"m{i}"][0].value for i in (1, 2, 3)] == [1, 2, 3]
+    assert "part 2" in str(first.output)
+    assert sorted(second.steps["outcome"]) == ["failed", "ran", "ran", "ran"]
+    assert sorted(far.get_persisted("part", first.number, call) for call in range(3)) == [1, 2, 3]
+    assert far[3].result == 6.0
+    assert far.unsynced == 0
+
+
+def test_records_of_steps_whose_worker_has_gone_are_said_to_be_lost(
+    far: Experiment, far_cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s = graph(far)
+    far.set_parameters(a=1)
+
+    def gone(*args: Any, **kwargs: Any) -> Any:
+        raise OSError("no such worker")
+
+    monkeypatch.setattr(far_cluster, "run", gone)
+
+    with pytest.warns(DaskperimentWarning, match="lost: no such worker"):
+        assert s.compute(scheduler=far_cluster)[0] == 1
+
+    assert str(far.latest.state) == "COMPLETE"
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can")

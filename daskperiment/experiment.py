@@ -26,13 +26,13 @@ from daskperiment.errors import (
     ParameterError,
     TrialIDNotFoundError,
 )
-from daskperiment.execution import batch
+from daskperiment.execution import batch, jobs
 from daskperiment.execution.attempt import Task
-from daskperiment.execution.batch import OnError
 from daskperiment.execution.block import Block
 from daskperiment.execution.context import Ticket
 from daskperiment.execution.current import CurrentTrial, current_in
 from daskperiment.execution.executors import check_executor, check_gpus, describe_executor
+from daskperiment.execution.jobs import OnError
 from daskperiment.execution.settling import numbered
 from daskperiment.execution.shards import Share, check_shard
 from daskperiment.execution.surroundings import Surroundings
@@ -848,21 +848,21 @@ class Experiment:
         check_executor(executor, max_workers)
         given = [dict(values) for values in parameters]
         own = self._seed(seed)
-        jobs = batch.planned(given, batch.check_repeats(repeats), own)
+        every = jobs.planned(given, jobs.check_repeats(repeats), own)
         part = check_shard(options.value("shard") if shard is None else shard)
-        batch.check_sharing(part, claim)
-        batch.check_spread(spread, executor)
+        jobs.check_sharing(part, claim)
+        jobs.check_spread(spread, executor)
         seen = check_gpus(gpus, executor)
         used, recorder = [self._used(result, values) for values in given], self._recording()
         captured, kept = recorder.capture(layout_of(result).steps, self._parameters.configuration)
         each = [try_digest(dict(values))[0] for values in used]
         digests = [digest for digest in each for _ in range(repeats)]
-        plan = batch.plan(digests, own)
-        mine = jobs if part is None else jobs[part[0] :: part[1]]
+        plan = jobs.plan(digests, own)
+        mine = every if part is None else every[part[0] :: part[1]]
         skipped = 0
         if skip_completed or claim or options.value("resume"):
             done = Finished(self._trials, {n: s.digest for n, s in captured.steps.items()})
-            skipped = batch.skip(mine, digests, done)
+            skipped = jobs.skip(mine, digests, done)
         script.begun(self.backend, self.id)
         told = self._told(callbacks, progress)
         about: Document = {
@@ -873,10 +873,10 @@ class Experiment:
         many = batch.Batch(
             result, self._trials, mine, captured, told, self._ended,
             partial(self._used, result), executor, max_workers, seen,
-            batch.check_timeout(timeout), spread, about, skipped,
-            share=Share(self._trials, jobs, part, plan) if claim and part else None,
+            jobs.check_timeout(timeout), spread, about, skipped,
+            share=Share(self._trials, every, part, plan) if claim and part else None,
         )  # fmt: skip
-        many.run(batch.check_on_error(on_error), batch.check_retries(retries))
+        many.run(jobs.check_on_error(on_error), jobs.check_retries(retries))
         ended = [job for job in many.jobs if job.ended]
         ended.sort(key=lambda job: job.place)
         return [self._ended(number) for number in numbered(self._trials, [j.number for j in ended])]
@@ -927,11 +927,11 @@ class Experiment:
         self._used(result, parameters or {})
         recorder = self._recording()
         captured, _ = recorder.capture(layout_of(result).steps, self._parameters.configuration)
-        (job,) = batch.planned([dict(parameters or {})], 1, self._seed(seed))
+        (job,) = jobs.planned([dict(parameters or {})], 1, self._seed(seed))
         script.begun(self.backend, self.id)
         alone = batch.Alone(
             result, self._trials, captured, self._callbacks, self._ended, executor,
-            batch.check_timeout(timeout),
+            jobs.check_timeout(timeout),
         )  # fmt: skip
         return alone.submit(job)
 

@@ -15,7 +15,7 @@ from daskperiment.serializers import preview
 from daskperiment.tracking import environment
 
 if TYPE_CHECKING:
-    from daskperiment.execution.batch import Job
+    from daskperiment.execution.jobs import Job
 
 logger = logging.getLogger(__name__)
 

@@ -34,7 +34,7 @@ from daskperiment.backends.local import LocalBackend
 from daskperiment.backends.spool import Spool
 from daskperiment.backends.sqlite import Store
 from daskperiment.errors import BackendUnreachableError
-from daskperiment.execution import batch, checkpoints, context, current, reuse, step, trial
+from daskperiment.execution import checkpoints, context, current, jobs, reuse, step, trial
 from daskperiment.execution.context import TrialContext
 from daskperiment.execution.interrupts import HeldBack
 from daskperiment.history import payloads, spooling, trials
@@ -433,14 +433,14 @@ def _finished_steps_wait() -> None:
 @plant("attempts-draw-seeds")
 def _attempts_draw_seeds() -> None:
     """Each attempt draws a seed of its own."""
-    about = batch.Job.about
+    about = jobs.Job.about
 
-    def anew(self: batch.Job) -> Any:
+    def anew(self: jobs.Job) -> Any:
         if self.before is not None:
             self.seed = seeds.draw_seed()
         return about(self)
 
-    batch.Job.about = anew  # type: ignore[method-assign]
+    jobs.Job.about = anew  # type: ignore[method-assign]
 
 
 @plant("checkpoints-wait")

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 from urllib.parse import urlsplit
 from weakref import finalize
 
-from daskperiment.backends import mongo_failures, mongo_payloads, mongo_reading
+from daskperiment.backends import mongo_chance, mongo_failures, mongo_payloads, mongo_reading
 from daskperiment.backends.base import Finding, Order, Write
 from daskperiment.backends.documents import (
     check_find,
@@ -250,6 +250,7 @@ class MongoBackend(ServerBackend["Database[Row]"]):
         return database
 
     def _identify(self, client: Database[Row], make: bool) -> str | None:
+        mongo_chance.separate()
         return Session(client).identify(make)
 
     def _disconnect(self, client: Database[Row]) -> None:

@@ -5,7 +5,6 @@ What it is for is told in :mod:`daskperiment.backends.mongo_groups`.
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from daskperiment.backends import mongo_payloads
+from daskperiment.backends.mongo_chance import OWN
 from daskperiment.backends.mongo_plan import Effect, Plan
 from daskperiment.backends.mongo_rows import CHUNKS, DAMAGED, FIELDS, PAYLOADS, ROWS, STORE, Row
 from daskperiment.errors import (
@@ -173,7 +173,7 @@ class Session:
                 else:
                     self.give_turn_back(turn)
                 continue
-            time.sleep(pause * (0.5 + random.random()))
+            time.sleep(pause * (0.5 + OWN.random()))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def seen(self, rows: Iterable[Row]) -> bool:

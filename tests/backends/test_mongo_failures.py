@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import random
 import sys
 import uuid
 from collections.abc import Iterator
@@ -304,6 +305,15 @@ def test_another_store_behind_the_same_address_is_noticed(
 
     with pickle.loads(pickled) as arrived, pytest.raises(BackendUnreachableError, match="another"):
         arrived.insert("x", {})
+
+
+def test_pymongo_does_not_draw_from_the_stream_of_the_user(backend: MongoBackend) -> None:
+    """It does where it waits for an overloaded server, or chooses one of several."""
+    backend.insert("x", {})
+
+    modules = [name for name in sys.modules if name.partition(".")[0] == "pymongo"]
+    assert "pymongo.helpers_shared" in modules
+    assert [name for name in modules if getattr(sys.modules[name], "random", 0) is random] == []
 
 
 # payloads

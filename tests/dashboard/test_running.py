@@ -279,7 +279,7 @@ def test_the_page_moves_with_what_another_process_runs(place: str, open_page: Op
             row.locator("text=train").wait_for()
             row.locator("text=MB").wait_for()
             go_on()
-            row.locator("text=2.5").wait_for()
+            row.locator(".metric-last", has_text="2.5").wait_for()
             row.get_by_role("link", name="Trial 1").click()
             page.wait_for_selector('.sections a[data-part="usage"]')
             page.click('.sections a[data-part="usage"]')

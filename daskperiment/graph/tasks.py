@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from dask.task_spec import Task
 
 from daskperiment.errors import ParameterUndefinedError
+from daskperiment.graph.lazy import Resolve, resolved
 from daskperiment.namespace import namespaced
 from daskperiment.records import Origin
 
@@ -32,6 +33,10 @@ class RunningTrial(Protocol):
     @property
     def place(self) -> tuple[int, int]:
         """Which configuration of its batch it is, from 0, and which repeat of it, from 1."""
+
+    @property
+    def lazy(self) -> bool:
+        """Whether outputs of steps may be lazy."""
 
     def run(self, call: StepCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one step call and record it."""
@@ -171,6 +176,8 @@ class Guard:
 
     def __call__(self, trial: RunningTrial, /, *args: Any, **kwargs: Any) -> Any:
         try:
+            if trial.lazy:
+                return Resolve(self.func)(*args, **kwargs)
             return self.func(*args, **kwargs)
         except BaseException as error:
             trial.fail(error)
@@ -181,6 +188,7 @@ class Finish:
     """Task that ends the trial and passes the computed value on."""
 
     def __call__(self, trial: RunningTrial, value: Any) -> Any:
+        value = resolved(value) if trial.lazy else value
         trial.complete()
         return value
 
@@ -256,6 +264,7 @@ class StepCall:
             return self.step.invoke(*args, **kwargs)
         value = trial.run(self, args, kwargs)
         if self.ends:
+            value = resolved(value) if trial.lazy else value
             trial.complete()
         return value
 

@@ -29,7 +29,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from daskperiment.fingerprint.values import SCHEME, Unhashed, digest, try_digest
+from daskperiment import Secret
+from daskperiment.fingerprint.values import (
+    SCHEME,
+    Known,
+    Unhashed,
+    digest,
+    digest_of_form,
+    form,
+    try_digest,
+)
 
 # A change here is a new scheme: records of the old one could not be compared any more.
 GOLDEN = [
@@ -238,6 +247,37 @@ def test_values_of_one_digest_look_the_same(one, other):
         return repr(value)
 
     assert (digest(one) == digest(other)) == (shown(one) == shown(other))
+
+
+# Values that are not at hand
+
+
+class Absent(Known):
+    def __init__(self, value):
+        scheme, found = form(value)
+        super().__init__(found, scheme)
+
+
+@given(values)
+def test_what_holds_a_known_form_has_the_digest_of_what_holds_its_value(value):
+    absent = Absent(value)
+    assert digest_of_form(*form(value)) == digest(value) == digest(absent)
+    assert digest([1, {"k": (absent, absent)}]) == digest([1, {"k": (value, value)}])
+    assert digest(pickle.loads(pickle.dumps(Known(absent.form)))) == digest(value)
+
+
+def test_a_form_is_short_whatever_the_size_of_its_value():
+    assert max(len(form(value)[1]) for value, _ in GOLDEN) < 100
+    assert digest({"a": Absent(np.zeros(10**6))}) == digest({"a": np.zeros(10**6)})
+
+
+def test_the_known_form_of_a_secret_counts_as_the_secret(tmp_path, monkeypatch):
+    monkeypatch.setenv("APPDATA" if os.name == "nt" else "XDG_CONFIG_HOME", str(tmp_path))
+    secret = Secret("s3cret")
+    assert digest([Absent(secret)]) == digest([secret])
+    assert try_digest([Known(b"None:", "v1-0badc0de")])[1] == (
+        "value[0]: a digest of the scheme v1-0badc0de"
+    )
 
 
 # Shared parts, cycles and depth

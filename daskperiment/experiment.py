@@ -8,6 +8,7 @@ import sys
 import unicodedata
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -33,13 +34,14 @@ from daskperiment.execution.context import Ticket
 from daskperiment.execution.current import CurrentTrial, current_in
 from daskperiment.execution.executors import check_executor, check_gpus, describe_executor
 from daskperiment.execution.jobs import OnError
+from daskperiment.execution.reuse import Reuse, checked_reuse
 from daskperiment.execution.settling import numbered
 from daskperiment.execution.shards import Share, check_shard
 from daskperiment.execution.surroundings import Surroundings
 from daskperiment.execution.trial import Recorder, compute
 from daskperiment.execution.unrecorded import Bypass, UnrecordedTrial
 from daskperiment.fingerprint.values import try_digest
-from daskperiment.graph import Node, Step, StepOptions, layout_of, undefined
+from daskperiment.graph import Node, Step, StepOptions, check_reuse, layout_of, undefined
 from daskperiment.history import metrics, ranking, removal, table
 from daskperiment.history.finished import Finished
 from daskperiment.history.places import Trust, check_trust
@@ -106,6 +108,17 @@ class Experiment:
         Whether to refuse a server that is set up to lose what it is given, instead of warning.
     callbacks : iterable
         Who is told of batches, trials, steps and metrics; see :meth:`add_callback`.
+    reuse : bool
+        Whether calls of steps that do not say so themselves, by ``@ex(reuse=...)``, may be taken
+        from earlier trials with the same code and inputs, and if they drew random numbers with
+        the same seed.
+    packages : str
+        How exactly the versions of the distributions that a step reaches must be the same for
+        that: ``"exact"``, ``"major"`` for their first numbers, or ``"ignore"``.
+    reuse_verify : float
+        The part of the calls that may be taken which run all the same, from 0 to 1; where one
+        gives another output a :class:`~daskperiment.PurityWarning` tells, and the step is taken
+        from nowhere any more.
 
     Raises
     ------
@@ -119,7 +132,7 @@ class Experiment:
     SeedError
         The seed is no integer from 0 to 2**32 - 1.
     OptionError
-        ``trust`` or an option from outside is none.
+        ``trust``, ``reuse``, ``packages``, ``reuse_verify`` or an option from outside is none.
     CallbackError
         One of the callbacks is none, or is there twice.
 
@@ -160,10 +173,13 @@ class Experiment:
         offline: bool = False,
         strict: bool = False,
         callbacks: Iterable[object] = (),
+        reuse: bool = False,
+        packages: str = "exact",
+        reuse_verify: float = 0.0,
     ) -> None:
         name, recording = _check_id(id), options.value("mode") == "enabled"
         check_trust(trust)
-        listening = Callbacks(callbacks)
+        listening, taking = Callbacks(callbacks), checked_reuse(reuse, packages, reuse_verify)
         place = spooling(open_backend(backend, durability), offline, strict)
         earlier = reloads.predecessor(self, name, sys._getframe(1))
         reloads.follow(Step)
@@ -171,6 +187,7 @@ class Experiment:
             self._define(name, place, seed, uuid.uuid4().hex, recording, trust, listening)
         else:
             self._succeed(earlier, place, seed, recording, trust, listening)
+        self._reuse = taking
         if not recording:
             return
         logs.follow()
@@ -231,7 +248,7 @@ class Experiment:
         recording = isinstance(self._recorder, Recorder)
         trust = self._trials.trust
         parts = (self.id, self.backend, self.seed, self.handle, recording, trust, self._callbacks)
-        return _rebuilt, (parts, self._parameters)
+        return _rebuilt, (parts, self._parameters, self._reuse)
 
     def __repr__(self) -> str:
         where = self.backend.locate(self.id)
@@ -517,6 +534,7 @@ class Experiment:
     def compute(self, node: Node, **arguments: Any) -> Any:
         """Compute a node; see :meth:`Node.compute <daskperiment.graph.Node.compute>`."""
         seed, given = arguments.pop("seed"), arguments.pop("parameters")
+        reuse = arguments.pop("reuse", None)
         self._check_options(arguments)
         layout, used = layout_of(node), self._used(node, given or {})
         if not layout.records:
@@ -525,8 +543,9 @@ class Experiment:
         loaded = self._parameters.configuration
         seed = self.seed if seed is None else seed
         return self._recorder.run(
-            layout, used, seed, arguments, loaded, callbacks=self._callbacks, handle=self._handle
-        )
+            layout, used, seed, arguments, loaded, callbacks=self._callbacks, handle=self._handle,
+            reuse=replace(self._reuse, override=check_reuse(reuse)),
+        )  # fmt: skip
 
     def _handle(self, number: Number, row: Document | None) -> Trial:
         """The trial of a number, which is provisional while its backend is away."""
@@ -569,6 +588,7 @@ class Experiment:
         recorder.run(
             layout, used, seed, options, loaded, task.about, captured, began,
             callbacks=callbacks, alone=task.repeats,
+            reuse=replace(self._reuse, within=task.within),
         )  # fmt: skip
 
     def _node(self, target: Any) -> Node:
@@ -665,6 +685,7 @@ class Experiment:
             self._recorder.run(
                 layout_of(node), used, self._seed(seed), {}, self._parameters.configuration,
                 began=begun.append, callbacks=self._callbacks, handle=self._handle,
+                reuse=self._reuse,
             )  # fmt: skip
         except BaseException as error:
             without_ours(error)
@@ -732,7 +753,7 @@ class Experiment:
         script.begun(self.backend, self.id)
         return self._recorder.prepare(
             steps, values, seed, self._parameters.configuration,
-            callbacks=self._callbacks, handle=self._handle,
+            callbacks=self._callbacks, handle=self._handle, reuse=self._reuse,
         )  # fmt: skip
 
     def map(
@@ -754,6 +775,7 @@ class Experiment:
         gpus: Sequence[Any] | None = None,
         shard: Any = None,
         claim: bool = False,
+        share: bool = False,
     ) -> list[Trial]:
         """Run many trials at the same time.
 
@@ -809,6 +831,10 @@ class Experiment:
         claim : bool
             Whether this shard, when it is done, waits for the others that have begun and takes
             over what a computer that has died leaves undone.
+        share : bool
+            Whether a call that several of the trials have in common is computed once, by one of
+            them, and taken from there by the others, whatever steps say of ``reuse``.  How many
+            were is logged in the end.
 
         Returns
         -------
@@ -875,6 +901,7 @@ class Experiment:
             partial(self._used, result), executor, max_workers, seen,
             jobs.check_timeout(timeout), spread, about, skipped,
             share=Share(self._trials, every, part, plan) if claim and part else None,
+            within=share,
         )  # fmt: skip
         many.run(jobs.check_on_error(on_error), jobs.check_retries(retries))
         ended = [job for job in many.jobs if job.ended]
@@ -1468,10 +1495,10 @@ class Experiment:
         return metrics.Metrics(self.backend, self.id).frame(metrics.check_name(metric_key), uids)
 
 
-def _rebuilt(parts: tuple[Any, ...], parameters: Parameters) -> Experiment:
+def _rebuilt(parts: tuple[Any, ...], parameters: Parameters, reuse: Reuse) -> Experiment:
     experiment = Experiment.__new__(Experiment)
     experiment._define(*parts)
-    experiment._parameters = parameters
+    experiment._parameters, experiment._reuse = parameters, reuse
     return experiment
 
 

@@ -144,6 +144,8 @@ class Batch:
         What its document says besides.
     share : Share, optional
         What it shares with other computers.
+    within : bool
+        Whether its trials take calls from one another.
     """
 
     node: Node
@@ -166,6 +168,7 @@ class Batch:
     started: float = field(default_factory=time.monotonic)
     uid: str = field(default_factory=lambda: uuid.uuid4().hex)
     share: Share | None = None
+    within: bool = False
     _waiting: deque[Job] = field(default_factory=deque)
     _running: dict[Future[Ended], Job] = field(default_factory=dict)
     _over: queue.SimpleQueue[Future[Ended]] = field(default_factory=queue.SimpleQueue)
@@ -297,7 +300,10 @@ class Batch:
         if self.share is not None:
             about["plan"] = self.share.plan
         scheduler = self.executor if self.spread else "synchronous"
-        return Task(job.parameters, job.seed, about, self.timeout, scheduler, place.repeats)
+        within = self.uid if self.within else None
+        return Task(
+            job.parameters, job.seed, about, self.timeout, scheduler, place.repeats, within
+        )  # fmt: skip
 
     def _end(self, future: Future[Ended], place: Place) -> None:
         job = self._running.pop(future, None)

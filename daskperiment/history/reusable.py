@@ -82,14 +82,17 @@ class Entry(NamedTuple):
         Its number.
     call : int
         Which call of the step it is there.
-    form : str
-        What its output is digested as, in hexadecimal.
+    form : str or None
+        What its output is digested as, in hexadecimal; None where that would tell the output.
+    scheme : str
+        The scheme of the form.
     """
 
     trial: str
     number: int
     call: int
-    form: str
+    form: str | None
+    scheme: str
 
 
 class Found(NamedTuple):

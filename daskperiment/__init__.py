@@ -53,6 +53,7 @@ from daskperiment.errors import (
     ParameterUndefinedError,
     PayloadError,
     PayloadNotFoundError,
+    MutationWarning,
     PurityWarning,
     QueryError,
     ResourceError,
@@ -188,5 +189,6 @@ __all__ = [
     "CodeChangedWarning",
     "DaskperimentWarning",
     "EnvironmentChangedWarning",
+    "MutationWarning",
     "PurityWarning",
 ]

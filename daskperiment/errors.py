@@ -249,5 +249,9 @@ class EnvironmentChangedWarning(DaskperimentWarning):
     """The environment differs from that of the latest trial; the text names what differs."""
 
 
+class MutationWarning(DaskperimentWarning):
+    """A step has changed one of its arguments in place; the text says which, and who uses it."""
+
+
 class PurityWarning(DaskperimentWarning):
     """A step gave another output for the same inputs; the text names the causes."""

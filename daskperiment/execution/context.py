@@ -27,7 +27,7 @@ from daskperiment.errors import (
     DaskperimentWarning,
     TrialIDNotFoundError,
 )
-from daskperiment.execution import flusher, heart, purity
+from daskperiment.execution import flusher, heart, mutation, purity
 from daskperiment.execution.carrying import carrier, fetching
 from daskperiment.execution.changes import Changes
 from daskperiment.execution.interrupts import HeldBack
@@ -657,6 +657,7 @@ class TrialContext:
         if self._forked or self._ended:
             return
         contradictions: Sequence[purity.Contradiction] = ()
+        observed: Sequence[StepRecord] = ()
         with HeldBack(), self.recording():
             self._ended = True
             try:
@@ -669,12 +670,14 @@ class TrialContext:
             self._log(state, error)
             self.number = settled(self.backend, self.number)
             with suppress(*tolerated(self.backend)):  # then it is indexed when it is synced
-                contradictions = purity.find(self, self._observed())
+                observed = self._observed()
+                contradictions = purity.find(self, observed)
                 self._tell()
         try:
             # Where warnings are made errors, that of the user goes first.
             with suppress(*[DaskperimentWarning] if error is not None else []):
                 purity.warn(self, contradictions)
+                mutation.warn(self, observed)
         finally:
             self.ticket.tell_end(self.number, self._written)
 

@@ -246,6 +246,8 @@ def doubt(record: StepRecord, kept: Document | None) -> str | None:
     """Why the same call may not be taken all the same; None where it may."""
     if record.entropy:
         return "it read randomness there that no seed controls"
+    if record.mutated:
+        return f"it changed its argument {record.mutated[0]!r} in place there"
     if record.output is None:
         return "its output has no digest there"
     if kept is None or "reason" in kept:

@@ -19,7 +19,7 @@ from daskperiment.errors import (
     DaskperimentWarning,
     TrialTimeoutError,
 )
-from daskperiment.execution import reuse, stopping
+from daskperiment.execution import mutation, reuse, stopping
 from daskperiment.execution.checkpoints import CallCheckpoints
 from daskperiment.execution.current import CURRENT
 from daskperiment.execution.stopping import Deadline, Stop
@@ -239,6 +239,7 @@ class Recorded:
         self._trial, self._call = trial, call
         self._begin()
         self.value: Any = None
+        self._used: tuple[Any, ...] | None = None
         self._opened = None if trial.ticket.rules is None else Opened()
         self._shared: SharedCall | None = None
         self.why = why
@@ -251,6 +252,7 @@ class Recorded:
         trial, call, (args, kwargs) = self._trial, self._call, self._arguments
         if trial.lazy:
             args, kwargs = self._resolved(args, kwargs)
+        self._used = (*args, *kwargs.values())
         with self:
             with (
                 self.draws, Capture((call.step.name, call.call), trial), _stoppable(call),
@@ -340,12 +342,15 @@ class Recorded:
             trial.add(_record(running, trial, inputs[0], begun, *end))
             return
         shared, opened = self._shared, self._opened
+        more: dict[str, Any] = {"why": self.why}
+        if self._used is not None and (mutated := mutation.changed(inputs[0], self._used)):
+            more["mutated"] = mutated
         if shared is None or opened is None:
-            keep(running, trial, inputs, begun, seconds, self.value, self.why)
+            keep(running, trial, inputs, begun, seconds, self.value, more)
             return
-        record, found = keep(
-            running, trial, inputs, begun, seconds, self.value, self.why, keeps=True, opened=opened
-        )
+        if files := opened.digests():
+            more["files"] = files
+        record, found = keep(running, trial, inputs, begun, seconds, self.value, more, keeps=True)
         trial.commit([])
         if (doubt := opened.doubt(begun)) is not None:
             logger.info("%s is not taken from here: %s", record.step, doubt)
@@ -364,9 +369,11 @@ class Recorded:
 
 def keep(
     running: Running, trial: TrialContext, inputs: Inputs, started: float, seconds: float,
-    value: Any, why: str | None = None, keeps: bool = False, opened: Opened | None = None,
+    value: Any, more: dict[str, Any] | None = None, keeps: bool = False,
 ) -> tuple[StepRecord, tuple[str, bytes] | None]:  # fmt: skip
     """Record a call that has ended, and keep its value where that is asked for.
+
+    ``more`` are further fields of the record; ``keeps`` keeps the value of any step.
 
     Returns
     -------
@@ -381,9 +388,9 @@ def keep(
     if call.final:
         trial.keep_result(value)
     end = seconds, "ran", found and digest_of_form(*found), unhashed or reason, kept
-    record = _record(running, trial, arguments, started, *end)._replace(why=why)
-    if opened is not None and (files := opened.digests()):
-        record = record._replace(files=files)
+    record = _record(running, trial, arguments, started, *end)
+    if more:
+        record = record._replace(**more)
     trial.add(record)
     return record, found
 

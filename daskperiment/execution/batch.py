@@ -397,7 +397,9 @@ class Batch:
         steps, outcomes = Steps(self.history.backend, self.experiment), Counter[str]()
         with suppress(*AWAY):
             for number in numbered(self.history, [job.number for job in self.jobs if job.ended]):
-                outcomes.update(each.outcome for each in steps.read(self.history.get(number)["uid"]))
+                outcomes.update(
+                    each.outcome for each in steps.read(self.history.get(number)["uid"])
+                )
         shared = outcomes.pop("reused", 0)
         logger.info(
             "steps requested %s, executed %s, shared %s",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LARGEST = 1_000_000
-"""Bytes of arrays and frames, and parts of containers, up to which an argument is looked at again."""
+"""Bytes of arrays and frames, and parts of containers, up to which an argument is looked at."""
 
 
 def changed(arguments: Iterable[Argument], values: Iterable[Any]) -> list[str]:
@@ -93,9 +93,7 @@ def warn(trial: TrialContext, records: Sequence[StepRecord]) -> None:
         warnings.warn(text, MutationWarning, stacklevel=users_frame())
 
 
-def _text(
-    trial: TrialContext, record: StepRecord, name: str, records: Sequence[StepRecord]
-) -> str:
+def _text(trial: TrialContext, record: StepRecord, name: str, records: Sequence[StepRecord]) -> str:
     origins = next(a.origins for a in record.inputs if a.name == name)
     also = sorted({f"{step!r}" for step in _users(record, origins, records)})
     what = " and ".join(f"the {'output of ' if kind == 'step' else ''}{kind} {source!r}"
@@ -103,8 +101,8 @@ def _text(
     shared = f", which {', '.join(also)} use{'s' if len(also) == 1 else ''} too" if also else ""
     return scrub(
         f"Step {record.step!r} of trial {trial.number} has changed its argument {name!r} in place"
-        f"{f': {what}' if what else ''}{shared}. What others get depends on the order in which they "
-        "run then: let it change a copy"
+        f"{f': {what}' if what else ''}{shared}. What others get then depends on the order in "
+        "which they run: let it change a copy"
     )
 
 

@@ -20,6 +20,7 @@ from daskperiment.history.snapshots import Snapshots
 from daskperiment.records import StepRecord
 from daskperiment.secrets import scrub
 from daskperiment.tracebacks import users_frame
+from daskperiment.typing import Document
 
 if TYPE_CHECKING:
     from daskperiment.execution.context import TrialContext

@@ -234,9 +234,7 @@ class SharedCall:
                     raise ValueError("its stored output is not what it gave")
             else:
                 form = bytes.fromhex(entry.form)
-                value = Output(
-                    form, entry.scheme, self._trial, self._call, arguments, slot, here
-                )
+                value = Output(form, entry.scheme, self._trial, self._call, arguments, slot, here)
         except Exception as error:  # whatever decoding raises
             self.why = f"its output cannot be read: {preview_error(error)} (trial {entry.number})"
             return None

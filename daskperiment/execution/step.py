@@ -22,8 +22,8 @@ from daskperiment.errors import (
 from daskperiment.execution import mutation, reuse, stopping
 from daskperiment.execution.checkpoints import CallCheckpoints
 from daskperiment.execution.current import CURRENT
-from daskperiment.execution.stopping import Deadline, Stop
 from daskperiment.execution.shared import SharedCall
+from daskperiment.execution.stopping import Deadline, Stop
 from daskperiment.fingerprint.values import Unhashed, digest_of_form, form, try_digest
 from daskperiment.graph import StepCall
 from daskperiment.graph.lazy import Lazy, resolved

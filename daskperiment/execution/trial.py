@@ -231,8 +231,9 @@ class Recorder:
     ) -> Any:
         """Run one trial to its end and return the computed value.
 
-        ``about``, ``captured``, ``callbacks``, ``handle`` and ``reuse`` as for :meth:`prepare`; ``began`` is
-        told its number.  With ``alone`` ConflictError is raised where somebody else has begun it.
+        ``about``, ``captured``, ``callbacks``, ``handle`` and ``reuse`` as for :meth:`prepare`;
+        ``began`` is told its number.  With ``alone`` ConflictError is raised where somebody else
+        has begun it.
 
         The trial ends in every case: COMPLETE, FAILED after an exception or ``SystemExit``,
         CANCELLED after ``KeyboardInterrupt``.

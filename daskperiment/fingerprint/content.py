@@ -6,20 +6,21 @@ import os
 import threading
 import time
 from collections import OrderedDict
+from pathlib import Path
 
 from blake3 import blake3
 
 _SETTLED = 2.0
 """Seconds after its last change from which on a file that looks the same is the same."""
 _MOST = 100_000
-_known: OrderedDict[tuple[str, int, int, int, int], str] = OrderedDict()
+_known: OrderedDict[tuple[str | int, ...], str] = OrderedDict()
 _lock = threading.Lock()
 
 
 def file_digest(path: str) -> str | None:
     """Digest of the content of a file, 64 hexadecimal characters; None where it cannot be read.
 
-    The file is read in pieces.  One whose place, number, size and time of change are those of
+    The file is read in pieces.  One whose place, number, size and times of change are those of
     before is not read again.
 
     Examples
@@ -28,9 +29,10 @@ def file_digest(path: str) -> str | None:
     True
     """
     try:
-        with open(path, "rb") as file:
+        with Path(path).open("rb") as file:
             about = os.fstat(file.fileno())
-            key = path, about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns
+            times = about.st_mtime_ns, about.st_ctime_ns
+            key = path, about.st_dev, about.st_ino, about.st_size, *times
             with _lock:
                 known = _known.get(key)
             if known is not None:
@@ -41,7 +43,7 @@ def file_digest(path: str) -> str | None:
     except OSError:
         return None
     found = hasher.hexdigest()
-    if time.time() - about.st_mtime > _SETTLED:
+    if time.time() - max(about.st_mtime, about.st_ctime) > _SETTLED:
         with _lock:
             _known[key] = found
             while len(_known) > _MOST:

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, cast
 
 from blake3 import blake3
 
-from daskperiment.backends.base import Append, Hold, Remove, Write
+from daskperiment.backends.base import Append, Write
 from daskperiment.errors import (
     ArtifactNotFoundError,
     ConflictError,

@@ -1,5 +1,8 @@
 """Files that a step opens to read, as far as Python opens them, and whether they have changed.
 
+They are named as the code names them: one with a relative path is looked for in the working
+directory of who asks.
+
 Python tells of each file that it opens by an audit event.  What a library opens below Python is not
 seen, nor what other threads than that of the step open: hand such a file to the step as a
 :class:`pathlib.Path`, which counts by its content.
@@ -14,6 +17,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from functools import lru_cache
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -37,12 +41,12 @@ class Opened:
     ...         _ = file.write("1")
     ...     with Opened() as opened, open(path) as file:
     ...         _ = file.read()
-    ...     list(opened.digests()) == [os.path.realpath(path)]
+    ...     list(opened.digests()) == [path]
     True
     """
 
     def __init__(self) -> None:
-        self._read: dict[str, None] = {}
+        self._read: dict[str, str] = {}
         self._written: set[str] = set()
 
     def __enter__(self) -> Opened:
@@ -62,16 +66,17 @@ class Opened:
         """Note that a file is opened."""
         if not isinstance(path, (str, bytes, os.PathLike)):
             return  # a descriptor of what was opened before
-        name = os.path.realpath(os.fsdecode(path))
+        name = os.fsdecode(path)
+        place = os.path.realpath(name)
         if _is_written(mode, flags):
-            self._written.add(name)
-        elif not (name.endswith(_CODE) or name.startswith(_system())):
-            self._read[name] = None
+            self._written.add(place)
+        elif not (place.endswith(_CODE) or place.startswith(_system())):
+            self._read[name] = place
 
     @property
     def read(self) -> list[str]:
-        """Paths of the files that were read and not written."""
-        return [name for name in self._read if name not in self._written]
+        """Paths of the files that were read and not written, as the code names them."""
+        return [name for name, place in self._read.items() if place not in self._written]
 
     def digests(self) -> dict[str, str | None]:
         """Digest of the content of each, by path; None where there is no such file."""
@@ -83,7 +88,7 @@ class Opened:
             return f"it opened more than {MOST} files"
         for name in self.read:
             with suppress(OSError):
-                if os.stat(name).st_mtime >= started:
+                if Path(name).stat().st_mtime >= started:
                     return f"the file {name} was changed while it ran"
         return None
 
@@ -130,4 +135,4 @@ def _is_written(mode: Any, flags: Any) -> bool:
 @lru_cache(maxsize=1)
 def _system() -> tuple[str, ...]:
     own = {sys.prefix, sys.base_prefix, sysconfig.get_path("stdlib"), sysconfig.get_path("purelib")}
-    return (*_SYSTEM, *(os.path.join(os.path.realpath(folder), "") for folder in own))
+    return (*_SYSTEM, *(f"{os.path.realpath(folder)}{os.sep}" for folder in own))

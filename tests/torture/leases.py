@@ -32,7 +32,7 @@ KILLED = -9
 NAME = "leases"
 SIZE = 20_000
 SLOWEST = 10.0
-"""Seconds within which a process must have its value; the lease of a dead one is over at once."""
+"""Seconds within which a process must have ended; the lease of a dead one is over at once."""
 WAYS = ("inside", "write", "behind write", "idle", "damage", "remove")
 """Killed while it computes, at a group of writes or behind it; nobody is; the bytes are spoilt."""
 _STATE: dict[str, Any] = {}
@@ -92,9 +92,7 @@ def want(argument: dict[str, Any], log: AckLog) -> None:
         ex = Experiment(NAME, backend, seed=3, reuse=True)
         loaded = ex(load, name="load")(ex.parameter("a"))
         total = ex.result(lambda data: float(data.sum()), name="total", reuse=False)
-        began = time.monotonic()
-        value = total(loaded).compute(parameters={"a": argument["a"]})
-        log.write(value=value, seconds=time.monotonic() - began)
+        log.write(value=total(loaded).compute(parameters={"a": argument["a"]}))
 
 
 @scenario(
@@ -103,15 +101,17 @@ def want(argument: dict[str, Any], log: AckLog) -> None:
     plants=("waits-for-the-dead", "takes-what-is-computed", "trusts-what-is-stored"),
     short={"rounds": 50},
     long={"rounds": 500},
-    planted={"rounds": 12},
+    planted={"rounds": 12, "patience": 3.0},
 )
-def races(seed: int, folder: Path, plant: str | None, *, rounds: int) -> Outcome:
+def races(
+    seed: int, folder: Path, plant: str | None, *, rounds: int, patience: float = SLOWEST
+) -> Outcome:
     """Never a wrong value, never two accepted computations, and no wait for the dead."""
     outcome, chance = Outcome("F39", seed), random.Random(seed)
     with fork_server() as server:
         for number in range(rounds):
             way = WAYS[number % len(WAYS)]
-            found = _race(outcome, server, folder, number, way, plant, chance)
+            found = _race(outcome, server, folder, number, way, plant, chance, patience)
             outcome.add(f"{way}, {number}", found)
             outcome.rounds += 1
             if plant and outcome.violations:
@@ -122,7 +122,7 @@ def races(seed: int, folder: Path, plant: str | None, *, rounds: int) -> Outcome
 
 def _race(
     outcome: Outcome, server: ForkServer, folder: Path, number: int, way: str, plant: str | None,
-    chance: random.Random,
+    chance: random.Random, patience: float,
 ) -> Iterator[str]:  # fmt: skip
     spoilt = way in ("damage", "remove")
     store, a = folder / ("spoilt" if spoilt else "store"), number
@@ -139,7 +139,7 @@ def _race(
         if which == 0 and kill:
             await_event(log, "began")
     for which, pid in enumerate(pids):
-        ended = server.wait(pid)
+        ended = server.wait(pid, patience)
         yield from ended.violations(*([KILLED] if which == 0 and kills else []))
         outcome.faults += ended.status == KILLED
     if spoilt:
@@ -159,7 +159,8 @@ def _spoil(store: Path, way: str) -> int:
     count = 0
     for file in (store / "blobs").glob("*/*"):
         file.chmod(0o600)
-        file.unlink() if way == "remove" else file.write_bytes(b"\0" * file.stat().st_size)
+        data = file.read_bytes()
+        file.unlink() if way == "remove" else file.write_bytes(data[:-8] + b"\0" * 8)
         count += 1
     return count
 
@@ -169,8 +170,6 @@ def _judged(logs: list[Path], a: int, way: str) -> Iterator[str]:
     for event in told:
         if "value" in event and event["value"] != expected(a):
             yield f"I9: it gave {event['value']}, not {expected(a)}"
-        if event.get("seconds", 0) > SLOWEST:
-            yield f"I8: it waited for {event['seconds']:.1f} s"
     accepted = sum(event.get("accepted", False) for event in told)
     spoilt = way in ("damage", "remove")
     if accepted > 1 + spoilt:

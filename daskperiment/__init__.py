@@ -56,6 +56,7 @@ from daskperiment.errors import (
     PayloadNotFoundError,
     PurityWarning,
     QueryError,
+    RegistrationError,
     ResourceError,
     ScoresError,
     SecretError,
@@ -108,6 +109,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("daskperiment")
+    if name == "fingerprint":
+        return import_module("daskperiment.fingerprint")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)
@@ -166,6 +169,7 @@ __all__ = [
     "PayloadError",
     "PayloadNotFoundError",
     "QueryError",
+    "RegistrationError",
     "ResourceError",
     "ScoresError",
     "SecretError",

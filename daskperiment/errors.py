@@ -41,6 +41,10 @@ class ComputeArgumentError(DaskperimentError, TypeError):
     """``compute`` or ``main`` was called with an argument that it does not take."""
 
 
+class RegistrationError(DaskperimentError, TypeError):
+    """``daskperiment.fingerprint.register`` was given what cannot be registered."""
+
+
 class SecretError(DaskperimentError, TypeError):
     """A secret would leave this process, or cannot be revealed in it."""
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     Array: TypeAlias = numpy.ndarray[Any, Any]
 
+NAN, NA = 2, 3  # how missing text is marked
 _BLOCK = 1 << 22  # bytes: still in the processor's cache when read a second time
 
 
@@ -75,9 +76,9 @@ def _joined(items: Sequence[Any], marks: Mapping[type, int]) -> Iterator[bytes]:
 
 
 def _marks() -> dict[type, int]:
-    marks: dict[type, int] = {str: 0, types.NoneType: 1, float: 2}
+    marks: dict[type, int] = {str: 0, types.NoneType: 1, float: NAN}
     if "pandas" in sys.modules:
-        marks[type(sys.modules["pandas"].NA)] = 3
+        marks[type(sys.modules["pandas"].NA)] = NA
     return marks
 
 
@@ -92,7 +93,7 @@ def _content(walk: Walk, value: Array) -> Iterator[Any]:
     if dtype.hasobject or dtype.kind == "T":
         yield _objects(walk, value.astype(object).ravel().tolist())
     elif value.nbytes:
-        yield from map(_canonical_bytes, _blocks(value))
+        yield from map(canonical_bytes, _blocks(value))
 
 
 def _objects(walk: Walk, items: list[object]) -> bytes:
@@ -105,21 +106,45 @@ def _blocks(value: Array) -> Iterator[Array]:
     import numpy as np
 
     rows = value.reshape(-1) if value.flags.c_contiguous else value
-    step = max(1, _BLOCK * len(rows) // value.nbytes)
+    step = _BLOCK * len(rows) // value.nbytes
+    if step == 0 and rows.ndim > 1:
+        for row in rows:
+            yield from _blocks(row)
+        return
+    step = max(1, step)
     for start in range(0, len(rows), step):
         yield np.ascontiguousarray(rows[start : start + step]).reshape(-1)
 
 
-def _canonical_bytes(block: Array) -> Array:
+def canonical_bytes(block: Array) -> Array:
+    """The bytes of a contiguous block: little-endian, with one NaN."""
     import numpy as np
 
     if block.dtype.str.startswith(">"):
         block = block.astype(block.dtype.newbyteorder("<"))
     if block.dtype.kind == "c":
         block = block.view(block.real.dtype)
+    if block.dtype.char == "g":
+        block = _doubles(block)
     if block.dtype.kind == "f" and (missing := np.isnan(block)).any():
         block = np.where(missing, block.dtype.type(np.nan), block)
     return block.view(np.uint8)
+
+
+def _doubles(block: Array) -> Array:
+    """Long doubles, whose size and padding differ between machines, as numbers that do not.
+
+    Three doubles hold the digits of the widest of them, and a fourth the exponent.
+    """
+    import numpy as np
+
+    rest, exponent = np.frexp(block)
+    parts = [exponent.astype("<f8")]
+    with np.errstate(invalid="ignore"):  # of infinity less itself
+        for _ in range(3):
+            parts.append(rest.astype("<f8"))
+            rest = rest - parts[-1]
+    return np.stack(parts, axis=-1).reshape(-1)
 
 
 def _dtype(walk: Walk, dtype: numpy.dtype[Any]) -> bytes:
@@ -132,9 +157,10 @@ def _dtype(walk: Walk, dtype: numpy.dtype[Any]) -> bytes:
         return seal(b"numpy.dtype", walk.sequence(dtype.subdtype))
     if dtype.kind == "T":
         return seal(b"numpy.dtype T", walk.encode(getattr(dtype, "na_object", None)))
-    strange = dtype.kind == "V" and dtype.type is not np.void
-    if strange or dtype.char in "gG":  # long doubles: the padding is garbage, the size varies
+    if dtype.kind == "V" and dtype.type is not np.void:
         raise Stuck(f"numpy.dtype {dtype}")
+    if dtype.char in "gG":
+        return atom(b"numpy.dtype", b"long " + dtype.kind.encode())
     return atom(b"numpy.dtype", dtype.str.replace(">", "<").encode())
 
 
@@ -186,14 +212,28 @@ def _random_state(walk: Walk, value: numpy.random.RandomState) -> bytes:
 
 
 def _sparse(walk: Walk, value: Any) -> bytes:
-    rows = value.tocsr()
-    if not rows.has_canonical_format:
-        rows = rows.copy()
-        rows.sum_duplicates()
-    indices = rows.indptr.astype("<i8"), rows.indices.astype("<i8")
-    parts = [array(walk, part) for part in (rows.data, *indices)]
+    deep = len(value.shape) > 2
+    held = value.tocoo() if deep else value.tocsr()
+    if not held.has_canonical_format:
+        held = held.copy()
+        held.sum_duplicates()
+    indices = held.coords if deep else (held.indptr, held.indices)
+    parts = [array(walk, held.data), *(_integers(walk, part) for part in indices)]
     name = text(type(value).__name__)
     return seal(b"scipy.sparse", name, walk.encode(value.shape), *parts)
+
+
+def _integers(walk: Walk, value: Array) -> bytes:
+    """The form that an array of integers has when it is of 64 bits."""
+    import numpy as np
+
+    def content() -> Iterator[Any]:
+        yield atom(b"shape", repr(value.shape).encode())
+        yield _dtype(walk, np.dtype("<i8"))
+        for block in _blocks(value) if value.nbytes else ():
+            yield block.astype("<i8").view(np.uint8)
+
+    return seal_stream(b"numpy.ndarray", content(), value.nbytes)
 
 
 def _tensor(walk: Walk, value: Any) -> bytes:

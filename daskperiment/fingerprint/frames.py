@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from daskperiment.fingerprint.arrays import array, texts
+from daskperiment.fingerprint import arrow
+from daskperiment.fingerprint.arrays import NA, NAN, array, texts
 from daskperiment.fingerprint.plain import moment, zone
-from daskperiment.fingerprint.walk import Rule, Stuck, Walk, atom, seal, text
+from daskperiment.fingerprint.walk import Rule, Stuck, Walk, atom, seal, text, whole
 
 if TYPE_CHECKING:
     import pandas
@@ -76,9 +77,19 @@ def _column(walk: Walk, values: Any) -> bytes:
         return _objects(walk, plain.tolist(), "str") if dtype.hasobject else array(walk, plain)
     held = getattr(values, "array", values)
     if isinstance(dtype, pd.StringDtype):
-        name = "string" if dtype.na_value is pd.NA else "str"
-        return _objects(walk, held.to_numpy(dtype=object).tolist(), name)
+        return _strings(walk, dtype, held)
+    if type(held).__module__.partition(".")[0] != "pandas":
+        return walk.encode(held)
     return seal(b"pandas.column", _dtype(walk, dtype), *_extension(walk, dtype, held))
+
+
+def _strings(walk: Walk, dtype: pandas.StringDtype[Any], held: Any) -> bytes:
+    import pandas as pd
+
+    name, mark = ("string", NA) if dtype.na_value is pd.NA else ("str", NAN)
+    if dtype.storage == "python":
+        return _objects(walk, held.to_numpy(dtype=object).tolist(), name)
+    return seal(b"pandas.texts", text(name), *arrow.words(held.__arrow_array__().chunks, mark))
 
 
 def _objects(walk: Walk, items: list[object], name: str) -> bytes:
@@ -99,14 +110,26 @@ def _extension(walk: Walk, dtype: Any, held: Any) -> list[bytes]:
     if isinstance(dtype, pd.IntervalDtype):
         return [_column(walk, held.left), _column(walk, held.right)]
     if isinstance(dtype, pd.SparseDtype):
-        return [array(walk, np.asarray(held))]
+        return _sparse(walk, held)
     if isinstance(dtype, pd.ArrowDtype):
-        return [walk.sequence(held.to_numpy(dtype=object).tolist())]
+        return [arrow.column(walk, dtype.pyarrow_dtype, held.__arrow_array__().chunks)]
     plain = getattr(dtype, "numpy_dtype", None)
     if plain is None:
         raise Stuck(f"extension dtype {type(dtype).__name__}")
+    if plain.hasobject:
+        return [_objects(walk, held.to_numpy().tolist(), "str")]
     missing = np.asarray(held.isna())
     return [array(walk, missing), array(walk, held.to_numpy(dtype=plain, na_value=0))]
+
+
+def _sparse(walk: Walk, held: Any) -> list[bytes]:
+    """Where the values are that differ from the one that fills the gaps, and these values."""
+    import numpy as np
+
+    places, values, fill = held.sp_index.to_int_index().indices, held.sp_values, held.fill_value
+    differ = values != fill if fill == fill else values == values
+    kept = array(walk, places[differ].astype("<i8")), array(walk, np.asarray(values)[differ])
+    return [whole(len(held)), walk.encode(np.asarray([fill], values.dtype)), *kept]
 
 
 def _dtype(walk: Walk, dtype: Any) -> bytes:

@@ -9,7 +9,9 @@ apart (locks, sockets, connections).  Refused as well:
 - a recipe of its own that does not start from the class, since such ones usually hold
   serialized bytes, which may differ from run to run;
 - a class that its name does not lead to, since two of them may behave differently;
-- iterators, which would be used up, and lazy Dask collections, whose keys are random.
+- iterators and open files, which reading would use up;
+- lazy Dask collections: their keys are random or made by Dask's tokens, their functions count
+  by name only, and what their tasks read is known only when they are computed.
 
 A class names itself what identifies its instances by ``__daskperiment_digest__(self)``.
 """
@@ -19,7 +21,7 @@ from __future__ import annotations
 import sys
 import types
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -42,11 +44,7 @@ def rule_for(kind: type) -> Rule:
     """The rule of a type that no other module knows."""
     if issubclass(kind, type):
         return _named
-    if kind is types.ModuleType:
-        return _module
-    if kind in (types.FunctionType, types.BuiltinFunctionType):
-        return _named
-    return instance
+    return _KINDS.get(kind, instance)
 
 
 def instance(walk: Walk, value: object) -> bytes:
@@ -54,11 +52,13 @@ def instance(walk: Walk, value: object) -> bytes:
     kind = type(value)
     if hasattr(kind, OWN):
         return own(walk, value)
+    if hasattr(kind, "__next__") or hasattr(kind, "__anext__"):
+        raise Stuck(f"{type_name(kind)} (an iterator, which reading would use up)")
+    if hasattr(kind, "__dask_graph__"):
+        raise Stuck(f"{type_name(kind)} (a lazy collection: compute it first)")
     name = _named(walk, kind)
     if isinstance(value, Enum):
         return seal(b"enum", name, text(value.name or ""), walk.encode(value.value))
-    if hasattr(kind, "__next__") or hasattr(kind, "__dask_graph__"):
-        raise Stuck(type_name(kind))
     if isinstance(value, (set, frozenset)):
         return seal(b"set of", name, walk.unordered(value), _state(walk, vars(value)))
     return seal(b"object", name, *_parts(walk, value, _recipe(value)))
@@ -66,13 +66,26 @@ def instance(walk: Walk, value: object) -> bytes:
 
 def own(walk: Walk, value: object) -> bytes:
     """The form of an instance whose class says what identifies it."""
+    return _identified(walk, value, getattr(type(value), OWN), f".{OWN}()")
+
+
+def by_function(function: Callable[[Any], object]) -> Rule:
+    """The rule of a type for which a function says what identifies its instances."""
+    step = f" by {getattr(function, '__qualname__', type_name(type(function)))}"
+    return lambda walk, value: _identified(walk, value, function, step)
+
+
+def _identified(walk: Walk, value: object, function: Callable[[Any], object], step: str) -> bytes:
     kind = type(value)
     try:
-        identity = walk.encode(getattr(kind, OWN)(value))
+        identity = function(value)
+        if identity is value:
+            raise Stuck("it gives the value itself")
+        form = walk.encode(identity)
     except Stuck as stuck:
-        stuck.steps.append(f".{OWN}()")
+        stuck.steps.append(step)
         raise
-    return seal(b"own", text(kind.__module__), text(kind.__qualname__), identity)
+    return seal(b"own", text(_module_name(kind.__module__)), text(kind.__qualname__), form)
 
 
 def reference(value: object, path: str) -> str:
@@ -84,7 +97,11 @@ def reference(value: object, path: str) -> str:
     # A worker has classes of the driver's main module, and another main module.
     if found is not value and (module not in _MAIN or found is not None or "<" in path):
         raise Stuck(f"{module}.{path} (its name does not lead to it)")
-    return f"{'__main__' if module in _MAIN else module}:{path}"
+    return f"{_module_name(module)}:{path}"
+
+
+def _module_name(module: str | None) -> str:
+    return "__main__" if module in _MAIN else str(module)
 
 
 def _named(walk: Walk, value: Any) -> bytes:
@@ -95,6 +112,21 @@ def _module(walk: Walk, value: types.ModuleType) -> bytes:
     if sys.modules.get(value.__name__) is not value:
         raise Stuck(f"module {value.__name__} (its name does not lead to it)")
     return seal(b"module", text(value.__name__))
+
+
+def _method(walk: Walk, value: types.MethodType) -> bytes:
+    name = value.__name__
+    found = getattr(value.__self__, name, None)
+    if getattr(found, "__func__", None) is not value.__func__:
+        raise Stuck(f"method {name} (its name does not lead to it)")
+    return seal(b"method", walk.encode(value.__self__), text(name))
+
+
+def _descriptor(walk: Walk, value: Any) -> bytes:
+    owner, name = value.__objclass__, value.__name__
+    if vars(owner).get(name) is not value:
+        raise Stuck(f"method {name} (its name does not lead to it)")
+    return seal(b"reference", text(f"{reference(owner, owner.__qualname__)}.{name}"))
 
 
 def _recipe(value: object) -> _Recipe:
@@ -112,10 +144,17 @@ def _recipe(value: object) -> _Recipe:
 
 def _parts(walk: Walk, value: object, recipe: _Recipe) -> Iterator[bytes]:
     yield walk.encode(recipe.arguments)
-    yield _state(walk, recipe.state)
+    yield _state(walk, _unversioned(value, recipe.state))
     yield walk.sequence(recipe.items or ())
     ordered = isinstance(value, OrderedDict)
     yield walk.sequence(recipe.pairs or ()) if ordered else walk.pairs(recipe.pairs or ())
+
+
+def _unversioned(value: object, state: Any) -> Any:
+    """Without the release that made an estimator: packages are compared apart from values."""
+    if type(value).__module__.startswith("sklearn.") and type(state) is dict:
+        return {name: part for name, part in state.items() if name != "_sklearn_version"}
+    return state
 
 
 def _state(walk: Walk, state: object) -> bytes:
@@ -125,3 +164,13 @@ def _state(walk: Walk, state: object) -> bytes:
     if type(state) is tuple and len(state) == 2 and type(state[1]) is dict:
         return seal(b"slots", *(_state(walk, part) for part in state))
     return walk.encode(state)
+
+
+_KINDS: Mapping[type, Rule] = {
+    types.ModuleType: _module,
+    types.FunctionType: _named,
+    types.BuiltinFunctionType: _named,
+    types.MethodType: _method,
+    types.MethodDescriptorType: _descriptor,
+    types.WrapperDescriptorType: _descriptor,
+}

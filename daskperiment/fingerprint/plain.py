@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import datetime
 import struct
+import sys
 import types
+from array import array
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Mapping
 from decimal import Decimal
 from fractions import Fraction
-from pathlib import PosixPath, PurePath, PurePosixPath, PureWindowsPath, WindowsPath
+from pathlib import PurePath, PurePosixPath, PureWindowsPath
 from random import Random
 from re import Pattern
 from typing import Any
@@ -24,6 +26,7 @@ from daskperiment.fingerprint.walk import (
     Walk,
     atom,
     seal,
+    seal_stream,
     text,
     type_name,
     whole,
@@ -58,7 +61,8 @@ def _range(value: range) -> bytes:
     return seal(b"range", *map(whole, canonical))
 
 
-def _path(value: PurePath) -> bytes:
+def path_text(value: PurePath) -> bytes:
+    """The form of a path by its text alone."""
     return atom(b"path", value.as_posix().encode("utf-8", "surrogatepass"))
 
 
@@ -72,7 +76,7 @@ ATOMS: Mapping[type, Atom] = {
     complex: _complex,
     str: text,
     bytes: lambda value: atom(b"bytes", value),
-    bytearray: lambda value: atom(b"bytearray", bytes(value)),
+    bytearray: lambda value: atom(b"bytearray", value),
     Decimal: _decimal,
     Fraction: lambda value: seal(b"Fraction", *map(whole, value.as_integer_ratio())),
     UUID: lambda value: atom(b"UUID", value.bytes),
@@ -81,10 +85,8 @@ ATOMS: Mapping[type, Atom] = {
     datetime.timedelta: lambda value: seal(
         b"timedelta", *map(whole, (value.days, value.seconds, value.microseconds))
     ),
-    PurePosixPath: _path,
-    PosixPath: _path,
-    PureWindowsPath: _path,
-    WindowsPath: _path,
+    PurePosixPath: path_text,
+    PureWindowsPath: path_text,
 }
 """The makers of forms of values that hold no others, by exact type."""
 
@@ -108,7 +110,23 @@ def moment(tag: bytes, value: Any) -> bytes:
 
 def _memoryview(walk: Walk, value: memoryview) -> bytes:
     shape = walk.sequence(value.shape or ())
-    return seal(b"memoryview", text(value.format), shape, value.tobytes())
+    return seal_stream(b"memoryview", (text(value.format), shape, _flat(value)), value.nbytes)
+
+
+def _flat(view: memoryview) -> memoryview | bytes:
+    try:
+        return view.cast("B")
+    except (TypeError, ValueError):  # of some layouts and formats, and where it is empty
+        return view.tobytes()
+
+
+def _array(walk: Walk, value: array[Any]) -> bytes:
+    if sys.byteorder == "big":
+        value = value[:]
+        value.byteswap()
+    view = memoryview(value)
+    parts = text(value.typecode), whole(value.itemsize), _flat(view)
+    return seal_stream(b"array.array", parts, view.nbytes)
 
 
 def _dict(walk: Walk, value: dict[Any, Any]) -> bytes:
@@ -146,6 +164,7 @@ RULES: Mapping[type, Rule] = {
     types.MappingProxyType: lambda walk, value: seal(b"mappingproxy", walk.pairs(value.items())),
     slice: lambda walk, value: seal(b"slice", walk.sequence((value.start, value.stop, value.step))),
     memoryview: _memoryview,
+    array: _array,
     datetime.datetime: lambda walk, value: moment(b"datetime", value),
     datetime.time: lambda walk, value: moment(b"time", value),
     datetime.timezone: _zone,

@@ -15,8 +15,9 @@ from blake3 import blake3
 
 from daskperiment import secrets
 from daskperiment.errors import DaskperimentError
-from daskperiment.fingerprint import arrays, frames, objects
+from daskperiment.fingerprint import arrays, arrow, files, frames, objects
 from daskperiment.fingerprint.plain import ATOMS, RULES
+from daskperiment.fingerprint.registry import generation, registered
 from daskperiment.fingerprint.walk import Rule, Stuck, Walk, type_name
 
 SCHEME = "v1"
@@ -25,6 +26,8 @@ SCHEME = "v1"
 _LIBRARIES: dict[str, Callable[[type], Rule | None]] = {
     "numpy": arrays.rule_for,
     "pandas": frames.rule_for,
+    "pathlib": files.rule_for,
+    "pyarrow": arrow.rule_for,
     "scipy": arrays.sparse_rule_for,
     "torch": arrays.tensor_rule_for,
 }
@@ -34,14 +37,21 @@ class Unhashed(DaskperimentError, TypeError):  # noqa: N818 - the word of the re
     """The value holds something that cannot be hashed by its structure."""
 
 
-def digest(value: object, name: str = "value") -> str:
+def digest(value: object, name: str = "value", contents: bool = True) -> str:
     """The digest of `value`: the scheme and 32 hexadecimal characters.
 
     Functions, classes and modules count by their names only.  Of any other object count its
-    class and its state; a method ``__daskperiment_digest__(self)`` returns what counts
-    instead.  A :class:`~daskperiment.Secret` counts by a digest that only this user can compute.
+    class and its state; a method ``__daskperiment_digest__(self)``, or a function given to
+    :func:`~daskperiment.fingerprint.register`, returns what counts instead.
+    A :class:`~daskperiment.Secret` counts by a digest that only this user can compute.
     A value that another thread changes meanwhile gives `Unhashed` or the digest
     of a mixture.
+
+    A :class:`pathlib.Path` counts by the content that it names: a file by its bytes, a folder by
+    all files in it and their names below it, what does not exist by its text.  Its own name
+    does not count.  Every file is read when it is first met in a process, and looked at again
+    each time: for a folder of a million files that takes many seconds.  Let a path that is
+    only written to, or whose content is of no concern, be a str or a :class:`pathlib.PurePath`.
 
     Parameters
     ----------
@@ -49,6 +59,8 @@ def digest(value: object, name: str = "value") -> str:
         Any value.
     name
         What messages call the value.
+    contents
+        Whether paths count by the content that they name, else by their text.
 
     Raises
     ------
@@ -66,10 +78,12 @@ def digest(value: object, name: str = "value") -> str:
     Traceback (most recent call last):
     daskperiment.fingerprint.values.Unhashed: value[1]: ... (its name does not lead to it)
     """
-    return digest_of_form(*form(value, name))
+    return digest_of_form(*form(value, name, contents))
 
 
-def try_digest(value: object, name: str = "value") -> tuple[str | None, str | None]:
+def try_digest(
+    value: object, name: str = "value", contents: bool = True
+) -> tuple[str | None, str | None]:
     """The digest and None, or None and the reason why there is none.
 
     Examples
@@ -81,19 +95,19 @@ def try_digest(value: object, name: str = "value") -> tuple[str | None, str | No
     (None, "state['f']: _thread.lock...")
     """
     try:
-        return digest(value, name), None
+        return digest(value, name, contents), None
     except Unhashed as error:
         return None, str(error)
 
 
-def form(value: object, name: str = "value") -> tuple[str, bytes]:
+def form(value: object, name: str = "value", contents: bool = True) -> tuple[str, bytes]:
     """The scheme and the form of a value: what its digest, and that of all that holds it, need.
 
     A form has fewer than a hundred bytes, whatever the size of the value.
 
     Parameters
     ----------
-    value, name
+    value, name, contents
         As in :func:`digest`.
 
     Raises
@@ -111,7 +125,7 @@ def form(value: object, name: str = "value") -> tuple[str, bytes]:
     maker = ATOMS.get(type(value))
     if maker is not None:
         return SCHEME, maker(value)
-    walk = Walk(ATOMS, _rule_for)
+    walk = Walk(ATOMS, _rule_for, contents)
     try:
         found = walk.encode(value)
         # By another user's key the same secret has another digest: that is another scheme.
@@ -171,11 +185,15 @@ def _known(walk: Walk, value: Known) -> bytes:
     return value.form
 
 
-@lru_cache(maxsize=1024)
 def _rule_for(kind: type) -> Rule:
-    rule = RULES.get(kind)
-    if rule is not None:
-        return rule
+    return RULES.get(kind) or _rule(kind, generation())
+
+
+@lru_cache(maxsize=1024)
+def _rule(kind: type, generation: int) -> Rule:
+    function = registered(kind)
+    if function is not None:
+        return objects.by_function(function)
     if issubclass(kind, Known):
         return _known
     for base in kind.__mro__:

@@ -54,16 +54,24 @@ def seal_stream(tag: bytes, buffers: Iterable[Any], size: int) -> bytes:
     return b"#" + hasher.digest()
 
 
-def atom(tag: bytes, data: bytes) -> bytes:
+def atom(tag: bytes, data: bytes | bytearray) -> bytes:
     """The form of `data`: itself, or sealed when it is long."""
     if len(data) > LONGEST_ATOM:
         return seal_stream(tag, (data,), len(data))
-    return b"%b:%c%b" % (tag, len(data), data)
+    return b"%b:%c" % (tag, len(data)) + data
 
 
 def text(value: str) -> bytes:
     """The form of a string; lone surrogates are allowed."""
-    return atom(b"str", value.encode("utf-8", "surrogatepass"))
+    if len(value) > LARGE:
+        starts = range(0, len(value), LARGE)
+        pieces = (value[start : start + LARGE] for start in starts)
+        return seal_stream(b"str", map(_utf8, pieces), len(value))
+    return atom(b"str", _utf8(value))
+
+
+def _utf8(value: str) -> bytes:
+    return value.encode("utf-8", "surrogatepass")
 
 
 def whole(value: int) -> bytes:
@@ -100,19 +108,26 @@ class Walk:
         The makers of forms by exact type, tried first.
     rule_for
         Gives the rule of any other type.
+    contents
+        Whether paths count by the content that they name, else by their text.
 
     Attributes
     ----------
+    contents
+        As given.
     keyed
         Whether a part of the form depends on the user's key: it holds a secret.
     """
 
-    def __init__(self, atoms: Mapping[type, Atom], rule_for: Callable[[type], Rule]) -> None:
+    def __init__(
+        self, atoms: Mapping[type, Atom], rule_for: Callable[[type], Rule], contents: bool
+    ) -> None:
         self._atoms = atoms
         self._rule_for = rule_for
         self._open: dict[int, int] = {}
         self._closed: dict[int, tuple[object, bytes]] = {}
         self._back_references = 0
+        self.contents = contents
         self.keyed = False
 
     def encode(self, value: object) -> bytes:

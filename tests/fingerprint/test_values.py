@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import array
 import collections
+import contextlib
 import copy
+import csv
 import dataclasses
 import datetime
 import decimal
 import enum
 import fractions
 import functools
+import io
+import ipaddress
+import itertools
 import json
+import operator
 import os
 import pathlib
 import pickle
 import random
 import re
+import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import types
 import uuid
@@ -430,9 +439,20 @@ def test_a_generator_counts_by_its_state():
     assert digest(rng) != after_draw
 
 
-def test_a_long_double_is_unhashed_for_its_padding():
-    with pytest.raises(Unhashed, match="dtype"):
-        digest(np.zeros(2, np.clongdouble))
+def test_long_doubles_count_by_their_numbers_and_not_by_their_padding():
+    third = np.longdouble(1) / 3
+    raw = np.zeros(3 * third.itemsize, "u1")
+    values = raw.view(np.longdouble)
+    values[:] = [third, -0.0, np.inf]
+    padded = raw.copy()
+    if third.itemsize == 16 and np.finfo(np.longdouble).nmant == 63:
+        padded.reshape(3, 16)[:, 10:] = 0xFF
+    assert digest(values) == digest(padded.view(np.longdouble)) == digest(values.astype(">g"))
+    different = [third, np.nextafter(third, np.longdouble(1)), np.float64(third), -third]
+    different += [np.longdouble(x) for x in (0.0, -0.0, np.inf, -np.inf, np.nan, 2, 4)]
+    different += [np.clongdouble(third), np.clongdouble(third * 1j)]
+    assert len(set(map(digest, different))) == len(different)
+    assert digest(np.zeros((2, 3), "g")) != digest(np.zeros((3, 2), "g"))
 
 
 def test_a_subclass_of_array_or_frame_is_unhashed():
@@ -556,6 +576,21 @@ class Sorted(collections.OrderedDict):
 class Plain:
     def __init__(self, n):
         self.n = n
+
+    def show(self):
+        return self.n
+
+    def hide(self):
+        return -self.n
+
+    @classmethod
+    def make(cls):
+        return cls(1)
+
+
+class SimpleHolder:
+    def __init__(self, held):
+        self.held = held
 
 
 class Slotted(Plain):
@@ -699,9 +734,198 @@ def test_an_interrupt_is_not_taken_for_an_unhashed_value():
         digest([Broken(KeyboardInterrupt())])
 
 
-def test_a_lazy_dask_collection_is_unhashed():
-    dask = pytest.importorskip("dask")
-    assert try_digest(dask.delayed(double)(1))[0] is None
+def test_a_lazy_dask_collection_is_unhashed_and_the_message_says_to_compute_it():
+    import dask.array
+    import dask.bag
+    import dask.dataframe
+
+    lazy = [
+        dask.delayed(double)(1),
+        dask.array.ones(3),
+        dask.bag.from_sequence([1]),
+        dask.dataframe.from_pandas(pd.DataFrame({"a": [1]}), npartitions=1),
+    ]
+    for value in lazy:
+        found, reason = try_digest({"lazy": [value]})
+        assert found is None
+        assert reason.endswith("(a lazy collection: compute it first)")
+
+
+def numbered():
+    yield from range(3)
+
+
+async def later():
+    yield 1
+
+
+ITERATORS = {
+    "generator": numbered,
+    "expression": lambda: (n for n in range(3)),
+    "list": lambda: iter([0, 1, 2]),
+    "tuple": lambda: iter((0, 1, 2)),
+    "dict": lambda: iter({0: 1, 1: 2}),
+    "items": lambda: iter({0: 1, 1: 2}.items()),
+    "set": lambda: iter({0, 1, 2}),
+    "range": lambda: iter(range(3)),
+    "text": lambda: iter("abc"),
+    "bytes": lambda: iter(b"abc"),
+    "called": lambda: iter(iter([0, 1]).__next__, 1),
+    "reversed list": lambda: reversed([0, 1, 2]),
+    "reversed": lambda: reversed(collections.UserList([0, 1, 2])),
+    "map": lambda: map(str, [0, 1]),
+    "zip": lambda: zip([0, 1], [2, 3], strict=True),
+    "filter": lambda: filter(None, [1, 2]),
+    "enumerate": lambda: enumerate("ab"),
+    "count": itertools.count,
+    "cycle": lambda: itertools.cycle("ab"),
+    "repeat": lambda: itertools.repeat(1, 3),
+    "chain": lambda: itertools.chain([0], [1]),
+    "islice": lambda: itertools.islice([0, 1], 1),
+    "tee": lambda: itertools.tee([0, 1])[0],
+    "groupby": lambda: itertools.groupby("aab"),
+    "product": lambda: itertools.product("ab", "cd"),
+    "permutations": lambda: itertools.permutations("ab"),
+    "csv": lambda: csv.reader(["a,b", "c,d"]),
+    "csv of dicts": lambda: csv.DictReader(["a,b", "c,d"]),
+    "array": lambda: np.arange(3).flat,
+    "nditer": lambda: np.nditer(np.arange(3)),
+    "frame": lambda: pd.DataFrame({"a": [1, 2]}).iterrows(),
+    "chunks": lambda: pd.read_csv(io.StringIO("a\n1\n2"), chunksize=1),
+    "text in memory": lambda: io.StringIO("a\nb"),
+    "bytes in memory": lambda: io.BytesIO(b"a\nb"),
+    "pattern": lambda: re.finditer("a", "aa"),
+    "folder": lambda: os.scandir(),
+    "paths": lambda: pathlib.Path().glob("*"),
+}
+
+
+def shown(values):
+    """The first items without their addresses."""
+    return [re.sub("0x[0-9a-f]+", "", str(item)) for item in itertools.islice(values, 5)]
+
+
+@pytest.mark.parametrize("kind", ITERATORS)
+def test_an_iterator_is_unhashed_and_not_consumed(kind):
+    pathlib.Path("entry").touch()
+    with contextlib.ExitStack() as stack:
+        value = ITERATORS[kind]()
+        if hasattr(value, "close"):
+            stack.callback(value.close)
+        found, reason = try_digest({"rows": [value, SimpleHolder(value)]})
+        assert found is None
+        assert reason.startswith("value['rows'][0]: ")
+        assert reason.endswith("(an iterator, which reading would use up)")
+        fresh = ITERATORS[kind]()
+        if hasattr(fresh, "close"):
+            stack.callback(fresh.close)
+        assert shown(value) == shown(fresh)
+
+
+@pytest.mark.parametrize("mode", ["r", "rb", "r+", "w"])
+def test_an_open_file_is_unhashed_and_stays_where_it_was(mode):
+    pathlib.Path("file").write_text("a\nb\n")
+    with pathlib.Path("file").open(mode) as file:
+        place = file.tell()
+        for value in (file, SimpleHolder(file), {"log": file}):
+            assert try_digest(value)[0] is None
+        assert file.tell() == place
+    with tempfile.NamedTemporaryFile() as file:
+        assert try_digest(file)[0] is None
+
+
+def test_what_is_awaited_is_unhashed():
+    async def go():
+        return 1
+
+    coroutine = go()
+    assert try_digest(coroutine)[0] is None
+    assert try_digest(later())[0] is None
+    coroutine.close()
+
+
+def test_a_method_is_its_object_and_its_name():
+    different = [Plain(1).show, Plain(2).show, Plain(1).hide, Plain.show, Plain.make, Bag.fromkeys]
+    different += [str.upper, str.lower, bytes.upper, str.__add__]
+    digests = [try_digest(method)[0] for method in different]
+    assert digests.pop(5) is None
+    assert None not in digests
+    assert len(set(digests)) == len(digests)
+    assert digest(Plain(1).show) == digest(Plain(1).show)
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda n: array.array("i", [n]),
+        lambda n: array.array("d", [n]),
+        lambda n: array.array("u", str(n)),
+        lambda n: memoryview(bytes([n, 1])),
+        lambda n: memoryview(np.array([[n, 1], [2, 3]])),
+        lambda n: memoryview(np.array([n, 1, 2, 3]))[::2],
+        lambda n: collections.ChainMap({"a": n}, {"b": 1}),
+        lambda n: collections.UserDict(a=n),
+        lambda n: collections.defaultdict(list, a=[n]),
+        lambda n: types.MappingProxyType({"a": n}),
+        lambda n: types.SimpleNamespace(a=n),
+        lambda n: ipaddress.ip_address(n),
+        lambda n: ipaddress.ip_network((n << 8, 24)),
+        lambda n: operator.itemgetter(n, 1),
+        lambda n: functools.partial(double, x=n),
+        lambda n: slice(n, None),
+        lambda n: re.compile(f"a{{{n}}}"),
+        lambda n: datetime.time(n, fold=1),
+        lambda n: datetime.timezone(datetime.timedelta(hours=n)),
+        lambda n: ValueError("no", n),
+        lambda n: statistics.NormalDist(n, 1),
+        lambda n: pd.offsets.Day(n),
+        lambda n: pd.offsets.MonthEnd(n),
+        lambda n: np.random.default_rng(n),
+        lambda n: np.random.RandomState(n),
+        lambda n: random.Random(n),
+        lambda n: np.array([(n, [1, 2])], [("a", "i4"), ("b", "f4", 2)]),
+        lambda n: np.array([(n, [1, 2])], [("a", "i4"), ("b", "f4", 2)])[0],
+        lambda n: np.matrix([n]),
+        lambda n: np.rec.array([(n, "a")]),
+        lambda n: np.poly1d([n, 1]),
+        lambda n: pd.arrays.SparseArray([0, 0, n, 7], fill_value=7),
+        lambda n: pd.arrays.NumpyExtensionArray(np.array([n, None, np.nan], object)),
+    ],
+)
+def test_values_of_many_kinds_count_by_what_they_hold(made):
+    assert digest(made(1)) == digest(made(1)) != digest(made(2))
+
+
+@pytest.mark.parametrize("how", [{"slots": True}, {"slots": False}, {"frozen": True}])
+def test_instances_of_attrs_count_by_their_class_and_fields(how, monkeypatch):
+    attrs = pytest.importorskip("attrs")
+    kind = attrs.make_class("Weather", ["rain", "cold"], **how)
+    monkeypatch.setattr(sys.modules[__name__], "Weather", kind, raising=False)
+    assert digest(kind(1, 2)) == digest(kind(1, 2)) != digest(kind(1, 3))
+
+
+def test_a_sparse_column_counts_by_its_items_and_its_fill_value():
+    kind = pd.arrays.SparseArray
+    base = kind([0, 0, 1])
+    assert digest(base) == digest(base[::-1][::-1])
+    different = [base, kind([0, 1, 0]), kind([0, 0, 1, 0]), kind([0, 0, 1], fill_value=1)]
+    different += [kind([0.0, np.nan, 1.0]), kind([np.nan, np.nan, 1.0]), kind([0.0, 0.0, 1.0])]
+    assert len(set(map(digest, different))) == len(different)
+
+
+def test_missing_objects_of_a_plain_extension_array_stay_distinct():
+    kind = pd.arrays.NumpyExtensionArray
+    arrays = [kind(np.array([1, x], object)) for x in (None, np.nan, pd.NA, 0)]
+    assert len(set(map(digest, arrays))) == 4
+
+
+def test_long_text_is_equal_however_it_is_made():
+    long = "ä\ud800x" * 700_000
+    assert digest(long) == digest(
+        long.encode("utf-8", "surrogatepass").decode(errors="surrogatepass")
+    )
+    assert digest(long) != digest(long[:-1] + "y")
 
 
 def test_a_digest_carries_its_scheme():
@@ -744,6 +968,44 @@ def test_fitted_estimators_count_by_what_they_learnt():
             assert digest(pickle.loads(pickle.dumps(model))) == fitted
         assert digest(model.fit(X, y)) == fitted
         assert digest(model.fit(X, 1 - y)) != fitted
+
+
+def test_estimators_that_have_learnt_nothing_count_by_their_parameters():
+    pytest.importorskip("sklearn")
+    from sklearn.compose import ColumnTransformer
+    from sklearn.ensemble import GradientBoostingClassifier, RandomForestRegressor
+    from sklearn.linear_model import Ridge
+    from sklearn.model_selection import GridSearchCV
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+    from sklearn.svm import SVC
+
+    def made(n):
+        return [
+            Ridge(alpha=n),
+            SVC(C=n),
+            GradientBoostingClassifier(random_state=n),
+            RandomForestRegressor(random_state=np.random.RandomState(n)),
+            Pipeline([("scale", StandardScaler()), ("fit", Ridge(alpha=n))]),
+            ColumnTransformer([("one", OneHotEncoder(), [n]), ("two", "passthrough", [0])]),
+            GridSearchCV(Ridge(), {"alpha": [n]}),
+        ]
+
+    one, again, other = (list(map(digest, made(n))) for n in (1, 1, 2))
+    assert one == again
+    assert len({*one, *other}) == 2 * len(one)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_release_that_made_an_estimator_does_not_count(monkeypatch):
+    sklearn = pytest.importorskip("sklearn")
+    from sklearn.linear_model import Ridge
+
+    model = Ridge().fit([[0.0], [1.0]], [0.0, 1.0])
+    before = digest(model)
+    monkeypatch.setattr(sys.modules[sklearn.base.BaseEstimator.__module__], "__version__", "99.0")
+    assert model.__getstate__()["_sklearn_version"] == "99.0"
+    assert digest(model) == before
 
 
 def test_tensors_count_by_kind_dtype_and_items(monkeypatch):

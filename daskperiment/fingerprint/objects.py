@@ -67,6 +67,7 @@ def instance(walk: Walk, value: object) -> bytes:
 def own(walk: Walk, value: object) -> bytes:
     """The form of an instance whose class says what identifies it."""
     kind = type(value)
+    walk.named.append(kind)
     try:
         identity = walk.encode(getattr(kind, OWN)(value))
     except Stuck as stuck:
@@ -88,6 +89,7 @@ def reference(value: object, path: str) -> str:
 
 
 def _named(walk: Walk, value: Any) -> bytes:
+    walk.named.append(value)
     return seal(b"reference", text(reference(value, value.__qualname__)))
 
 

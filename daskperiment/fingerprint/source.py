@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -131,8 +132,20 @@ def _last(node: Definition) -> int:
     return node.end_lineno or node.lineno
 
 
-class _Text:
-    """One version of a file or cell, parsed."""
+class Text:
+    """One version of a file or cell, parsed.
+
+    Attributes
+    ----------
+    name : str
+        Name of the file or cell.
+    lines : list of str
+        Its lines, as :mod:`linecache` holds them.
+    text : str
+        The whole of it.
+    tree : ast.Module
+        Its syntax tree, empty where it is no Python.
+    """
 
     def __init__(self, name: str, lines: list[str]) -> None:
         self.name = name
@@ -143,10 +156,10 @@ class _Text:
         self._classes: dict[str, list[ast.ClassDef]] = {}
         self._imports: list[ast.stmt] = []
         self._compiled: dict[tuple[int, bool], frozenset[CodeType]] = {}
-        self._tree = ast.Module([], [])
+        self.tree = ast.Module([], [])
         with _quiet(), contextlib.suppress(SyntaxError, ValueError):
-            self._tree = parse(self.text)
-            for statement in self._tree.body:
+            self.tree = parse(self.text)
+            for statement in self.tree.body:
                 self._index(statement)
 
     def _index(self, statement: ast.stmt) -> None:
@@ -176,7 +189,7 @@ class _Text:
 
     def top_level(self, code: CodeType) -> ast.Module | None:
         """All of it, if it or one of its statements compiles to `code`."""
-        bodies = [self._tree.body, *([item] for item in self._tree.body)]
+        bodies = [self.tree.body, *([item] for item in self.tree.body)]
         # As scripts are compiled, then as cells and prompts are.
         trees: list[ast.Module | ast.Interactive] = [ast.Module(body, []) for body in bodies]
         trees += map(ast.Interactive, bodies)
@@ -185,7 +198,7 @@ class _Text:
             for tree in trees:
                 mode = "exec" if isinstance(tree, ast.Module) else "single"
                 if code == compile(tree, self.name, mode, flags=flags, dont_inherit=True):
-                    return self._tree
+                    return self.tree
         return None
 
     def named(self, qualname: str, code: CodeType) -> Definition | None:
@@ -269,10 +282,10 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-_texts: dict[str, _Text] = {}
+_texts: dict[str, Text] = {}
 
 
-def _texts_of(name: str, module_globals: dict[str, Any] | None) -> Iterator[_Text]:
+def _texts_of(name: str, module_globals: dict[str, Any] | None) -> Iterator[Text]:
     """The text that is at hand, then the one on disk if that differs."""
     if lines := linecache.getlines(name, module_globals):
         yield _parsed(name, lines)
@@ -282,18 +295,26 @@ def _texts_of(name: str, module_globals: dict[str, Any] | None) -> Iterator[_Tex
         yield _parsed(name, fresh)
 
 
+def current_text(name: str, at_hand: bool) -> Text | None:
+    """The text of a file as it was read before, or as it is on disk now; None without one."""
+    texts = [*_texts_of(name, None)]
+    if not texts and Path(name).is_file():
+        texts = [_parsed(name, [])]
+    return texts[0 if at_hand else -1] if texts else None
+
+
 def newest_text(name: str) -> str | None:
     """The text of a file or cell as it was read last; None where that was long ago."""
     known = _texts.get(name)
     return None if known is None else known.text
 
 
-def _parsed(name: str, lines: list[str]) -> _Text:
+def _parsed(name: str, lines: list[str]) -> Text:
     known = _texts.get(name)
     # Doctests give a new list at each look, hence the comparison.
     if known is not None and (known.lines is lines or known.lines == lines):
         return known
     while len(_texts) >= KEPT_FILES:
         _texts.pop(next(iter(_texts)), None)
-    text = _texts[name] = _Text(name, lines)
+    text = _texts[name] = Text(name, lines)
     return text

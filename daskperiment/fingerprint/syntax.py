@@ -12,7 +12,7 @@ import copy
 import struct
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from blake3 import blake3
 
@@ -22,6 +22,8 @@ Code: TypeAlias = Definition | ast.Module
 Path: TypeAlias = tuple[str, ...]
 
 _NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_LEADING = {*_NAMED, ast.Import, ast.ImportFrom}
+_IMPORTERS = {"import_module", "__import__"}
 
 # `str` is the text of a 3.14 template's interpolation: formatting.
 IGNORED = {"ctx", "kind", "type_comment", "type_ignores", "returns", "annotation", "simple", "str"}
@@ -39,6 +41,23 @@ def combine(*parts: str) -> str:
     return "v1:" + blake3(joined.encode("utf-8", "surrogatepass")).digest(16).hex()
 
 
+class Import(NamedTuple):
+    """What a definition reads of a module that it imports when it runs.
+
+    Parameters
+    ----------
+    module : str
+        Name of the module, with leading dots where it is relative; empty where the name is made
+        when the definition runs.
+    path : tuple of str or None
+        The name and attributes that are read of it; none where it is used as a whole, and None
+        where it is only imported.
+    """
+
+    module: str
+    path: Path | None
+
+
 @dataclass(frozen=True)
 class Outline:
     """What counts of one definition.
@@ -49,22 +68,25 @@ class Outline:
         Digest of its canonical form, without its name and decorators.
     paths : tuple of tuple of str
         The names and attribute chains it reads, such as ``("helpers", "clean")``, sorted.
-    imports : tuple of str
-        Modules that its body imports when it runs.
+    imports : tuple of Import
+        What its body reads of modules that it imports when it runs, sorted.
     stored : frozenset of str
         Names that it binds, those of functions and classes defined in it among them.
     decorators : tuple of Outline
         Its decorators, outermost first.
     called : tuple of str
         The chain that a decorator begins with: ``("ex", "persist")`` in ``@ex.persist()``.
+    own : frozenset of str
+        The attributes that it reads of its first argument, as a method does.
     """
 
     digest: str
     paths: tuple[Path, ...] = ()
-    imports: tuple[str, ...] = ()
+    imports: tuple[Import, ...] = ()
     stored: frozenset[str] = frozenset()
     decorators: tuple[Outline, ...] = ()
     called: Path = ()
+    own: frozenset[str] = frozenset()
 
 
 def constant(value: object) -> str:
@@ -102,7 +124,7 @@ def canonical(tree: ast.AST) -> str:
     >>> canonical(one) == canonical(ast.parse("def f(x): return (x + 1)"))
     True
     """
-    return _spell(tree)[0]
+    return _spell(tree).form
 
 
 def outline(node: Code, names: Container[str]) -> Outline:
@@ -122,8 +144,9 @@ def outline(node: Code, names: Container[str]) -> Outline:
     if isinstance(bare, ast.ClassDef):
         members = {item.name for item in bare.body if isinstance(item, _NAMED)}
         bare.body = [item for item in bare.body if not isinstance(item, _NAMED)]
-        names = _names(bare)
-    found = _outline(bare, names)
+        found = _outline(bare, None)
+    else:
+        found = _outline(bare, names, _first_argument(bare))
     decorators = tuple(map(_decorator, node.decorator_list))
     return replace(found, stored=found.stored | members, decorators=decorators)
 
@@ -136,8 +159,9 @@ def _top_level(node: ast.Module, names: Container[str]) -> Outline:
     return replace(found, paths=paths, imports=())
 
 
-def _names(tree: ast.AST) -> set[str]:
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+def _first_argument(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    arguments = [*node.args.posonlyargs, *node.args.args]
+    return arguments[0].arg if arguments else ""
 
 
 def _decorator(node: ast.expr) -> Outline:
@@ -148,32 +172,52 @@ def _decorator(node: ast.expr) -> Outline:
             chain.append(root.attr)
         root = root.func if isinstance(root, ast.Call) else root.value
     called = (root.id, *reversed(chain)) if isinstance(root, ast.Name) else ()
-    return replace(_outline(node, _names(node)), called=called)
+    return replace(_outline(node, None), called=called)
 
 
-def _outline(tree: ast.AST, names: Container[str]) -> Outline:
-    form, nodes = _spell(tree)
+def statement(node: ast.stmt) -> Outline:
+    """The outline of a whole statement, name and decorators included, whatever names it reads.
+
+    Examples
+    --------
+    >>> statement(ast.parse("limit = 2 * config.size").body[0]).paths
+    (('config', 'size'),)
+    """
+    found = _outline(node, None)
+    return replace(found, paths=tuple(p for p in found.paths if p[0] not in found.stored))
+
+
+def _outline(tree: ast.AST, names: Container[str] | None, first: str = "") -> Outline:
+    spelled = _spell(tree)
+    chains = _chains(spelled.reads)
+    found = {chain for chain in chains if names is None or chain[0] in names}
     return Outline(
-        digest=combine(form),
-        paths=tuple(sorted(_paths(nodes, names))),
-        imports=tuple(sorted(_imports(nodes))),
-        stored=frozenset(_stored(nodes)),
+        digest=combine(spelled.form),
+        paths=tuple(sorted(found)),
+        imports=_imports(spelled.others, chains) if spelled.others else (),
+        stored=frozenset(_stored(spelled)),
+        own=frozenset(chain[1] for chain in chains if chain[0] == first and len(chain) > 1),
     )
 
 
-def _stored(nodes: Iterable[ast.AST]) -> Iterator[str]:
-    for node in nodes:
+def _stored(spelled: _Spelled) -> Iterator[str]:
+    for node in spelled.reads:
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id
-        elif isinstance(node, _NAMED):
+    for node in spelled.others:
+        if isinstance(node, _NAMED):
             yield node.name
 
 
-def _paths(nodes: Iterable[ast.AST], names: Container[str]) -> set[Path]:
+def _chains(reads: Iterable[ast.Name | ast.Attribute]) -> set[Path]:
+    """The names and attribute chains among the nodes, each as long as it is."""
     found: set[Path] = set()
     inner: set[int] = set()
-    for node in nodes:
-        if id(node) in inner or not isinstance(node, ast.Attribute | ast.Name):
+    for node in reads:
+        if id(node) in inner:
+            continue
+        if type(node) is ast.Name:
+            found.add((node.id,))
             continue
         chain: list[str] = []
         root: ast.AST = node
@@ -181,34 +225,92 @@ def _paths(nodes: Iterable[ast.AST], names: Container[str]) -> set[Path]:
             chain.append(root.attr)
             root = root.value
             inner.add(id(root))
-        if isinstance(root, ast.Name) and root.id in names:
+        if isinstance(root, ast.Name):
             found.add((root.id, *reversed(chain)))
     return found
 
 
-def _imports(nodes: Iterable[ast.AST]) -> set[str]:
-    found: set[str] = set()
+def _imports(nodes: Iterable[ast.AST], chains: set[Path]) -> tuple[Import, ...]:
+    found: set[Import] = set()
     for node in nodes:
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            found.add("." * node.level + (node.module or ""))
+        if isinstance(node, ast.Call):
+            found.add(_by_call(node))
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            if isinstance(node, ast.Import):
+                found.update(Import(alias.name, None) for alias in node.names)
+            for name, (module, path) in bound(node).items():
+                read = [chain[1:] for chain in chains if chain[0] == name]
+                more = read or ([()] if path else [])
+                found.update(Import(module, (*path, *rest)) for rest in more)
+    return tuple(sorted(found, key=lambda item: (item.module, item.path is None, item.path or ())))
+
+
+def bound(node: ast.Import | ast.ImportFrom) -> dict[str, tuple[str, Path]]:
+    """The names that an import statement binds: to a module, or to a name in a module.
+
+    Examples
+    --------
+    >>> bound(ast.parse("import os.path, json as j").body[0])
+    {'os': ('os', ()), 'j': ('json', ())}
+    >>> bound(ast.parse("from .helpers import clean as c").body[0])
+    {'c': ('.helpers', ('clean',))}
+    """
+    if isinstance(node, ast.ImportFrom):
+        module = "." * node.level + (node.module or "")
+        return {alias.asname or alias.name: (module, (alias.name,)) for alias in node.names}
+    found: dict[str, tuple[str, Path]] = {}
+    for alias in node.names:
+        top = alias.name.partition(".")[0]
+        found[alias.asname or top] = (alias.name if alias.asname else top, ())
     return found
 
 
-def _spell(tree: ast.AST) -> tuple[str, list[ast.AST]]:
-    # A stack and not recursion: a long sum is a tree as deep as it has terms.
+def _by_call(node: ast.Call) -> Import:
+    given = node.args[0] if len(node.args) == 1 else None
+    known = isinstance(given, ast.Constant) and isinstance(given.value, str)
+    return Import(given.value if known else "", ())  # type: ignore[union-attr]
+
+
+class _Spelled(NamedTuple):
+    """The form of a tree, and those of its nodes that lead elsewhere."""
+
+    form: str
+    reads: list[ast.Name | ast.Attribute]
+    others: list[ast.AST]
+
+
+def _spell(tree: ast.AST) -> _Spelled:
+    # A stack and not recursion: a long sum is a tree as deep as it has terms.  Most nodes are
+    # names, attributes and constants, which are written here, without a call for each.
     words: list[str] = []
-    nodes: list[ast.AST] = []
+    reads: list[ast.Name | ast.Attribute] = []
+    others: list[ast.AST] = []
     todo: list[str | ast.AST] = [tree]
     while todo:
         item = todo.pop()
-        if isinstance(item, str):
-            words.append(item)
+        kind = type(item)
+        if kind is str:
+            words.append(item)  # type: ignore[arg-type]
+        elif kind is ast.Name:
+            words.append(f"(Name id {item.id} )")  # type: ignore[union-attr]
+            reads.append(item)  # type: ignore[arg-type]
+        elif kind is ast.Constant:
+            words.append(constant(item.value))  # type: ignore[union-attr]
+        elif kind is ast.Attribute:
+            words.append("(Attribute value")
+            reads.append(item)  # type: ignore[arg-type]
+            todo += (f"attr {item.attr} )", item.value)  # type: ignore[union-attr]
         else:
-            nodes.append(item)
-            todo.extend(reversed(_parts(item)))
-    return " ".join(words), nodes
+            if kind in _LEADING or (kind is ast.Call and _called(item) in _IMPORTERS):  # type: ignore[arg-type]
+                others.append(item)  # type: ignore[arg-type]
+            todo += reversed(_parts(item))  # type: ignore[arg-type]
+    return _Spelled(" ".join(words), reads, others)
+
+
+def _called(node: ast.Call) -> str:
+    """The last name of what is called."""
+    function = node.func
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
 
 
 def _parts(node: ast.AST) -> list[str | ast.AST]:

@@ -88,8 +88,31 @@ def try_digest(value: object, name: str = "value") -> tuple[str | None, str | No
         return None, str(error)
 
 
-def _form(value: object, name: str) -> tuple[str, bytes]:
+def digest_and_named(value: object, name: str = "value") -> tuple[str, list[object]]:
+    """The digest, and the functions and classes that are part of it by their names only.
+
+    Classes of instances are among them.
+
+    Raises
+    ------
+    Unhashed
+        As `digest`.
+
+    Examples
+    --------
+    >>> digest_and_named({"f": open, "more": [1, 2]})
+    ('v1:...', [<built-in function open>])
+    """
     walk = Walk(ATOMS, _rule_for)
+    scheme, form = _encoded(walk, value, name)
+    return f"{scheme}:{blake3(form).digest(16).hex()}", walk.named
+
+
+def _form(value: object, name: str) -> tuple[str, bytes]:
+    return _encoded(Walk(ATOMS, _rule_for), value, name)
+
+
+def _encoded(walk: Walk, value: object, name: str) -> tuple[str, bytes]:
     try:
         form = walk.encode(value)
         # By another user's key the same secret has another digest: that is another scheme.

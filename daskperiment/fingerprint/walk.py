@@ -105,6 +105,9 @@ class Walk:
     ----------
     keyed
         Whether a part of the form depends on the user's key: it holds a secret.
+    named
+        The functions and classes that are part of the form by their names only, those of
+        instances among them.
     """
 
     def __init__(self, atoms: Mapping[type, Atom], rule_for: Callable[[type], Rule]) -> None:
@@ -114,6 +117,7 @@ class Walk:
         self._closed: dict[int, tuple[object, bytes]] = {}
         self._back_references = 0
         self.keyed = False
+        self.named: list[object] = []
 
     def encode(self, value: object) -> bytes:
         """The form of `value`; `Stuck` if it has none."""

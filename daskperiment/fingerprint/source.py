@@ -18,7 +18,7 @@ import linecache
 import sys
 import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -26,6 +26,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from daskperiment.fingerprint.bytecode import nested
+from daskperiment.fingerprint.compiled import compiled
 from daskperiment.fingerprint.parsing import parse
 from daskperiment.fingerprint.syntax import Code, Definition
 
@@ -123,6 +124,16 @@ def _methods(cls: type) -> Iterator[CodeType]:
                 yield code
 
 
+_SIMPLE = {ast.Expr, ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Raise, ast.Assert}
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """The statements in a statement, and what holds them."""
+    if type(node) not in _SIMPLE:
+        for field in ("body", "handlers", "orelse", "finalbody", "cases"):
+            yield from getattr(node, field, ())
+
+
 def _first_line(node: Definition) -> int:
     decorators = [] if isinstance(node, ast.Lambda) else node.decorator_list
     return min(item.lineno for item in [node, *decorators])
@@ -156,31 +167,43 @@ class Text:
         self._classes: dict[str, list[ast.ClassDef]] = {}
         self._imports: list[ast.stmt] = []
         self._compiled: dict[tuple[int, bool], frozenset[CodeType]] = {}
+        self._cached: frozenset[CodeType] | None = None
+        self._with_lambdas = False
         self.tree = ast.Module([], [])
         with _quiet(), contextlib.suppress(SyntaxError, ValueError):
             self.tree = parse(self.text)
-            for statement in self.tree.body:
-                self._index(statement)
+        self._index(_statements)
 
-    def _index(self, statement: ast.stmt) -> None:
-        todo: list[tuple[ast.AST, str]] = [(statement, "")]
-        while todo:
-            node, prefix = todo.pop()
-            if isinstance(node, ast.ClassDef):
-                self._classes.setdefault(prefix + node.name, []).append(node)
-                prefix += f"{node.name}."
-            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-                name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
-                key = _first_line(node), name
-                self._functions.setdefault(key, []).append((node, statement))
-                self._named[prefix + name] = node, statement
-                prefix += f"{name}.<locals>."
-            elif isinstance(node, ast.Import | ast.ImportFrom) and not prefix:
-                self._imports.append(node)
-            todo.extend((child, prefix) for child in ast.iter_child_nodes(node))
+    def _index(self, children: Callable[[ast.AST], Iterable[ast.AST]]) -> None:
+        for statement in self.tree.body:
+            todo: list[tuple[ast.AST, str]] = [(statement, "")]
+            while todo:
+                node, prefix = todo.pop()
+                if isinstance(node, ast.ClassDef):
+                    self._classes.setdefault(prefix + node.name, []).append(node)
+                    prefix += f"{node.name}."
+                elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                    name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
+                    key = _first_line(node), name
+                    self._functions.setdefault(key, []).append((node, statement))
+                    self._named[prefix + name] = node, statement
+                    prefix += f"{name}.<locals>."
+                elif isinstance(node, ast.Import | ast.ImportFrom) and not prefix:
+                    self._imports.append(node)
+                todo.extend((child, prefix) for child in children(node))
+
+    def _look_for_lambdas(self) -> None:
+        """Index expressions, too, which are most of a text, and seldom looked for."""
+        if not self._with_lambdas:
+            self._with_lambdas = True
+            for found in (self._functions, self._named, self._classes, self._imports):
+                found.clear()  # type: ignore[attr-defined]
+            self._index(ast.iter_child_nodes)
 
     def function(self, code: CodeType) -> Definition | None:
         """The definition that compiles to `code`."""
+        if code.co_name == "<lambda>":
+            self._look_for_lambdas()
         found = self._functions.get((code.co_firstlineno, code.co_name), [])
         if len(found) > 1:  # lambdas on one line: the narrowest that spans the code
             found = [item for item in found if _spans(item[0], code)]
@@ -203,6 +226,8 @@ class Text:
 
     def named(self, qualname: str, code: CodeType) -> Definition | None:
         """The last definition of this name, if it compiles to `code` but for its lines."""
+        if "<lambda>" in qualname:
+            self._look_for_lambdas()
         node, statement = self._named.get(qualname, (None, None))
         if statement is None:
             return None
@@ -210,9 +235,18 @@ class Text:
         return node if _bare(code) in map(_bare, chain(*codes)) else None
 
     def _compiles_to(self, code: CodeType, statement: ast.stmt) -> bool:
+        if code in self._codes_at_hand():
+            return True
         # A method call on an imported module compiles to other instructions, but only where
         # the compiler sees the import: a notebook runs the statements of a cell one by one.
         return any(code in self._codes(statement, alone, code) for alone in (False, True))
+
+    def _codes_at_hand(self) -> frozenset[CodeType]:
+        """What Python has compiled this very text to, and kept when it was imported."""
+        if self._cached is None:
+            code = compiled(self.name)
+            self._cached = frozenset(() if code is None else nested(code))
+        return self._cached
 
     def _codes(self, statement: ast.stmt, alone: bool, like: CodeType) -> frozenset[CodeType]:
         # The whole statement at the top, because closures and private names need their frame.

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ast
 import copy
+import functools
 import struct
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from blake3 import blake3
 
@@ -23,6 +24,8 @@ Path: TypeAlias = tuple[str, ...]
 
 _NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _LEADING = {*_NAMED, ast.Import, ast.ImportFrom}
+_BODIES = {"body", "orelse", "finalbody"}
+_ATOMS = {int, bool, type(None)}
 _IMPORTERS = {"import_module", "__import__"}
 
 # `str` is the text of a 3.14 template's interpolation: formatting.
@@ -97,9 +100,9 @@ def constant(value: object) -> str:
     >>> constant(1), constant(True), constant("a b")
     ('0x1', 'True', 's3:a b')
     """
+    if type(value) is str:
+        return f"s{len(value)}:{value}"
     match value:
-        case str():
-            return f"s{len(value)}:{value}"
         case bool() | None:
             return repr(value)
         case int():
@@ -188,46 +191,16 @@ def statement(node: ast.stmt) -> Outline:
 
 
 def _outline(tree: ast.AST, names: Container[str] | None, first: str = "") -> Outline:
-    spelled = _spell(tree)
-    chains = _chains(spelled.reads)
-    found = {chain for chain in chains if names is None or chain[0] in names}
+    found = _spell(tree)
+    paths = sorted(chain for chain in found.chains if names is None or chain[0] in names)
+    named = [node.name for node in found.others if isinstance(node, _NAMED)]
     return Outline(
-        digest=combine(spelled.form),
-        paths=tuple(sorted(found)),
-        imports=_imports(spelled.others, chains) if spelled.others else (),
-        stored=frozenset(_stored(spelled)),
-        own=frozenset(chain[1] for chain in chains if chain[0] == first and len(chain) > 1),
+        digest=combine(found.form),
+        paths=tuple(paths),
+        imports=_imports(found.others, found.chains) if found.others else (),
+        stored=frozenset(found.stored.union(named)),
+        own=frozenset(chain[1] for chain in found.chains if chain[0] == first and len(chain) > 1),
     )
-
-
-def _stored(spelled: _Spelled) -> Iterator[str]:
-    for node in spelled.reads:
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield node.id
-    for node in spelled.others:
-        if isinstance(node, _NAMED):
-            yield node.name
-
-
-def _chains(reads: Iterable[ast.Name | ast.Attribute]) -> set[Path]:
-    """The names and attribute chains among the nodes, each as long as it is."""
-    found: set[Path] = set()
-    inner: set[int] = set()
-    for node in reads:
-        if id(node) in inner:
-            continue
-        if type(node) is ast.Name:
-            found.add((node.id,))
-            continue
-        chain: list[str] = []
-        root: ast.AST = node
-        while isinstance(root, ast.Attribute):
-            chain.append(root.attr)
-            root = root.value
-            inner.add(id(root))
-        if isinstance(root, ast.Name):
-            found.add((root.id, *reversed(chain)))
-    return found
 
 
 def _imports(nodes: Iterable[ast.AST], chains: set[Path]) -> tuple[Import, ...]:
@@ -272,39 +245,74 @@ def _by_call(node: ast.Call) -> Import:
 
 
 class _Spelled(NamedTuple):
-    """The form of a tree, and those of its nodes that lead elsewhere."""
+    """The form of a tree, and what is in it that leads elsewhere."""
 
     form: str
-    reads: list[ast.Name | ast.Attribute]
+    chains: set[Path]
+    stored: set[str]
     others: list[ast.AST]
 
 
 def _spell(tree: ast.AST) -> _Spelled:
-    # A stack and not recursion: a long sum is a tree as deep as it has terms.  Most nodes are
-    # names, attributes and constants, which are written here, without a call for each.
+    # A stack and not recursion: a long sum is a tree as deep as it has terms.  What most nodes
+    # are is written here, without a call for each.
     words: list[str] = []
-    reads: list[ast.Name | ast.Attribute] = []
+    names: set[str] = set()
+    chains: set[Path] = set()
+    stored: set[str] = set()
     others: list[ast.AST] = []
-    todo: list[str | ast.AST] = [tree]
+    todo: list[Any] = [tree]
     while todo:
         item = todo.pop()
         kind = type(item)
         if kind is str:
-            words.append(item)  # type: ignore[arg-type]
+            words.append(item)
         elif kind is ast.Name:
-            words.append(f"(Name id {item.id} )")  # type: ignore[union-attr]
-            reads.append(item)  # type: ignore[arg-type]
+            words.append(f"(Name id {item.id} )")
+            names.add(item.id)
+            if type(item.ctx) is ast.Store:
+                stored.add(item.id)
         elif kind is ast.Constant:
-            words.append(constant(item.value))  # type: ignore[union-attr]
+            words.append(constant(item.value))
         elif kind is ast.Attribute:
-            words.append("(Attribute value")
-            reads.append(item)  # type: ignore[arg-type]
-            todo += (f"attr {item.attr} )", item.value)  # type: ignore[union-attr]
+            chain = [item.attr]
+            while type(root := item.value) is ast.Attribute:
+                chain.append(root.attr)
+                item = root
+            words.append(" ".join(["(Attribute value"] * len(chain)))
+            chain.reverse()
+            closing = " ".join([f"attr {name} )" for name in chain])
+            if type(root) is ast.Name:
+                chains.add((root.id, *chain))
+                words += (f"(Name id {root.id} )", closing)
+            else:
+                todo += (closing, root)
+        elif kind is ast.Call:
+            if _called(item) in _IMPORTERS:
+                others.append(item)
+            words.append("(Call func")
+            args, keywords = item.args, item.keywords
+            todo.append("] )" if args or keywords else ")")
+            if keywords:
+                todo += keywords[::-1]
+                todo.append("] keywords [" if args else "keywords [")
+            if args:
+                todo += args[::-1]
+                todo.append("args [")
+            todo.append(item.func)
+        elif kind is ast.BinOp:
+            words.append("(BinOp left")
+            todo += (")", item.right, f"op ({type(item.op).__name__} ) right", item.left)
+        elif kind in _ATOMS:
+            words.append(constant(item))
+        elif not kind._fields:
+            words.append(f"({kind.__name__} )")
         else:
-            if kind in _LEADING or (kind is ast.Call and _called(item) in _IMPORTERS):  # type: ignore[arg-type]
-                others.append(item)  # type: ignore[arg-type]
-            todo += reversed(_parts(item))  # type: ignore[arg-type]
-    return _Spelled(" ".join(words), reads, others)
+            if kind in _LEADING:
+                others.append(item)
+            todo += _parts(item, kind)[::-1]
+    chains.update((name,) for name in names)
+    return _Spelled(" ".join(words), chains, stored, others)
 
 
 def _called(node: ast.Call) -> str:
@@ -313,55 +321,64 @@ def _called(node: ast.Call) -> str:
     return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
 
 
-def _parts(node: ast.AST) -> list[str | ast.AST]:
-    if isinstance(node, ast.Constant):
-        return [constant(node.value)]
-    if isinstance(node, ast.AnnAssign) and node.value is not None:
-        node = ast.Assign([node.target], node.value)
-    parts: list[str | ast.AST] = [f"({type(node).__name__}"]
-    for field in node._fields:
+def _parts(node: Any, kind: type[ast.AST]) -> list[Any]:
+    """The words and the nodes that a node is written as, words that follow each other in one."""
+    if kind is ast.AnnAssign and node.value is not None:
+        node, kind = ast.Assign([node.target], node.value), ast.Assign
+    text, fields = _shape(kind)
+    parts: list[Any] = []
+    for field, listed in fields:
+        value = getattr(node, field, None)
         # Absent, None and empty are one: later releases add optional fields.
-        if field not in IGNORED and (value := _field(node, field)):
-            parts += [field, *value]
-    return [*parts, ")"]
+        if value is None:
+            continue
+        if type(value) is list:
+            if field in _BODIES:
+                value = _doing(value, declares=kind is ast.ClassDef)
+            elif kind is ast.JoinedStr:
+                value = _text(value)
+            if value or kind is ast.JoinedStr:
+                parts += (f"{text} {listed}" if text else listed, *value)
+                text = "]"
+        elif field == "format_spec":
+            words = _text(value.values)
+            if words:
+                parts += (f"{text} {field}" if text else field, *words)
+                text = ""
+        elif type(value) is str:
+            text = f"{text} {field} {value}" if text else f"{field} {value}"
+        else:
+            parts += (f"{text} {field}" if text else field, value)
+            text = ""
+    parts.append(f"{text} )" if text else ")")
+    return parts
 
 
-def _field(node: ast.AST, field: str) -> list[str | ast.AST]:
-    value = getattr(node, field, None)
-    if field == "format_spec" and value is not None:
-        return _text(value.values)
-    if field == "values" and isinstance(node, ast.JoinedStr):
-        return ["[", *_text(node.values), "]"]
-    if isinstance(value, list):
-        return _listed(value, declares=isinstance(node, ast.ClassDef))
-    return [] if value is None else [_atom(value)]
+@functools.cache
+def _shape(kind: type[ast.AST]) -> tuple[str, list[tuple[str, str]]]:
+    """How a node of this kind begins, and its fields with the beginnings of lists in them."""
+    fields = [(field, f"{field} [") for field in kind._fields if field not in IGNORED]
+    return f"({kind.__name__}", fields
 
 
-def _listed(values: list[object], *, declares: bool) -> list[str | ast.AST]:
-    parts: list[str | ast.AST] = []
-    for value in values:
-        if declares and isinstance(value, ast.AnnAssign):
-            parts += _declaration(value)
-        elif not _does_nothing(value):
-            parts.append(_atom(value))
-    return ["[", *parts, "]"] if parts else []
+def _doing(statements: list[ast.stmt], *, declares: bool) -> list[Any]:
+    """The statements without docstrings, strings that serve as comments, `...` and `pass`."""
+    parts: list[Any] = []
+    for node in statements:
+        kind = type(node)
+        if declares and kind is ast.AnnAssign:
+            parts += _declaration(node)  # type: ignore[arg-type]
+        elif kind is not ast.Pass and not (
+            kind is ast.Expr and type(node.value) is ast.Constant  # type: ignore[attr-defined]
+        ):
+            parts.append(node)
+    return parts
 
 
 def _declaration(node: ast.AnnAssign) -> list[str | ast.AST]:
     # In a class body an annotation is read: dataclasses make a field of it.
     value = [] if node.value is None else [node.value]
     return ["(Declaration", node.target, node.annotation, *value, ")"]
-
-
-def _does_nothing(statement: object) -> bool:
-    # Docstrings, strings that serve as comments, `...` and `pass`.
-    return isinstance(statement, ast.Pass) or (
-        isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
-    )
-
-
-def _atom(value: object) -> str | ast.AST:
-    return value if isinstance(value, ast.AST | str) else constant(value)
 
 
 def _text(values: list[ast.expr]) -> list[str | ast.AST]:

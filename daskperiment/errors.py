@@ -74,7 +74,7 @@ class FieldNotFoundError(DaskperimentError, ValueError, LookupError):
 
 
 class StepNotFoundError(DaskperimentError, ValueError, LookupError):
-    """The trial has no record of this step or call."""
+    """The trial has no record of this step or call, or the experiment defines no such step."""
 
 
 class MetricNotFoundError(DaskperimentError, ValueError, LookupError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import logging
 import sys
@@ -25,6 +26,7 @@ from daskperiment.errors import (
     ComputeArgumentError,
     InvalidNameError,
     ParameterError,
+    StepNotFoundError,
     TrialIDNotFoundError,
 )
 from daskperiment.execution import batch, jobs
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from daskperiment.dashboard.serving import Dashboard
+    from daskperiment.fingerprint.tree import CodeTree
 
 logger = logging.getLogger(__name__)
 
@@ -1423,6 +1426,46 @@ class Experiment:
         if trial_id is not None:
             return self[trial_id].code
         return code.capture({name: step.fn for name, step in self._steps.items()}).text
+
+    def fingerprint(self, step: str | Step[..., Any]) -> CodeTree:
+        """The code that a step reaches now: what its fingerprint is made from, as a tree.
+
+        Printed, it shows below the step the functions, classes and constants of yours that it
+        reaches, with the beginnings of their digests and where they stand, the packages that
+        they call, and at the end what could not be followed.
+
+        Parameters
+        ----------
+        step : str or Step
+            The step or its name.
+
+        Returns
+        -------
+        CodeTree
+            It has a ``digest``, the ``tree`` as nested data, and ``unfollowed``.
+
+        Raises
+        ------
+        StepNotFoundError
+            No step of this name is defined; the nearest one is suggested.
+
+        Examples
+        --------
+        >>> ex = Experiment("doc_fingerprint", backend="memory://")
+        >>> @ex
+        ... def clip(x, limit=3):
+        ...     return min(x, limit)
+        >>> ex.fingerprint("clip").digest
+        'v1:...'
+        """
+        from daskperiment.fingerprint.tree import code_tree
+
+        found = step if isinstance(step, Step) else self._steps.get(step)
+        if found is None:
+            near = difflib.get_close_matches(str(step), self._steps, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(self._steps)}"
+            raise StepNotFoundError(f"Experiment {self.id!r} defines no step {step!r}; {hint}")
+        return code_tree(found.fn, found.name)
 
     def get_environment(self, trial_id: int | None = None, category: str | None = None) -> str:
         """What surrounded a trial, or what would surround one that began now, as text.

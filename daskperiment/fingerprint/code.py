@@ -68,9 +68,7 @@ class Closure:
 
 
 _lock = threading.RLock()
-_closures: weakref.WeakKeyDictionary[FunctionType, tuple[Closure, Watch]] = (
-    weakref.WeakKeyDictionary()
-)
+_closures: weakref.WeakKeyDictionary[object, tuple[Closure, Watch]] = weakref.WeakKeyDictionary()
 
 
 def fingerprint(function: Callable[..., Any]) -> Closure:
@@ -82,18 +80,21 @@ def fingerprint(function: Callable[..., Any]) -> Closure:
     and value that was read.  A helper that was bound anew, a changed constant and a list that
     was changed in place are noticed.
 
-    Not followed: what is found by name at run time (``getattr``, ``eval``), attributes given
-    to a class after its definition, and the user's modules imported inside a function, which
-    are listed as unhashed.  A decorator counts by its text only while the name it begins with
-    can be looked up; what it returned is followed in any case.
+    A module of the user's that a function imports when it runs is not run for this: what the
+    function reads of it counts by its text, also once it is imported.
+
+    Not followed: what is found by name at run time.  ``getattr`` of an object is not noticed;
+    ``eval``, ``exec``, ``globals()``, a module that is passed on, and imports of a name that is
+    made at run time are listed as unhashed.  A decorator counts by its text only while the
+    name it begins with can be looked up; what it returned is followed in any case.
 
     May be called from several threads.
 
     Parameters
     ----------
     function : callable
-        A function; also a method, partial, class or callable object.  Only functions are
-        remembered.
+        A function; also a method, partial, class or callable object.  Only functions and
+        classes are remembered.
 
     Examples
     --------
@@ -117,7 +118,7 @@ def fingerprint(function: Callable[..., Any]) -> Closure:
 
 
 def _known(function: Callable[..., Any]) -> tuple[Closure, Watch] | None:
-    return _closures.get(function) if isinstance(function, FunctionType) else None
+    return _closures.get(function) if isinstance(function, FunctionType | type) else None
 
 
 def _walk(function: Callable[..., Any], known: tuple[Closure, Watch] | None) -> Closure:
@@ -125,7 +126,7 @@ def _walk(function: Callable[..., Any], known: tuple[Closure, Watch] | None) -> 
     closure = _closure(function, reach)
     if known is not None and vars(known[0]) == vars(closure):
         closure = known[0]
-    if isinstance(function, FunctionType):
+    if isinstance(function, FunctionType | type):
         _closures[function] = closure, reach.watch
     return closure
 

@@ -77,6 +77,7 @@ def by_function(function: Callable[[Any], object]) -> Rule:
 
 def _identified(walk: Walk, value: object, function: Callable[[Any], object], step: str) -> bytes:
     kind = type(value)
+    walk.named.append(kind)
     try:
         identity = function(value)
         if identity is value:
@@ -105,6 +106,7 @@ def _module_name(module: str | None) -> str:
 
 
 def _named(walk: Walk, value: Any) -> bytes:
+    walk.named.append(value)
     return seal(b"reference", text(reference(value, value.__qualname__)))
 
 

@@ -125,7 +125,26 @@ def form(value: object, name: str = "value", contents: bool = True) -> tuple[str
     maker = ATOMS.get(type(value))
     if maker is not None:
         return SCHEME, maker(value)
+    return _encoded(Walk(ATOMS, _rule_for, contents), value, name)
+
+
+def digest_and_named(
+    value: object, name: str = "value", contents: bool = True
+) -> tuple[str, list[object]]:
+    """The digest, and the functions and classes that are part of it by their names only.
+
+    Classes of instances are among them.  Parameters and errors as for :func:`digest`.
+
+    Examples
+    --------
+    >>> digest_and_named({"f": open, "more": [1, 2]})
+    ('v1:...', [<built-in function open>])
+    """
     walk = Walk(ATOMS, _rule_for, contents)
+    return digest_of_form(*_encoded(walk, value, name)), walk.named
+
+
+def _encoded(walk: Walk, value: object, name: str) -> tuple[str, bytes]:
     try:
         found = walk.encode(value)
         # By another user's key the same secret has another digest: that is another scheme.

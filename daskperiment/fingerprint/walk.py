@@ -117,6 +117,9 @@ class Walk:
         As given.
     keyed
         Whether a part of the form depends on the user's key: it holds a secret.
+    named
+        The functions and classes that are part of the form by their names only, those of
+        instances among them.
     """
 
     def __init__(
@@ -129,6 +132,7 @@ class Walk:
         self._back_references = 0
         self.contents = contents
         self.keyed = False
+        self.named: list[object] = []
 
     def encode(self, value: object) -> bytes:
         """The form of `value`; `Stuck` if it has none."""

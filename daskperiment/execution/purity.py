@@ -113,7 +113,7 @@ def _seed(observation: Observation) -> str:
 
 def _code_causes(snapshots: Snapshots, now: str, before: str, step: str) -> dict[str, str]:
     causes = {}
-    changes = code_changes(Code(snapshots, before), Code(snapshots, now), step)
+    changes = code_changes(Code.kept(snapshots, before), Code.kept(snapshots, now), step)
     for change in changes[:1]:
         if change.own:
             text = change.diff() and f"\n{change.diff()}"

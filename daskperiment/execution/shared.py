@@ -7,36 +7,24 @@ import random
 import threading
 import time
 import warnings
-from collections import OrderedDict
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
-from daskperiment.errors import BackendError, PurityWarning, TrialIDNotFoundError
+from daskperiment.errors import BackendError, PurityWarning
 from daskperiment.execution import stopping
-from daskperiment.execution.reuse import (
-    IMPURE,
-    RESULT,
-    Candidate,
-    Taken,
-    candidate_of,
-    doubt,
-    refusal,
-    slot_of,
-    tell,
-)
-from daskperiment.fingerprint.values import SCHEME, digest_of_form, try_digest
+from daskperiment.execution.offers import Offer, Offers
+from daskperiment.execution.reuse import IMPURE, RESULT, Candidate, Taken, doubt, slot_of, tell
+from daskperiment.fingerprint.values import digest_of_form, try_digest
 from daskperiment.graph.lazy import Lazy
-from daskperiment.history.attempts import Attempt
 from daskperiment.history.belongings import carry
 from daskperiment.history.leases import Lease
 from daskperiment.history.places import Slot
-from daskperiment.history.reusable import Entry, Found, Reusable, key_of
+from daskperiment.history.reusable import Entry, Found
 from daskperiment.history.trials import Trials
 from daskperiment.records import CallIdentity, StepRecord
 from daskperiment.secrets import scrub
 from daskperiment.serializers.preview import preview_error
 from daskperiment.tracking import environment
-from daskperiment.tracking.files import changed
 from daskperiment.typing import Document
 
 if TYPE_CHECKING:
@@ -145,21 +133,19 @@ class SharedCall:
         rules = trial.ticket.rules
         assert rules is not None
         self._trial, self._call, self._identity, self._rules = trial, call, identity, rules
-        self._key = key_of(identity, rules.packages[identity.step], rules.within)
-        self._reusable = Reusable(Trials(trial.backend, trial.name))
+        trials = Trials(trial.backend, trial.name)
+        self._offers = Offers(trials, rules, trial.ticket.observations)
+        self._key = self._offers.key(identity)
+        self._reusable = self._offers.reusable
         self._lease: Lease | None = None
         self._verifying: Candidate | None = None
-        self.why = rules.doubts.get(identity.step)
+        self.why: str | None = None
 
     def take(self, arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> Taken | None:
         """Take the call from where it was computed, which is waited for; None where it must run.
 
         The caller ends that by :meth:`done` or :meth:`release`.
         """
-        if self.why is None and self._key is None:
-            self.why = refusal_of(self._identity)
-        if self.why is not None or self._key is None:
-            return None
         try:
             return self._take(arguments)
         except BackendError as error:
@@ -167,16 +153,14 @@ class SharedCall:
         return None
 
     def _take(self, arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> Taken | None:
-        assert self._key is not None
         pause, told = _FIRST_PAUSE, False
         while True:
-            found = self._reusable.find(self._key)
-            self.why = found.refused
-            if found.refused is None and found.entry is not None:
-                taken = self._taken(found.entry, arguments)
+            found, offer, self.why = self._offers.ask(self._call, self._identity)
+            if offer is not None:
+                taken = self._taken(offer, arguments)
                 if taken is not None or self._verifying is not None:
                     return taken
-            if found.refused is not None or self._may_compute(found):
+            if found is None or found.refused is not None or self._may_compute(found):
                 return None
             if not told and self._lease is None:
                 told = True
@@ -199,62 +183,26 @@ class SharedCall:
         return True
 
     def _taken(
-        self, entry: Entry, arguments: tuple[tuple[Any, ...], dict[str, Any]]
+        self, offer: Offer, arguments: tuple[tuple[Any, ...], dict[str, Any]]
     ) -> Taken | None:
-        candidate = self._candidate(entry)
-        if candidate is None:
-            self.why = f"trial {entry.number}, which computed it, was removed"
-            return None
-        record, kept = candidate.record, candidate.kept
-        reason = refusal(record, kept, self._identity._replace(call=record.call))
-        if reason is None and record.files and (file := changed(record.files)):
-            reason = f"the file {file} is not what it was"
-        if reason is None and self._is_impure():
-            reason = IMPURE
-        if reason is not None or kept is None:
-            self.why = f"{reason} (trial {entry.number})"
-            return None
         if self._rules.verify and _chance.random() < self._rules.verify:
-            self._verifying = candidate
-            self.why = f"it is compared with trial {entry.number} (reuse_verify)"
+            self._verifying = offer.candidate
+            self.why = compared(offer.number)
             return None
-        return self._adopted(candidate, entry, kept, arguments)
-
-    def _adopted(
-        self, candidate: Candidate, entry: Entry, kept: Document,
-        arguments: tuple[tuple[Any, ...], dict[str, Any]],
-    ) -> Taken | None:  # fmt: skip
-        place, slot = self._trial.ticket.place, slot_of(self._call)
+        candidate, place, slot = offer.candidate, self._trial.ticket.place, slot_of(self._call)
         try:
-            here, writes = place.adopt(slot, candidate.place, candidate.slot, kept)
+            here, writes = place.adopt(slot, candidate.place, candidate.slot, offer.kept)
             value: Any
-            if entry.form is None or entry.scheme != SCHEME:
-                value = candidate.place.load(candidate.slot, kept)
-                if try_digest(value)[0] != candidate.record.output:
-                    raise ValueError("its stored output is not what it gave")
+            if (form := offer.form) is None:
+                value = offer.load()
             else:
-                form = bytes.fromhex(entry.form)
-                value = Output(form, entry.scheme, self._trial, self._call, arguments, slot, here)
+                scheme = offer.entry.scheme
+                value = Output(form, scheme, self._trial, self._call, arguments, slot, here)
         except Exception as error:  # whatever decoding raises
-            self.why = f"its output cannot be read: {preview_error(error)} (trial {entry.number})"
+            self.why = unreadable(error, offer.number)
             return None
         belongings = carry(candidate.record.logged, candidate.place, place, candidate.others)
         return Taken(value, here, writes, candidate, belongings)
-
-    def _candidate(self, entry: Entry) -> Candidate | None:
-        attempt = _attempt(self._trial, entry)
-        if attempt is None:
-            return None
-        step = self._identity.step
-        # Of several attempts of a scheduler at one call, the last one that gave the output.
-        for record in reversed(attempt.records):
-            if record.place == (step, entry.call) and record.outcome in ("ran", "reused"):
-                return candidate_of(attempt, record, self._call.final)
-        return None
-
-    def _is_impure(self) -> bool:
-        identity = self._identity
-        return self._trial.ticket.observations.is_impure(identity.step, identity.fingerprint)
 
     # -- what becomes of it
 
@@ -313,37 +261,11 @@ class SharedCall:
                 self._reusable.release(lease)
 
 
-def refusal_of(identity: CallIdentity) -> str | None:
-    """Why there can be no other call like this one."""
-    if identity.fingerprint is None:
-        return "the code has no digest"
-    unhashed = next((name for name, digest in identity.inputs if digest is None), None)
-    return None if unhashed is None else f"the input {unhashed!r} has no digest"
+def compared(number: int) -> str:
+    """Why a call runs that might be taken from this trial."""
+    return f"it is compared with trial {number} (reuse_verify)"
 
 
-_attempts: OrderedDict[tuple[str, str, str], Attempt] = OrderedDict()
-_lock = threading.Lock()
-_MOST = 32
-
-
-def _attempt(trial: TrialContext, entry: Entry) -> Attempt | None:
-    """The trial of an entry; those that have ended are read once."""
-    trials = Trials(trial.backend, trial.name)
-    try:
-        row = trials.get(entry.number)
-    except TrialIDNotFoundError:
-        return None
-    if row["uid"] != entry.trial:
-        return None
-    key = (repr(trial.backend), trial.name, entry.trial)
-    with _lock:
-        known = _attempts.get(key)
-    if known is not None and known.row == row:
-        return known
-    attempt = Attempt(trials, entry.number, row)
-    if row.get("finished") is not None:
-        with _lock:
-            _attempts[key] = attempt
-            while len(_attempts) > _MOST:
-                _attempts.popitem(last=False)
-    return attempt
+def unreadable(error: BaseException, number: int) -> str:
+    """Why a call cannot be taken from this trial after all."""
+    return f"its output cannot be read: {preview_error(error)} (trial {number})"

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
@@ -22,11 +22,18 @@ from daskperiment.errors import (
 from daskperiment.execution import mutation, reuse, stopping
 from daskperiment.execution.checkpoints import CallCheckpoints
 from daskperiment.execution.current import CURRENT
+from daskperiment.execution.offers import NEW
 from daskperiment.execution.shared import SharedCall
 from daskperiment.execution.stopping import Deadline, Stop
-from daskperiment.fingerprint.values import Unhashed, digest_of_form, form, try_digest
+from daskperiment.fingerprint.values import (
+    Known,
+    Unhashed,
+    digest_of_form,
+    form,
+    try_digest,
+)
 from daskperiment.graph import StepCall
-from daskperiment.graph.lazy import Lazy, resolved
+from daskperiment.graph.lazy import resolved
 from daskperiment.history import artifacts
 from daskperiment.history.belongings import Logged
 from daskperiment.history.steps import output_slot
@@ -174,6 +181,14 @@ def seed_of(trial_seed: int, call: StepCall) -> int:
     return trial_seed if call.final else seeds.derive(trial_seed, call.step.name, call.call)
 
 
+def identity_of(
+    call: StepCall, fingerprint: str | None, inputs: Iterable[Argument], seed: int
+) -> CallIdentity:
+    """What makes another call the same as this one with these inputs and its seed."""
+    digests = tuple((argument.name, argument.digest) for argument in inputs)
+    return CallIdentity(call.step.name, call.call, fingerprint, digests, seed)
+
+
 def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs: Any) -> Any:
     """Run one step call inside a trial and record it.
 
@@ -226,12 +241,12 @@ class Recorded:
     ) -> None:  # fmt: skip
         self._tell("before_step", trial, call)
         self._arguments = args, kwargs
-        self._inputs = inputs, unhashed = digested(trial, call, (*args, *kwargs.values()))
+        self._inputs = inputs, unhashed = digested(
+            trial.secret_parameters, call, (*args, *kwargs.values())
+        )
         self.draws = draws = seeds.seeded(seed_of(trial.seed, call))
-        self._identity = CallIdentity(
-            call.step.name, call.call, trial.fingerprints.get(call.step.name),
-            tuple((argument.name, argument.digest) for argument in inputs), draws.seed,
-        )  # fmt: skip
+        fingerprint = trial.fingerprints.get(call.step.name)
+        self._identity = identity_of(call, fingerprint, inputs, draws.seed)
         self.running = running = Running(trial, call, CURRENT.get(), draws)
         running.checkpoints = CallCheckpoints(
             trial, self._identity, unhashed, draws, running.logged
@@ -301,7 +316,7 @@ class Recorded:
             except BackendError as error:  # it has lost its bytes just now, or the store is away
                 shared.why = preview_error(error)
         self.why = shared.why
-        if self.why is not None:
+        if self.why not in (None, NEW):
             logger.info("%s runs: %s", call.step.name, scrub(self.why))
         self._begin()  # it may have waited for others
         return None
@@ -339,7 +354,7 @@ class Recorded:
         running, trial, begun = self.running, self._trial, self._started
         if error is not None:
             end = seconds, "failed", None, inputs[1]
-            trial.add(_record(running, trial, inputs[0], begun, *end))
+            trial.add(_record(running, trial, inputs[0], begun, *end)._replace(why=self.why))
             return
         shared, opened = self._shared, self._opened
         more: dict[str, Any] = {"why": self.why}
@@ -446,13 +461,16 @@ def _reused(
     )
 
 
-def digested(trial: TrialContext, call: StepCall, values: Iterable[Any]) -> Inputs:
-    """The arguments of a call as they are recorded, and why one has no digest."""
+def digested(secret: Collection[str], call: StepCall, values: Iterable[Any]) -> Inputs:
+    """The arguments of a call as they are recorded, and why one has no digest.
+
+    ``secret`` are the names of the parameters that are secret.
+    """
     arguments: list[Argument] = []
     unhashed: str | None = None
     for (name, origins, keyword), given in zip(call.inputs, values, strict=True):
-        lazy = isinstance(given, Lazy)
-        value = given if lazy else _hidden(trial, name, origins, given)
+        lazy = isinstance(given, Known)
+        value = given if lazy else _hidden(secret, name, origins, given)
         found, reason = try_digest(value, name)
         unhashed = unhashed or reason
         shown = repr(value)[:_PREVIEW] if lazy else preview(value, _PREVIEW)
@@ -460,12 +478,12 @@ def digested(trial: TrialContext, call: StepCall, values: Iterable[Any]) -> Inpu
     return tuple(arguments), unhashed
 
 
-def _hidden(trial: TrialContext, name: str, origins: tuple[Origin, ...], value: Any) -> Any:
+def _hidden(secret: Collection[str], name: str, origins: tuple[Origin, ...], value: Any) -> Any:
     """The value, hidden when it was made from a secret, holds one, or has the name of one."""
     if is_secret(value):
         return value
     parameters = {origin[1] for origin in origins if origin[0] == "parameter"}
-    if parameters & trial.secret_parameters or holds_living(value):
+    if not parameters.isdisjoint(secret) or holds_living(value):
         return Hidden(value)
     return value if parameters else hide(name, value)
 

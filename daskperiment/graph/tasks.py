@@ -251,15 +251,20 @@ class StepCall:
         taking.inputs = (*inputs, *others)
         return taking
 
+    def completed(self, kwargs: dict[str, Any], place: tuple[int, int]) -> dict[str, Any]:
+        """Arguments by name with those that only the place of the trial in a batch gives."""
+        if not self.asked:
+            return kwargs
+        given = dict(zip(PLACES, place, strict=True))
+        # Before the others, as in `inputs`.
+        return {**{name: given[name] for name in self.asked}, **kwargs}
+
     @property
     def __name__(self) -> str:
         return self.step.name
 
     def __call__(self, trial: RunningTrial | None, /, *args: Any, **kwargs: Any) -> Any:
-        if self.asked:
-            place = dict(zip(PLACES, OUTSIDE if trial is None else trial.place, strict=True))
-            # Before the others, as in `inputs`.
-            kwargs = {**{name: place[name] for name in self.asked}, **kwargs}
+        kwargs = self.completed(kwargs, OUTSIDE if trial is None else trial.place)
         if trial is None:
             return self.step.invoke(*args, **kwargs)
         value = trial.run(self, args, kwargs)

@@ -35,7 +35,7 @@ def tell(arrays: list[Any]) -> float:
 
 
 def here() -> Any:
-    """This module; what is looked up in it while a step runs is no part of the step's code."""
+    """The module itself; what is looked up in it while a step runs is no part of its code."""
     return sys.modules[__name__]
 
 

@@ -36,7 +36,7 @@ _values: Iterator[Any] = iter(())
 
 
 def here() -> Any:
-    """This module; what is looked up in it while a step runs is no part of the step's code."""
+    """The module itself; what is looked up in it while a step runs is no part of its code."""
     return sys.modules[__name__]
 
 

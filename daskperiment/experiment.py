@@ -591,7 +591,7 @@ class Experiment:
         recorder.run(
             layout, used, seed, options, loaded, task.about, captured, began,
             callbacks=callbacks, alone=task.repeats,
-            reuse=replace(self._reuse, within=task.within),
+            reuse=replace(self._reuse, shared=task.shared, within=task.about.get("batch", "")),
         )  # fmt: skip
 
     def _node(self, target: Any) -> Node:
@@ -837,7 +837,8 @@ class Experiment:
         share : bool
             Whether a call that several of the trials have in common is computed once, by one of
             them, and taken from there by the others, whatever steps say of ``reuse``.  How many
-            were is logged in the end.
+            were is logged in the end.  Outputs of steps that differ between all trials anyway are
+            not kept for that.
 
         Returns
         -------
@@ -904,7 +905,7 @@ class Experiment:
             partial(self._used, result), executor, max_workers, seen,
             jobs.check_timeout(timeout), spread, about, skipped,
             share=Share(self._trials, every, part, plan) if claim and part else None,
-            within=share,
+            shared=jobs.shared(layout_of(result), used, repeats) if share else None,
         )  # fmt: skip
         many.run(jobs.check_on_error(on_error), jobs.check_retries(retries))
         ended = [job for job in many.jobs if job.ended]

@@ -72,8 +72,8 @@ class Task(NamedTuple):
         Where its steps run, as Dask names it.
     repeats : bool
         Whether whoever runs the task may run it twice, as a scheduler whose worker has died.
-    within : str, optional
-        Uid of its batch, where the trials of that take calls from one another.
+    shared : frozenset of str
+        Steps whose calls the trials of its batch take from one another.
     """
 
     parameters: dict[str, Any]
@@ -82,7 +82,7 @@ class Task(NamedTuple):
     timeout: float | None = None
     scheduler: Any = "synchronous"
     repeats: bool = False
-    within: str | None = None
+    shared: frozenset[str] = frozenset()
 
 
 class Work(NamedTuple):

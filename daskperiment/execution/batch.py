@@ -26,6 +26,7 @@ from daskperiment.execution.stopping import GRACE
 from daskperiment.execution.workers import Common
 from daskperiment.graph import Node, layout_of
 from daskperiment.history.batches import Batches
+from daskperiment.history.reusable import Reusable
 from daskperiment.history.spooling import AWAY
 from daskperiment.history.steps import Steps
 from daskperiment.history.trials import Trials
@@ -145,8 +146,8 @@ class Batch:
         What its document says besides.
     share : Share, optional
         What it shares with other computers.
-    within : bool
-        Whether its trials take calls from one another.
+    shared : frozenset of str, optional
+        Steps whose calls its trials take from one another; None where they are not asked to.
     """
 
     node: Node
@@ -169,7 +170,7 @@ class Batch:
     started: float = field(default_factory=time.monotonic)
     uid: str = field(default_factory=lambda: uuid.uuid4().hex)
     share: Share | None = None
-    within: bool = False
+    shared: frozenset[str] | None = None
     _waiting: deque[Job] = field(default_factory=deque)
     _running: dict[Future[Ended], Job] = field(default_factory=dict)
     _over: queue.SimpleQueue[Future[Ended]] = field(default_factory=queue.SimpleQueue)
@@ -238,7 +239,7 @@ class Batch:
                 raise
             finally:
                 self.callbacks.tell("after_batch", batch=self)
-        if self.within:
+        if self.shared is not None:
             self._tell_shared()
         if self._failure is not None:
             raise self._failure
@@ -303,9 +304,9 @@ class Batch:
         if self.share is not None:
             about["plan"] = self.share.plan
         scheduler = self.executor if self.spread else "synchronous"
-        within = self.uid if self.within else None
+        shared = self.shared or frozenset()
         return Task(
-            job.parameters, job.seed, about, self.timeout, scheduler, place.repeats, within
+            job.parameters, job.seed, about, self.timeout, scheduler, place.repeats, shared
         )  # fmt: skip
 
     def _end(self, future: Future[Ended], place: Place) -> None:
@@ -400,6 +401,7 @@ class Batch:
                 outcomes.update(
                     each.outcome for each in steps.read(self.history.get(number)["uid"])
                 )
+            Reusable(self.history).drop_within(self.uid)
         shared = outcomes.pop("reused", 0)
         logger.info(
             "steps requested %s, executed %s, shared %s",

@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from daskperiment import platform
 from daskperiment.backends.base import Backend, Remove
 from daskperiment.backends.server import masked
 from daskperiment.backends.spool import SUFFIX, Spool
@@ -116,6 +117,7 @@ _carriers: dict[str, CarryingBackend] = {}
 _awaited: dict[str, dict[str, None]] = {}
 _listening: weakref.WeakSet[Any] = weakref.WeakSet()
 _lock = threading.Lock()
+platform.hold_across_fork(_lock)
 
 
 def carrier(backend: Backend, name: str, uid: str) -> Backend:

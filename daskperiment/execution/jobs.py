@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from daskperiment.errors import BatchArgumentError
 from daskperiment.execution.executors import on_client
 from daskperiment.execution.shards import Shard
 from daskperiment.fingerprint.values import try_digest
+from daskperiment.graph import Layout
 from daskperiment.history.finished import Finished
 from daskperiment.records import Number
 from daskperiment.serializers.preview import preview
@@ -102,6 +103,33 @@ def skip(jobs: Sequence[Job], digests: Sequence[str | None], finished: Finished)
 def plan(digests: Sequence[str | None], seed: int | None) -> str:
     """What batches have in common that run the same trials: a digest."""
     return str(try_digest([seed, *digests])[0])
+
+
+def shared(layout: Layout, used: Sequence[Mapping[str, Any]], repeats: int) -> frozenset[str]:
+    """Names of the steps of which several trials may need the same call, by their parameters.
+
+    Parameters
+    ----------
+    layout : Layout
+        The graph.
+    used : sequence of mapping
+        Values of its parameters for each trial.
+    repeats : int
+        How many trials have the same values.
+    """
+    reached: dict[tuple[str, int], frozenset[str]] = {}
+    found = set()
+    for call in layout.calls:
+        origins = {origin for _, of_argument, _ in call.inputs for origin in of_argument}
+        names = {name for kind, name, _ in origins if kind == "parameter"}
+        steps = [(name, number) for kind, name, number in origins if kind == "step"]
+        reached[call.step.name, call.call] = mine = frozenset(names).union(
+            *(reached[step] for step in steps)
+        )
+        different = {try_digest({name: values.get(name) for name in mine})[0] for values in used}
+        if repeats > 1 or len(different - {None}) < len(used):
+            found.add(call.step.name)
+    return frozenset(found)
 
 
 # -- arguments that are checked before anything runs -------------------------------------------

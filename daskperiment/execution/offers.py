@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from daskperiment import platform
 from daskperiment.errors import TrialIDNotFoundError
 from daskperiment.execution.reuse import IMPURE, Candidate, Rules, candidate_of, refusal
 from daskperiment.fingerprint.values import SCHEME, Known, try_digest
@@ -128,7 +129,9 @@ class Offers:
 
     def key(self, identity: CallIdentity) -> CallKey | None:
         """The key of a call; None where there can be no other one like it."""
-        return key_of(identity, self._rules.packages[identity.step], self._rules.within)
+        return key_of(
+            identity, self._rules.packages[identity.step], self._rules.confined.get(identity.step)
+        )
 
     def never(self, identity: CallIdentity) -> str | None:
         """Why a call can be taken from nowhere, whatever others have computed."""
@@ -186,6 +189,7 @@ def refusal_of(identity: CallIdentity) -> str | None:
 
 _attempts: OrderedDict[tuple[str, str, str], Attempt] = OrderedDict()
 _lock = threading.Lock()
+platform.hold_across_fork(_lock)
 _MOST = 32
 
 

@@ -46,8 +46,10 @@ class Reuse:
         What counts in place of what steps say, in one computation.
     packages : str
         How exactly the versions of distributions count.
-    within : str, optional
-        Uid of a batch, of which all trials take calls from one another and from no others.
+    shared : frozenset of str
+        Steps whose calls may be taken all the same, from trials of the same batch alone.
+    within : str
+        Uid of that batch.
     verify : float
         The part of those that may be taken which run all the same, to be compared.
     """
@@ -55,23 +57,24 @@ class Reuse:
     default: bool = False
     override: bool | None = None
     packages: Packages = "exact"
-    within: str | None = None
+    shared: frozenset[str] = frozenset()
+    within: str = ""
     verify: float = 0.0
 
     def rules(self, steps: Mapping[str, Step[..., Any]], captured: CodeCapture) -> Rules | None:
         """What that means for the steps of a graph; None where no call may be taken."""
-        chosen = [name for name, step in steps.items() if self._is_on(step)]
+        on = {name for name, step in steps.items() if self._is_on(step)}
+        chosen = [name for name in steps if name in on or name in self.shared]
         if not chosen:
             return None
         packages = {
             name: packages_digest(captured.steps[name].borders, self.packages) for name in chosen
         }
         doubts = {name: doubt for name in chosen if (doubt := _unsure(captured.steps[name]))}
-        return Rules(packages, doubts, self.within, self.verify)
+        confined = {name: self.within for name in chosen if name not in on}
+        return Rules(packages, doubts, confined, self.verify)
 
     def _is_on(self, step: Step[..., Any]) -> bool:
-        if self.within is not None:
-            return True
         if self.override is not None:
             return self.override
         return self.default if step.reuse is None else step.reuse
@@ -98,13 +101,15 @@ class Rules:
         they reach.
     doubts : mapping of str to str
         Why nothing is known of the code of some of them.
-    within, verify
+    confined : mapping of str to str
+        Uid of the batch to which calls of some of them are confined.
+    verify : float
         As for :class:`Reuse`.
     """
 
     packages: Mapping[str, str]
     doubts: Mapping[str, str]
-    within: str | None = None
+    confined: Mapping[str, str]
     verify: float = 0.0
 
 

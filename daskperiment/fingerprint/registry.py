@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from daskperiment import platform
 from daskperiment.errors import RegistrationError
 from daskperiment.fingerprint.origin import border
 from daskperiment.fingerprint.plain import ATOMS, RULES
@@ -19,6 +20,7 @@ _CARRIED = "__daskperiment_registered__"
 
 _functions: weakref.WeakKeyDictionary[type, Callable[[Any], object]] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
+platform.hold_across_fork(_lock)
 _generation = 0
 
 

@@ -34,10 +34,13 @@ class CallKey(NamedTuple):
         Without the seed.
     seeded : str
         With it.
+    within : str, optional
+        Uid of the batch to which it is confined.
     """
 
     call: str
     seeded: str
+    within: str | None = None
 
 
 def key_of(identity: CallIdentity, packages: str, within: str | None = None) -> CallKey | None:
@@ -64,7 +67,7 @@ def key_of(identity: CallIdentity, packages: str, within: str | None = None) -> 
         return None
     parts = (identity.step, identity.fingerprint, identity.inputs, packages, within)
     call = _digest(repr(parts))
-    return CallKey(call, _digest(f"{call} {identity.seed}"))
+    return CallKey(call, _digest(f"{call} {identity.seed}"), within)
 
 
 def _digest(text: str) -> str:
@@ -140,16 +143,19 @@ class Reusable:
 
     def accept(self, key: CallKey, entry: Entry, drew: bool, lease: Lease | None) -> bool:
         """Let others take a call; False where they have taken over and computed it themselves."""
-        document = entry._asdict()
+        confined = {} if key.within is None else {"within": key.within}
+        document = entry._asdict() | confined
         if drew:
-            writes = [*self._set(key.call, {"drew": True}), *self._set(key.seeded, document)]
+            first = self._set(key.call, {"drew": True} | confined)
+            writes = [*first, *self._set(key.seeded, document)]
         else:
             writes = self._set(key.call, document)
         return self._end(lease, writes)
 
     def refuse(self, key: CallKey, reason: str, lease: Lease | None) -> bool:
         """Let nobody take a call nor wait for it."""
-        return self._end(lease, self._set(key.call, {"refused": reason}))
+        confined = {} if key.within is None else {"within": key.within}
+        return self._end(lease, self._set(key.call, {"refused": reason} | confined))
 
     def release(self, lease: Lease) -> None:
         """Give a lease back without having computed anything."""
@@ -170,6 +176,12 @@ class Reusable:
         for key, document in self._backend.find(self._path):
             if "trial" in document:
                 yield str(key), _entry(document)
+
+    def drop_within(self, batch: str) -> None:
+        """Forget what was confined to a batch."""
+        gone = [key for key, _ in self._backend.find(self._path, {"within": batch}, fields=[])]
+        if gone:
+            self._backend.apply(*(Remove(self._path, key) for key in gone))
 
     def drop(self, key: str) -> None:
         """Forget where a call was computed."""

@@ -24,6 +24,7 @@ from daskperiment import (
     PurityWarning,
     StepDefinitionError,
 )
+from daskperiment.history import paths
 
 
 @pytest.fixture
@@ -410,6 +411,36 @@ def test_threads_of_a_batch_compute_what_they_share_once(
     assert [trial.result for trial in trials] == [(k % 2) * k for k in range(8)]
     assert what_ran() == ["fit"] * 9 + ["load"] * 3
     assert "steps requested 16, executed 10, shared 6" in caplog.text
+    # Nothing is kept of what no two trials have in common, nor that it was shared.
+    assert not any(trial.steps["outcome"].iloc[1] == "reused" for trial in trials)
+    assert list(ex.backend.find(paths.reusable("share"))) == []
+
+
+@pytest.mark.parametrize("executor", ["processes", "cluster", "spread"])
+def test_other_processes_compute_what_they_share_once(
+    tmp_path: Path, executor: str, request: pytest.FixtureRequest
+) -> None:
+    place = "processes" if executor == "processes" else request.getfixturevalue("client")
+    ex = Experiment("share", backend=tmp_path / "store", seed=5)
+
+    @ex(name="load")
+    def load(a: int) -> Any:
+        time.sleep(0.2)
+        return np.arange(20_000.0) + a
+
+    @ex.result(name="fit")
+    def fit(data: Any, k: int) -> float:
+        return float(data[0] * k)
+
+    s = fit(load(ex.parameter("a")), ex.parameter("k"))
+
+    trials = ex.map(
+        s, [{"a": k % 2, "k": k} for k in range(6)], place, share=True, spread=executor == "spread"
+    )  # fmt: skip
+
+    assert [trial.result for trial in trials] == [(k % 2) * k for k in range(6)]
+    outcomes = [outcome for trial in trials for outcome in trial.steps["outcome"]]
+    assert (outcomes.count("ran"), outcomes.count("reused")) == (8, 4)
 
 
 def test_a_call_that_fails_is_computed_by_the_next_that_wants_it(tmp_path: Path) -> None:

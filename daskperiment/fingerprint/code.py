@@ -20,6 +20,7 @@ from daskperiment.fingerprint.origin import versions
 from daskperiment.fingerprint.reach import Reach
 from daskperiment.fingerprint.reading import SourceText
 from daskperiment.fingerprint.source import source
+from daskperiment.fingerprint.values import by_name
 from daskperiment.fingerprint.watch import Watch
 
 
@@ -68,9 +69,7 @@ class Closure:
 
 
 _lock = threading.RLock()
-_closures: weakref.WeakKeyDictionary[FunctionType, tuple[Closure, Watch]] = (
-    weakref.WeakKeyDictionary()
-)
+_closures: weakref.WeakKeyDictionary[object, tuple[Closure, Watch]] = weakref.WeakKeyDictionary()
 
 
 def fingerprint(function: Callable[..., Any]) -> Closure:
@@ -92,8 +91,8 @@ def fingerprint(function: Callable[..., Any]) -> Closure:
     Parameters
     ----------
     function : callable
-        A function; also a method, partial, class or callable object.  Only functions are
-        remembered.
+        A function; also a method, partial, class or callable object.  Only functions and
+        classes are remembered.
 
     Examples
     --------
@@ -106,6 +105,11 @@ def fingerprint(function: Callable[..., Any]) -> Closure:
     >>> fingerprint(double).digest == fingerprint(double_and_one).digest
     False
     """
+    with by_name():
+        return _fingerprint(function)
+
+
+def _fingerprint(function: Callable[..., Any]) -> Closure:
     known = _known(function)
     if known is not None and known[1].unchanged():
         return known[0]
@@ -117,7 +121,7 @@ def fingerprint(function: Callable[..., Any]) -> Closure:
 
 
 def _known(function: Callable[..., Any]) -> tuple[Closure, Watch] | None:
-    return _closures.get(function) if isinstance(function, FunctionType) else None
+    return _closures.get(function) if isinstance(function, FunctionType | type) else None
 
 
 def _walk(function: Callable[..., Any], known: tuple[Closure, Watch] | None) -> Closure:
@@ -125,7 +129,7 @@ def _walk(function: Callable[..., Any], known: tuple[Closure, Watch] | None) -> 
     closure = _closure(function, reach)
     if known is not None and vars(known[0]) == vars(closure):
         closure = known[0]
-    if isinstance(function, FunctionType):
+    if isinstance(function, FunctionType | type):
         _closures[function] = closure, reach.watch
     return closure
 

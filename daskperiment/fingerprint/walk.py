@@ -117,10 +117,15 @@ class Walk:
         As given.
     keyed
         Whether a part of the form depends on the user's key: it holds a secret.
+    named
+        The functions and classes that are part of the form by their names only, those of
+        instances among them.
+    codes
+        The code of further ones, of parts that are not at hand.
     """
 
     def __init__(
-        self, atoms: Mapping[type, Atom], rule_for: Callable[[type], Rule], contents: bool
+        self, atoms: Mapping[type, Atom], rule_for: Callable[[type], Rule], contents: bool = True
     ) -> None:
         self._atoms = atoms
         self._rule_for = rule_for
@@ -129,6 +134,8 @@ class Walk:
         self._back_references = 0
         self.contents = contents
         self.keyed = False
+        self.named: list[object] = []
+        self.codes: set[str] = set()
 
     def encode(self, value: object) -> bytes:
         """The form of `value`; `Stuck` if it has none."""

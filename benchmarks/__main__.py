@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks import (
     batches,
+    code,
     crowd,
     dashboard,
     history,
@@ -29,6 +30,7 @@ from benchmarks.records import check_switches
 SUBJECTS: dict[str, Callable[[str], list[Row]]] = {
     "trials": trials.measure,
     "startup": startup.measure,
+    "code": code.measure,
     "metrics": metrics.measure,
     "history": history.measure,
     "crowd": crowd.measure,
@@ -37,7 +39,7 @@ SUBJECTS: dict[str, Callable[[str], list[Row]]] = {
     "redis": redis_server.measure,
     "dashboard": dashboard.measure,
 }
-_MODULES = (trials, startup, metrics, history, crowd, batches, size, redis_server, dashboard)
+_MODULES = (trials, startup, code, metrics, history, crowd, batches, size, redis_server, dashboard)
 PROFILES = {module.__name__.rpartition(".")[2]: module.profiled for module in _MODULES}
 
 

@@ -46,6 +46,7 @@ from daskperiment.errors import (
     LockedTrialError,
     MetricNotFoundError,
     MissingMainGuardError,
+    MutationWarning,
     OptionError,
     ParameterError,
     ParameterFileError,
@@ -192,5 +193,6 @@ __all__ = [
     "CodeChangedWarning",
     "DaskperimentWarning",
     "EnvironmentChangedWarning",
+    "MutationWarning",
     "PurityWarning",
 ]

@@ -74,7 +74,7 @@ class FieldNotFoundError(DaskperimentError, ValueError, LookupError):
 
 
 class StepNotFoundError(DaskperimentError, ValueError, LookupError):
-    """The trial has no record of this step or call."""
+    """The trial has no record of this step or call, or the experiment defines no such step."""
 
 
 class MetricNotFoundError(DaskperimentError, ValueError, LookupError):
@@ -251,6 +251,10 @@ class CodeChangedWarning(DaskperimentWarning):
 
 class EnvironmentChangedWarning(DaskperimentWarning):
     """The environment differs from that of the latest trial; the text names what differs."""
+
+
+class MutationWarning(DaskperimentWarning):
+    """A step has changed one of its arguments in place; the text says which, and who uses it."""
 
 
 class PurityWarning(DaskperimentWarning):

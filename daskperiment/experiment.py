@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import logging
 import sys
 import unicodedata
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -24,6 +26,7 @@ from daskperiment.errors import (
     ComputeArgumentError,
     InvalidNameError,
     ParameterError,
+    StepNotFoundError,
     TrialIDNotFoundError,
 )
 from daskperiment.execution import batch, jobs
@@ -33,13 +36,14 @@ from daskperiment.execution.context import Ticket
 from daskperiment.execution.current import CurrentTrial, current_in
 from daskperiment.execution.executors import check_executor, check_gpus, describe_executor
 from daskperiment.execution.jobs import OnError
+from daskperiment.execution.reuse import Reuse, checked_reuse
 from daskperiment.execution.settling import numbered
 from daskperiment.execution.shards import Share, check_shard
 from daskperiment.execution.surroundings import Surroundings
 from daskperiment.execution.trial import Recorder, compute
 from daskperiment.execution.unrecorded import Bypass, UnrecordedTrial
 from daskperiment.fingerprint.values import try_digest
-from daskperiment.graph import Node, Step, StepOptions, layout_of, undefined
+from daskperiment.graph import Node, Step, StepOptions, check_reuse, layout_of, undefined
 from daskperiment.history import metrics, ranking, removal, table
 from daskperiment.history.finished import Finished
 from daskperiment.history.places import Trust, check_trust
@@ -65,6 +69,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from daskperiment.dashboard.serving import Dashboard
+    from daskperiment.fingerprint.tree import CodeTree
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +111,17 @@ class Experiment:
         Whether to refuse a server that is set up to lose what it is given, instead of warning.
     callbacks : iterable
         Who is told of batches, trials, steps and metrics; see :meth:`add_callback`.
+    reuse : bool
+        Whether calls of steps that do not say so themselves, by ``@ex(reuse=...)``, may be taken
+        from earlier trials with the same code and inputs, and if they drew random numbers with
+        the same seed.
+    packages : str
+        How exactly the versions of the distributions that a step reaches must be the same for
+        that: ``"exact"``, ``"major"`` for their first numbers, or ``"ignore"``.
+    reuse_verify : float
+        The part of the calls that may be taken which run all the same, from 0 to 1; where one
+        gives another output a :class:`~daskperiment.PurityWarning` tells, and the step is taken
+        from nowhere any more.
 
     Raises
     ------
@@ -119,7 +135,7 @@ class Experiment:
     SeedError
         The seed is no integer from 0 to 2**32 - 1.
     OptionError
-        ``trust`` or an option from outside is none.
+        ``trust``, ``reuse``, ``packages``, ``reuse_verify`` or an option from outside is none.
     CallbackError
         One of the callbacks is none, or is there twice.
 
@@ -160,10 +176,13 @@ class Experiment:
         offline: bool = False,
         strict: bool = False,
         callbacks: Iterable[object] = (),
+        reuse: bool = False,
+        packages: str = "exact",
+        reuse_verify: float = 0.0,
     ) -> None:
         name, recording = _check_id(id), options.value("mode") == "enabled"
         check_trust(trust)
-        listening = Callbacks(callbacks)
+        listening, taking = Callbacks(callbacks), checked_reuse(reuse, packages, reuse_verify)
         place = spooling(open_backend(backend, durability), offline, strict)
         earlier = reloads.predecessor(self, name, sys._getframe(1))
         reloads.follow(Step)
@@ -171,6 +190,7 @@ class Experiment:
             self._define(name, place, seed, uuid.uuid4().hex, recording, trust, listening)
         else:
             self._succeed(earlier, place, seed, recording, trust, listening)
+        self._reuse = taking
         if not recording:
             return
         logs.follow()
@@ -231,7 +251,7 @@ class Experiment:
         recording = isinstance(self._recorder, Recorder)
         trust = self._trials.trust
         parts = (self.id, self.backend, self.seed, self.handle, recording, trust, self._callbacks)
-        return _rebuilt, (parts, self._parameters)
+        return _rebuilt, (parts, self._parameters, self._reuse)
 
     def __repr__(self) -> str:
         where = self.backend.locate(self.id)
@@ -517,6 +537,7 @@ class Experiment:
     def compute(self, node: Node, **arguments: Any) -> Any:
         """Compute a node; see :meth:`Node.compute <daskperiment.graph.Node.compute>`."""
         seed, given = arguments.pop("seed"), arguments.pop("parameters")
+        reuse = arguments.pop("reuse", None)
         self._check_options(arguments)
         layout, used = layout_of(node), self._used(node, given or {})
         if not layout.records:
@@ -525,8 +546,9 @@ class Experiment:
         loaded = self._parameters.configuration
         seed = self.seed if seed is None else seed
         return self._recorder.run(
-            layout, used, seed, arguments, loaded, callbacks=self._callbacks, handle=self._handle
-        )
+            layout, used, seed, arguments, loaded, callbacks=self._callbacks, handle=self._handle,
+            reuse=replace(self._reuse, override=check_reuse(reuse)),
+        )  # fmt: skip
 
     def _handle(self, number: Number, row: Document | None) -> Trial:
         """The trial of a number, which is provisional while its backend is away."""
@@ -569,6 +591,7 @@ class Experiment:
         recorder.run(
             layout, used, seed, options, loaded, task.about, captured, began,
             callbacks=callbacks, alone=task.repeats,
+            reuse=replace(self._reuse, within=task.within),
         )  # fmt: skip
 
     def _node(self, target: Any) -> Node:
@@ -665,6 +688,7 @@ class Experiment:
             self._recorder.run(
                 layout_of(node), used, self._seed(seed), {}, self._parameters.configuration,
                 began=begun.append, callbacks=self._callbacks, handle=self._handle,
+                reuse=self._reuse,
             )  # fmt: skip
         except BaseException as error:
             without_ours(error)
@@ -732,7 +756,7 @@ class Experiment:
         script.begun(self.backend, self.id)
         return self._recorder.prepare(
             steps, values, seed, self._parameters.configuration,
-            callbacks=self._callbacks, handle=self._handle,
+            callbacks=self._callbacks, handle=self._handle, reuse=self._reuse,
         )  # fmt: skip
 
     def map(
@@ -754,6 +778,7 @@ class Experiment:
         gpus: Sequence[Any] | None = None,
         shard: Any = None,
         claim: bool = False,
+        share: bool = False,
     ) -> list[Trial]:
         """Run many trials at the same time.
 
@@ -809,6 +834,10 @@ class Experiment:
         claim : bool
             Whether this shard, when it is done, waits for the others that have begun and takes
             over what a computer that has died leaves undone.
+        share : bool
+            Whether a call that several of the trials have in common is computed once, by one of
+            them, and taken from there by the others, whatever steps say of ``reuse``.  How many
+            were is logged in the end.
 
         Returns
         -------
@@ -875,6 +904,7 @@ class Experiment:
             partial(self._used, result), executor, max_workers, seen,
             jobs.check_timeout(timeout), spread, about, skipped,
             share=Share(self._trials, every, part, plan) if claim and part else None,
+            within=share,
         )  # fmt: skip
         many.run(jobs.check_on_error(on_error), jobs.check_retries(retries))
         ended = [job for job in many.jobs if job.ended]
@@ -1397,6 +1427,46 @@ class Experiment:
             return self[trial_id].code
         return code.capture({name: step.fn for name, step in self._steps.items()}).text
 
+    def fingerprint(self, step: str | Step[..., Any]) -> CodeTree:
+        """The code that a step reaches now: what its fingerprint is made from, as a tree.
+
+        Printed, it shows below the step the functions, classes and constants of yours that it
+        reaches, with the beginnings of their digests and where they stand, the packages that
+        they call, and at the end what could not be followed.
+
+        Parameters
+        ----------
+        step : str or Step
+            The step or its name.
+
+        Returns
+        -------
+        CodeTree
+            It has a ``digest``, the ``tree`` as nested data, and ``unfollowed``.
+
+        Raises
+        ------
+        StepNotFoundError
+            No step of this name is defined; the nearest one is suggested.
+
+        Examples
+        --------
+        >>> ex = Experiment("doc_fingerprint", backend="memory://")
+        >>> @ex
+        ... def clip(x, limit=3):
+        ...     return min(x, limit)
+        >>> ex.fingerprint("clip").digest
+        'v1:...'
+        """
+        from daskperiment.fingerprint.tree import code_tree
+
+        found = step if isinstance(step, Step) else self._steps.get(step)
+        if found is None:
+            near = difflib.get_close_matches(str(step), self._steps, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(self._steps)}"
+            raise StepNotFoundError(f"Experiment {self.id!r} defines no step {step!r}; {hint}")
+        return code_tree(found.fn, found.name)
+
     def get_environment(self, trial_id: int | None = None, category: str | None = None) -> str:
         """What surrounded a trial, or what would surround one that began now, as text.
 
@@ -1468,10 +1538,10 @@ class Experiment:
         return metrics.Metrics(self.backend, self.id).frame(metrics.check_name(metric_key), uids)
 
 
-def _rebuilt(parts: tuple[Any, ...], parameters: Parameters) -> Experiment:
+def _rebuilt(parts: tuple[Any, ...], parameters: Parameters, reuse: Reuse) -> Experiment:
     experiment = Experiment.__new__(Experiment)
     experiment._define(*parts)
-    experiment._parameters = parameters
+    experiment._parameters, experiment._reuse = parameters, reuse
     return experiment
 
 

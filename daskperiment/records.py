@@ -187,6 +187,14 @@ class StepRecord(NamedTuple):
         Where the output of a persisted step is kept.
     resumed_from : str or None
         Uid of the trial from whose checkpoint it went on; its own where a scheduler ran it again.
+    saved : float or None
+        Seconds that the call took where the output comes from; only of one that is reused.
+    files : dict or None
+        Digest of each file that a reusable call has opened to read, by path.
+    why : str or None
+        Why a reusable call has run.
+    mutated : list of str or None
+        Arguments that the call has changed in place.
     logged : dict or None
         Which metrics and artifacts are of this call; see :mod:`daskperiment.history.belongings`.
     """
@@ -212,6 +220,10 @@ class StepRecord(NamedTuple):
     kept: Document | None = None
     resumed_from: str | None = None
     logged: Document | None = None
+    saved: float | None = None
+    files: Document | None = None
+    why: str | None = None
+    mutated: list[str] | None = None
 
     @property
     def identity(self) -> CallIdentity:

@@ -463,3 +463,41 @@ def test_a_block_has_the_code_of_its_cell_and_of_what_that_reaches(run: Run) -> 
     assert shown[3].split("\n")[:2] == ["x = 2", "with ex.trial(x=x) as t:"]
     assert shown[3].endswith("t.result = helper(x) 20 cell\n")
     assert shown[4] == "True\n"
+
+
+HELPED = """
+    def scaled(a, power={power}):
+        return a ** power
+"""
+REUSED = """
+    @ex(reuse=True)
+    def prepare(a):
+        return scaled(a + 1)
+
+    @ex(reuse=True)
+    def count(a):
+        return a * 0
+
+    @ex.result(reuse=True)
+    def score(s, n):
+        return s * 10 + n
+"""
+OUTCOMES = 'steps = ex.latest.steps; print("ran:", *steps[steps["outcome"] == "ran"]["step"])'
+
+
+def test_cells_that_run_again_are_reused_and_an_edited_one_runs_what_depends_on_it(
+    run: Run,
+) -> None:
+    compute = f"score(prepare(a), count(a)).compute()\n{OUTCOMES}"
+
+    shown = run(
+        DEFINE, HELPED.format(power=1), REUSED, compute,
+        DEFINE, "# The same again.\n" + textwrap.dedent(HELPED.format(power=1)), REUSED, compute,
+        HELPED.format(power=2), compute,
+        REUSED, compute,
+    )  # fmt: skip
+
+    told = [found[1].split() for text in shown if (found := re.search("ran:(.*)", text))]
+    assert list(map(sorted, told)) == [
+        ["count", "prepare", "score"], [], ["prepare", "score"], [],
+    ]  # fmt: skip

@@ -30,8 +30,6 @@ from daskperiment.typing import Document
 
 logger = logging.getLogger(__name__)
 
-"""Seconds after which it is tried again whether a store can be reached."""
-
 
 class Ended(NamedTuple):
     """How an attempt at a trial has ended.
@@ -74,6 +72,8 @@ class Task(NamedTuple):
         Where its steps run, as Dask names it.
     repeats : bool
         Whether whoever runs the task may run it twice, as a scheduler whose worker has died.
+    within : str, optional
+        Uid of its batch, where the trials of that take calls from one another.
     """
 
     parameters: dict[str, Any]
@@ -82,6 +82,7 @@ class Task(NamedTuple):
     timeout: float | None = None
     scheduler: Any = "synchronous"
     repeats: bool = False
+    within: str | None = None
 
 
 class Work(NamedTuple):

@@ -6,7 +6,7 @@ import logging
 import queue
 import time
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
@@ -27,6 +27,7 @@ from daskperiment.execution.workers import Common
 from daskperiment.graph import Node, layout_of
 from daskperiment.history.batches import Batches
 from daskperiment.history.spooling import AWAY
+from daskperiment.history.steps import Steps
 from daskperiment.history.trials import Trials
 from daskperiment.records import Number
 from daskperiment.serializers.preview import preview_error
@@ -144,6 +145,8 @@ class Batch:
         What its document says besides.
     share : Share, optional
         What it shares with other computers.
+    within : bool
+        Whether its trials take calls from one another.
     """
 
     node: Node
@@ -166,6 +169,7 @@ class Batch:
     started: float = field(default_factory=time.monotonic)
     uid: str = field(default_factory=lambda: uuid.uuid4().hex)
     share: Share | None = None
+    within: bool = False
     _waiting: deque[Job] = field(default_factory=deque)
     _running: dict[Future[Ended], Job] = field(default_factory=dict)
     _over: queue.SimpleQueue[Future[Ended]] = field(default_factory=queue.SimpleQueue)
@@ -234,6 +238,8 @@ class Batch:
                 raise
             finally:
                 self.callbacks.tell("after_batch", batch=self)
+        if self.within:
+            self._tell_shared()
         if self._failure is not None:
             raise self._failure
 
@@ -297,7 +303,10 @@ class Batch:
         if self.share is not None:
             about["plan"] = self.share.plan
         scheduler = self.executor if self.spread else "synchronous"
-        return Task(job.parameters, job.seed, about, self.timeout, scheduler, place.repeats)
+        within = self.uid if self.within else None
+        return Task(
+            job.parameters, job.seed, about, self.timeout, scheduler, place.repeats, within
+        )  # fmt: skip
 
     def _end(self, future: Future[Ended], place: Place) -> None:
         job = self._running.pop(future, None)
@@ -382,6 +391,20 @@ class Batch:
         with suppress(*AWAY):
             return self.history.running(job.uid) is not None
         return False
+
+    def _tell_shared(self) -> None:
+        """Log how many calls its trials have taken from one another."""
+        steps, outcomes = Steps(self.history.backend, self.experiment), Counter[str]()
+        with suppress(*AWAY):
+            for number in numbered(self.history, [job.number for job in self.jobs if job.ended]):
+                outcomes.update(
+                    each.outcome for each in steps.read(self.history.get(number)["uid"])
+                )
+        shared = outcomes.pop("reused", 0)
+        logger.info(
+            "steps requested %s, executed %s, shared %s",
+            shared + outcomes.total(), outcomes.total(), shared,
+        )  # fmt: skip
 
     # -- its document
 

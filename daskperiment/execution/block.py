@@ -99,7 +99,7 @@ class Block(CurrentTrial):
     def _enter(self, trial: TrialContext, call: StepCall) -> None:
         if trial.ticket.usage:
             self._around.enter_context(Sampling(trial, (call.step.name, call.call)))
-        self._recorded = recorded = Recorded(trial, call, self._values.values())
+        self._recorded = recorded = Recorded(trial, call, (), dict(self._values))
         self._around.enter_context(recorded)
         self._around.enter_context(recorded.draws)
         self._around.enter_context(Capture((call.step.name, call.call), trial))

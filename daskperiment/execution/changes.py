@@ -130,7 +130,7 @@ class Changes:
     def _code(self, number: int, before: str, now: str) -> Iterator[CodeChangedWarning]:
         if before == now or not self._told.first((before, now)):
             return
-        old, new = Code(self._snapshots, before), Code(self._snapshots, now)
+        old, new = Code.kept(self._snapshots, before), Code.kept(self._snapshots, now)
         changes = {s: list(self._untold(old, new, s)) for s in new.steps if s in old.steps}
         shown: set[str] = set()
         lines: list[str] = []

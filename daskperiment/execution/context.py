@@ -27,13 +27,13 @@ from daskperiment.errors import (
     DaskperimentWarning,
     TrialIDNotFoundError,
 )
-from daskperiment.execution import flusher, heart, purity
+from daskperiment.execution import flusher, heart, mutation, purity
 from daskperiment.execution.carrying import carrier, fetching
 from daskperiment.execution.changes import Changes
 from daskperiment.execution.interrupts import HeldBack
-from daskperiment.execution.reuse import Earlier, Taken
+from daskperiment.execution.reuse import Earlier, Rules, Taken
 from daskperiment.execution.sampler import Sampling
-from daskperiment.execution.step import run_step
+from daskperiment.execution.step import run_anew, run_step
 from daskperiment.fingerprint.values import try_digest
 from daskperiment.graph import StepCall
 from daskperiment.history import paths
@@ -117,6 +117,8 @@ class Ticket:
     handle : callable, optional
         Gives the trial as users hold it, by its number and perhaps its row, so that callbacks are
         told of its end; None where somebody else tells them, and in another process.
+    rules : Rules, optional
+        Which of its calls may be taken from other trials; None for none.
     alone : bool
         Whether it is refused to begin a trial that somebody else has begun.
     """
@@ -137,13 +139,14 @@ class Ticket:
     callbacks: Callbacks | None = None
     handle: Callable[[Number, Document | None], Any] | None = None
     alone: bool = False
+    rules: Rules | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A worker may hold no key, and none may travel but the one that is good for this trial.
         parts = (self.backend, self.name, self.row, self.fingerprints, self.observations)
         return _arrived, (
             environment.sent(), self.place.travelling_key(), self.callbacks or None,
-            self.usage, *parts,
+            self.usage, self.rules, *parts,
         )  # fmt: skip
 
     @functools.cached_property
@@ -234,10 +237,13 @@ class Ticket:
 
 
 def _arrived(
-    collectors: Any, key: TrialKey | None, callbacks: Callbacks | None, usage: bool, *parts: Any
-) -> Ticket:
+    collectors: Any, key: TrialKey | None, callbacks: Callbacks | None, usage: bool,
+    rules: Rules | None, *parts: Any,
+) -> Ticket:  # fmt: skip
     environment.receive(collectors)
-    return replace(Ticket(*parts), sent=True, key=key, callbacks=callbacks, usage=usage)
+    return replace(
+        Ticket(*parts), sent=True, key=key, callbacks=callbacks, usage=usage, rules=rules
+    )
 
 
 class TrialContext:
@@ -295,6 +301,7 @@ class TrialContext:
         self._warned = False
         self._surroundings: set[str] = set()
         self.checkpointed = False
+        self.kept_result: Document | None = None
         _contexts.add(self)
         if not shared:
             heart.beat(self.backend)
@@ -336,6 +343,15 @@ class TrialContext:
         row = self.ticket.row
         return row.get("place", 0) // row.get("repeats", 1), row.get("repeat", 0) + 1
 
+    @property
+    def lazy(self) -> bool:
+        """Whether outputs of its steps may be lazy, as they are taken from other trials."""
+        return self.ticket.rules is not None
+
+    def run_anew(self, call: StepCall, args: tuple[Any, ...], kwargs: Any, why: str) -> Any:
+        """Run a call that was taken from another trial, as what it gave there is gone."""
+        return run_anew(self, call, args, kwargs, why)
+
     def parameters(self) -> dict[str, Any]:
         """Values of the trial's parameters, as they were recorded."""
         # This row comes from this process or with the task, not from the store.
@@ -363,7 +379,7 @@ class TrialContext:
         """Keep the trial's result."""
         document = self.keep(("result",), value)
         with self._lock:
-            self._row["result"] = document
+            self._row["result"] = self.kept_result = document
 
     def save_metrics(
         self, values: dict[str, int | float], epoch: int | None, now: float | None = None
@@ -422,6 +438,26 @@ class TrialContext:
             self._writes += taken.writes
             if call.final:
                 self._row["result"] = taken.kept
+        self.carry(taken.belongings)
+
+    def take_in(self, taken: Taken, call: StepCall, record: StepRecord) -> None:
+        """Record at once that a call was taken, as others may delete what it refers to.
+
+        Raises
+        ------
+        BackendError
+            They have done so, or the store is away: it was not taken.
+        """
+        writes = [*taken.writes, Steps(self.backend, self.name).writing(self.uid, [record])]
+        if call.final:
+            place, still = (paths.trials(self.name), self.number), TrialState.RUNNING.value
+            result = {"result": taken.kept}
+            writes.append(Update(*place, result, {"uid": self.uid, "state": still}))
+        self.commit(writes)
+        with self._lock:
+            self.records.append(record)
+            if call.final:
+                self._written |= result
         self.carry(taken.belongings)
 
     def carry(self, belongings: Belongings) -> None:
@@ -621,6 +657,7 @@ class TrialContext:
         if self._forked or self._ended:
             return
         contradictions: Sequence[purity.Contradiction] = ()
+        observed: Sequence[StepRecord] = ()
         with HeldBack(), self.recording():
             self._ended = True
             try:
@@ -633,12 +670,14 @@ class TrialContext:
             self._log(state, error)
             self.number = settled(self.backend, self.number)
             with suppress(*tolerated(self.backend)):  # then it is indexed when it is synced
-                contradictions = purity.find(self, self._observed())
+                observed = self._observed()
+                contradictions = purity.find(self, observed)
                 self._tell()
         try:
             # Where warnings are made errors, that of the user goes first.
             with suppress(*[DaskperimentWarning] if error is not None else []):
                 purity.warn(self, contradictions)
+                mutation.warn(self, observed)
         finally:
             self.ticket.tell_end(self.number, self._written)
 
@@ -652,6 +691,8 @@ class TrialContext:
             elif state is TrialState.COMPLETE:
                 row |= {"description": None, "traceback": None, "failed_step": None}
             row |= {**self._times(), "state": state.value, "ended_by": "driver"}
+            if self.lazy and (saved := self._saved()):
+                row["time_saved"] = saved
             self._written |= row
             try:
                 trials = Trials(self.backend, self.name)
@@ -685,6 +726,11 @@ class TrialContext:
 
     def _observed(self) -> Sequence[StepRecord]:
         return Steps(self.backend, self.name).read(self.uid) if self.shared else self.records
+
+    def _saved(self) -> float:
+        with suppress(*tolerated(self.backend)):
+            return sum(record.saved or 0.0 for record in self._observed())
+        return 0.0
 
     def _tell(self) -> None:
         if not notebooks.is_kernel():
@@ -728,6 +774,11 @@ class Unattended:
     def place(self) -> tuple[int, int]:
         """Which configuration of its batch it is, and which repeat of it."""
         return self._context.place
+
+    @property
+    def lazy(self) -> bool:
+        """Whether outputs of its steps may be lazy."""
+        return self._context.lazy
 
     def run(self, call: StepCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one step call and record it."""

@@ -74,7 +74,10 @@ def _is_there(whole: TrialContext, before: str | None, digest: str) -> bool:
 def _complete(part: TrialContext, running: Running, values: Mapping[str, Any], value: Any) -> None:
     names = tuple((name, (("parameter", name, 0),), True) for name in values)
     call = StepCall(running.call.step, final=True, inputs=names)
-    inputs, started = digested(part, call, values.values()), part.ticket.row["started"]
+    inputs, started = (
+        digested(part.secret_parameters, call, values.values()),
+        part.ticket.row["started"],
+    )
     ended = Running(part, call, None, running.draws)
     keep(ended, part, inputs, started, max(0.0, time.time() - started), value)
     part.end(TrialState.COMPLETE)

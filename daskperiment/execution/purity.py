@@ -20,6 +20,7 @@ from daskperiment.history.snapshots import Snapshots
 from daskperiment.records import StepRecord
 from daskperiment.secrets import scrub
 from daskperiment.tracebacks import users_frame
+from daskperiment.typing import Document
 
 if TYPE_CHECKING:
     from daskperiment.execution.context import TrialContext
@@ -72,8 +73,9 @@ def find_causes(
     """What differs between two observations: a cause and its details, each as text.
 
     The causes are ``code`` (of the step itself), ``helper`` (functions that it calls),
-    ``seed``, ``package``, ``environment``, ``threads``, ``entropy`` (it read randomness that
-    no seed controls) and, when none of these, ``unexplained``.
+    ``seed``, ``package``, ``environment``, ``threads``, ``file`` (one that it opened, where that
+    was looked at), ``entropy`` (it read randomness that no seed controls) and, when none of these,
+    ``unexplained``.
     """
     causes: dict[str, str] = {}
     if now.fingerprint != before.fingerprint and comparable(now.fingerprint, before.fingerprint):
@@ -85,6 +87,8 @@ def find_causes(
         causes |= _known("environment", _environment_causes, snapshots, *environments)
     if now.threads != before.threads:
         causes["threads"] = f"{before.threads} then, {now.threads} now"
+    if now.files != before.files and None not in (now.files, before.files):
+        causes["file"] = ", ".join(_changed_files(now.files or {}, before.files or {}))
     if record.entropy:
         causes["entropy"] = "the step reads randomness of the system, which no seed controls"
     if not causes:
@@ -99,13 +103,17 @@ def _known(cause: str, find: Callable[..., dict[str, str]], *arguments: Any) -> 
         return {cause: str(error)}
 
 
+def _changed_files(now: Document, before: Document) -> list[str]:
+    return [name for name in sorted(now | before) if now.get(name) != before.get(name)]
+
+
 def _seed(observation: Observation) -> str:
     return "drew nothing" if observation.seed is None else str(observation.seed)
 
 
 def _code_causes(snapshots: Snapshots, now: str, before: str, step: str) -> dict[str, str]:
     causes = {}
-    changes = code_changes(Code(snapshots, before), Code(snapshots, now), step)
+    changes = code_changes(Code.kept(snapshots, before), Code.kept(snapshots, now), step)
     for change in changes[:1]:
         if change.own:
             text = change.diff() and f"\n{change.diff()}"

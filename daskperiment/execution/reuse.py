@@ -3,29 +3,117 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from daskperiment.backends.base import Write
+from daskperiment.errors import OptionError
+from daskperiment.fingerprint.borders import Packages, check_packages, packages_digest
 from daskperiment.fingerprint.values import try_digest
-from daskperiment.history.attempts import Attempts
+from daskperiment.history.attempts import Attempt, Attempts
 from daskperiment.history.belongings import Belongings, carry
 from daskperiment.history.places import Place, Slot
 from daskperiment.history.steps import output_slot
 from daskperiment.history.trials import duration
 from daskperiment.records import CallIdentity, Number, StepRecord
 from daskperiment.secrets import Hidden, holds_living, scrub
+from daskperiment.serializers import preview
 from daskperiment.serializers.preview import preview_error
 from daskperiment.typing import Document
 
 if TYPE_CHECKING:
     from daskperiment.execution.context import TrialContext
-    from daskperiment.graph import StepCall
+    from daskperiment.graph import Step, StepCall
+    from daskperiment.tracking.code import CodeCapture, StepCode
 
 logger = logging.getLogger(__name__)
 
-_RESULT: Slot = ("result",)
-_IMPURE = "it was seen to give another output for the same inputs"
+RESULT: Slot = ("result",)
+IMPURE = "it was seen to give another output for the same inputs"
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """Which calls may be taken from earlier trials.
+
+    Parameters
+    ----------
+    default : bool
+        Whether those of steps that do not say so themselves.
+    override : bool, optional
+        What counts in place of what steps say, in one computation.
+    packages : str
+        How exactly the versions of distributions count.
+    within : str, optional
+        Uid of a batch, of which all trials take calls from one another and from no others.
+    verify : float
+        The part of those that may be taken which run all the same, to be compared.
+    """
+
+    default: bool = False
+    override: bool | None = None
+    packages: Packages = "exact"
+    within: str | None = None
+    verify: float = 0.0
+
+    def rules(self, steps: Mapping[str, Step[..., Any]], captured: CodeCapture) -> Rules | None:
+        """What that means for the steps of a graph; None where no call may be taken."""
+        chosen = [name for name, step in steps.items() if self._is_on(step)]
+        if not chosen:
+            return None
+        packages = {
+            name: packages_digest(captured.steps[name].borders, self.packages) for name in chosen
+        }
+        doubts = {name: doubt for name in chosen if (doubt := _unsure(captured.steps[name]))}
+        return Rules(packages, doubts, self.within, self.verify)
+
+    def _is_on(self, step: Step[..., Any]) -> bool:
+        if self.within is not None:
+            return True
+        if self.override is not None:
+            return self.override
+        return self.default if step.reuse is None else step.reuse
+
+
+def checked_reuse(reuse: bool, packages: str, verify: float) -> Reuse:
+    """What an experiment takes from earlier trials, or OptionError."""
+    if not isinstance(reuse, bool):
+        raise OptionError(f"reuse is True or False, not {preview(reuse, 80)}")
+    number = isinstance(verify, (int, float)) and not isinstance(verify, bool)
+    if not (number and 0 <= verify <= 1):
+        raise OptionError(f"reuse_verify is a number from 0 to 1, not {preview(verify, 80)}")
+    return Reuse(reuse, packages=check_packages(packages), verify=float(verify))
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What may be taken in one trial.
+
+    Parameters
+    ----------
+    packages : mapping of str to str
+        By the names of the steps whose calls may be taken: the digest of the distributions that
+        they reach.
+    doubts : mapping of str to str
+        Why nothing is known of the code of some of them.
+    within, verify
+        As for :class:`Reuse`.
+    """
+
+    packages: Mapping[str, str]
+    doubts: Mapping[str, str]
+    within: str | None = None
+    verify: float = 0.0
+
+
+def _unsure(code: StepCode) -> str | None:
+    if code.unhashed:
+        return f"it reaches what has no digest: {code.unhashed[0]}"
+    if code.bytecode:
+        return f"the text of {code.bytecode[0]} is not what runs, or there is none"
+    return None
 
 
 class Candidate(NamedTuple):
@@ -41,8 +129,8 @@ class Candidate(NamedTuple):
         The record.
     slot, kept : tuple, dict or None
         Where its output is kept.
-    others : tuple of StepRecord
-        What the other calls of its trial did.
+    attempt : Attempt
+        Its trial as a whole.
     """
 
     number: Number
@@ -50,7 +138,20 @@ class Candidate(NamedTuple):
     record: StepRecord
     slot: Slot
     kept: Document | None
-    others: tuple[StepRecord, ...]
+    attempt: Attempt
+
+    @property
+    def others(self) -> Iterator[StepRecord]:
+        """What the other calls of its trial did."""
+        return self.attempt.others(*self.record.place)
+
+
+def candidate_of(attempt: Attempt, record: StepRecord, final: bool) -> Candidate:
+    """The call of a trial; ``final`` tells whether its output may be the trial's result."""
+    slot, kept = output_slot(*record.place), record.kept
+    if kept is None and final:
+        slot, kept = RESULT, attempt.row.get("result")
+    return Candidate(attempt.number, attempt.place, record, slot, kept, attempt)
 
 
 class Source(Protocol):
@@ -78,11 +179,7 @@ class Earlier:
         for attempt in self._attempts:
             for record in reversed(attempt.records):
                 if record.place == place:
-                    slot, kept = output_slot(*place), record.kept
-                    if kept is None and call.final:
-                        slot, kept = _RESULT, attempt.row.get("result")
-                    others = tuple(attempt.others(*place))
-                    yield Candidate(attempt.number, attempt.place, record, slot, kept, others)
+                    yield candidate_of(attempt, record, call.final)
 
 
 class Taken(NamedTuple):
@@ -128,10 +225,11 @@ def refusal(record: StepRecord, kept: Document | None, wanted: CallIdentity) -> 
         return f"the input {unhashed!r} has no digest"
     if record.outcome not in ("ran", "reused"):
         return "it has failed there"
-    return _difference(record, wanted) or _doubt(record, kept)
+    return difference(record, wanted) or doubt(record, kept)
 
 
-def _difference(record: StepRecord, wanted: CallIdentity) -> str | None:
+def difference(record: StepRecord, wanted: CallIdentity) -> str | None:
+    """What was different in the call of a record; None where it is the same call."""
     before = record.identity
     if before.fingerprint != wanted.fingerprint:
         return "its code was another one there"
@@ -144,9 +242,12 @@ def _difference(record: StepRecord, wanted: CallIdentity) -> str | None:
     return None
 
 
-def _doubt(record: StepRecord, kept: Document | None) -> str | None:
+def doubt(record: StepRecord, kept: Document | None) -> str | None:
+    """Why the same call may not be taken all the same; None where it may."""
     if record.entropy:
         return "it read randomness there that no seed controls"
+    if record.mutated:
+        return f"it changed its argument {record.mutated[0]!r} in place there"
     if record.output is None:
         return "its output has no digest there"
     if kept is None or "reason" in kept:
@@ -162,7 +263,7 @@ def take(trial: TrialContext, call: StepCall, wanted: CallIdentity) -> Taken | N
     except Exception as error:  # of a store that is away, or that others have written to
         taken, why = None, preview_error(error)
     if taken is not None:
-        _tell(taken)
+        tell(taken)
     elif why is not None:
         logger.info("%s runs again: %s", wanted.step, scrub(why))
     return taken
@@ -172,9 +273,9 @@ def _first(
     trial: TrialContext, call: StepCall, wanted: CallIdentity, candidates: list[Candidate]
 ) -> tuple[Taken | None, str | None]:
     """The first candidate that may be taken, or why not the latest one."""
-    same = [each.record for each in candidates if _difference(each.record, wanted) is None]
+    same = [each.record for each in candidates if difference(each.record, wanted) is None]
     if len({record.output for record in same if record.outcome == "ran"}) > 1:
-        return None, _IMPURE
+        return None, IMPURE
     why: str | None = None
     for candidate in candidates:
         taken, reason = _take(trial, call, wanted, candidate)
@@ -190,11 +291,10 @@ def _take(
     record, kept = candidate.record, candidate.kept
     reason = refusal(record, kept, wanted)
     if reason is None and trial.ticket.observations.is_impure(record.step, record.fingerprint):
-        reason = _IMPURE
+        reason = IMPURE
     if reason is not None or kept is None:
         return None, reason
-    place = trial.ticket.place
-    slot = _RESULT if call.final and not call.step.persist else output_slot(*record.place)
+    place, slot = trial.ticket.place, slot_of(call)
     try:
         value, here, writes = place.take(slot, candidate.place, candidate.slot, kept)
     except Exception as error:  # whatever decoding raises
@@ -205,9 +305,46 @@ def _take(
     return Taken(value, here, writes, candidate, belongings), None
 
 
-def _tell(taken: Taken) -> None:
+def slot_of(call: StepCall) -> Slot:
+    """Where the output of a call is kept."""
+    final = call.final and not call.step.persist
+    return RESULT if final else output_slot(call.step.name, call.call)
+
+
+def tell(taken: Taken) -> None:
+    """Say that a call was taken, and what did not come along."""
     record, number = taken.candidate.record, taken.candidate.number
-    spared = f", where it took {duration(record.seconds)}" if record.outcome == "ran" else ""
-    logger.info("%s: reused from trial %s%s", record.step, number, spared)
+    logger.info("%s: reused from trial %s (%s)", record.step, number, _about(taken.candidate))
     for name in taken.belongings.missing:
         logger.warning("%s: not carried along from trial %s: %s", record.step, number, name)
+
+
+def _about(candidate: Candidate) -> str:
+    """Whose it is, how old, and what is saved."""
+    record, owner = candidate.record, candidate.attempt.row.get("owner") or {}
+    parts = [
+        f"{owner.get('user') or 'somebody'}@{record.host}",
+        f"{_age(max(0.0, time.time() - record.started))} ago",
+        f"saved {duration(saved(record))}",
+    ]
+    if size := (candidate.kept or {}).get("size"):
+        parts.append(_size(size))
+    return ", ".join(parts)
+
+
+def _age(seconds: float) -> str:
+    days = round(seconds / 86400)
+    return f"{days} days" if days > 1 else str(duration(seconds))
+
+
+def _size(size: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"
+
+
+def saved(record: StepRecord) -> float:
+    """Seconds that are saved by taking a call from its record."""
+    return record.seconds if record.saved is None else record.saved

@@ -7,26 +7,42 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-from daskperiment.errors import DaskperimentError, DaskperimentWarning, TrialTimeoutError
-from daskperiment.execution import reuse, stopping
+from daskperiment.errors import (
+    BackendError,
+    DaskperimentError,
+    DaskperimentWarning,
+    TrialTimeoutError,
+)
+from daskperiment.execution import mutation, reuse, stopping
 from daskperiment.execution.checkpoints import CallCheckpoints
 from daskperiment.execution.current import CURRENT
+from daskperiment.execution.offers import NEW
+from daskperiment.execution.shared import SharedCall
 from daskperiment.execution.stopping import Deadline, Stop
-from daskperiment.fingerprint.values import try_digest
+from daskperiment.fingerprint.values import (
+    Known,
+    Unhashed,
+    digest_of_form,
+    form,
+    try_digest,
+)
 from daskperiment.graph import StepCall
+from daskperiment.graph.lazy import resolved
 from daskperiment.history import artifacts
 from daskperiment.history.belongings import Logged
 from daskperiment.history.steps import output_slot
 from daskperiment.records import Argument, CallIdentity, Number, Origin, StepRecord
-from daskperiment.secrets import Hidden, hide, holds_living, is_secret
+from daskperiment.secrets import Hidden, hide, holds_living, is_secret, scrub
 from daskperiment.serializers import preview
+from daskperiment.serializers.preview import preview_error
 from daskperiment.tracking import environment, seeds
+from daskperiment.tracking.files import Opened, Unseen
 from daskperiment.tracking.output import Capture
 
 if TYPE_CHECKING:
@@ -87,7 +103,8 @@ class Running:
     def checkpoint(self, state: Any, keep: bool) -> None:
         """Keep a state to go on from; dropped while recording is switched off."""
         if self.checkpoints is not None:
-            self.checkpoints.save(state, keep)
+            with Unseen():
+                self.checkpoints.save(state, keep)
 
     @property
     def resumed_from(self) -> str | None:
@@ -96,7 +113,8 @@ class Running:
 
     def resume_state(self, default: Any) -> Any:
         """The newest state of this call, the default where there is none."""
-        return default if self.checkpoints is None else self.checkpoints.resume(default)
+        with Unseen():
+            return default if self.checkpoints is None else self.checkpoints.resume(default)
 
     def save_metrics(self, values: dict[str, int | float], epoch: int | None) -> None:
         """Add a point to each metric."""
@@ -106,7 +124,8 @@ class Running:
 
     def save_artifact(self, name: str, content: Any) -> None:
         """Keep an artifact."""
-        self.trial.save_artifact(name, content)
+        with Unseen():
+            self.trial.save_artifact(name, content)
         self.logged.artifact(name)
 
     def artifact_path(self, name: str) -> Path:
@@ -162,6 +181,14 @@ def seed_of(trial_seed: int, call: StepCall) -> int:
     return trial_seed if call.final else seeds.derive(trial_seed, call.step.name, call.call)
 
 
+def identity_of(
+    call: StepCall, fingerprint: str | None, inputs: Iterable[Argument], seed: int
+) -> CallIdentity:
+    """What makes another call the same as this one with these inputs and its seed."""
+    digests = tuple((argument.name, argument.digest) for argument in inputs)
+    return CallIdentity(call.step.name, call.call, fingerprint, digests, seed)
+
+
 def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs: Any) -> Any:
     """Run one step call inside a trial and record it.
 
@@ -169,14 +196,17 @@ def run_step(trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs:
     whether it returns or raises.  An exception of the step is raised unchanged, with a
     note that names trial and step.
     """
-    recorded = Recorded(trial, call, (*args, *kwargs.values()))
+    recorded = Recorded(trial, call, args, kwargs)
     if (taken := recorded.taken()) is not None:
         return taken.value
-    with recorded:
-        with recorded.draws, Capture((call.step.name, call.call), trial), _stoppable(call):
-            value = call.step.invoke(*args, **kwargs)
-        recorded.value = value
-    return value
+    return recorded.run()
+
+
+def run_anew(
+    trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs: Any, why: str
+) -> Any:
+    """Run a step call that was taken from another trial, as its output is gone there."""
+    return Recorded(trial, call, args, kwargs, why).run()
 
 
 class Recorded:
@@ -190,8 +220,10 @@ class Recorded:
         The trial.
     call : StepCall
         The call.
-    values : iterable
-        Its arguments, in the order of its inputs.
+    args, kwargs : tuple, dict
+        Its arguments.
+    why : str, optional
+        Why it runs, where it might have been taken from another trial.
 
     Attributes
     ----------
@@ -203,35 +235,97 @@ class Recorded:
         What it gives, to be set inside.
     """
 
-    def __init__(self, trial: TrialContext, call: StepCall, values: Iterable[Any]) -> None:
+    def __init__(
+        self, trial: TrialContext, call: StepCall, args: tuple[Any, ...], kwargs: dict[str, Any],
+        why: str | None = None,
+    ) -> None:  # fmt: skip
         self._tell("before_step", trial, call)
-        self._inputs = inputs, unhashed = digested(trial, call, values)
+        self._arguments = args, kwargs
+        self._inputs = inputs, unhashed = digested(
+            trial.secret_parameters, call, (*args, *kwargs.values())
+        )
         self.draws = draws = seeds.seeded(seed_of(trial.seed, call))
-        self._identity = CallIdentity(
-            call.step.name, call.call, trial.fingerprints.get(call.step.name),
-            tuple((argument.name, argument.digest) for argument in inputs), draws.seed,
-        )  # fmt: skip
+        fingerprint = trial.fingerprints.get(call.step.name)
+        self._identity = identity_of(call, fingerprint, inputs, draws.seed)
         self.running = running = Running(trial, call, CURRENT.get(), draws)
         running.checkpoints = CallCheckpoints(
             trial, self._identity, unhashed, draws, running.logged
         )
         self._trial, self._call = trial, call
-        self._started, self._clock = time.time(), time.perf_counter()
+        self._begin()
         self.value: Any = None
+        self._used: tuple[Any, ...] | None = None
+        self._opened = None if trial.ticket.rules is None else Opened()
+        self._shared: SharedCall | None = None
+        self.why = why
+
+    def _begin(self) -> None:
+        self._started, self._clock = time.time(), time.perf_counter()
+
+    def run(self) -> Any:
+        """Call the function, and record that."""
+        trial, call, (args, kwargs) = self._trial, self._call, self._arguments
+        if trial.lazy:
+            args, kwargs = self._resolved(args, kwargs)
+        self._used = (*args, *kwargs.values())
+        with self:
+            with (
+                self.draws, Capture((call.step.name, call.call), trial), _stoppable(call),
+                self._opened or _NEVER,
+            ):  # fmt: skip
+                value = call.step.invoke(*args, **kwargs)
+            self.value = value
+        return value
+
+    def _resolved(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        try:
+            args = tuple(map(resolved, args))
+            kwargs = {name: resolved(value) for name, value in kwargs.items()}
+        except BaseException:  # of a step before it, which had to run after all
+            self._release()
+            raise
+        self._begin()  # what was read or had to run is not of this call
+        return args, kwargs
 
     def taken(self) -> reuse.Taken | None:
-        """What an attempt before this trial has given, which is then recorded as that."""
-        trial = self._trial
-        if not trial.retried or (taken := reuse.take(trial, self._call, self._identity)) is None:
-            return None
-        seconds = time.perf_counter() - self._clock
-        with trial.recording():
-            self.running.logged.carried(taken.belongings)
-            trial.accept(taken, self._call)
-            arguments, _ = self._inputs
-            trial.add(_reused(self.running, trial, arguments, self._started, seconds, taken))
-        self._tell("after_step", trial, self._call, seconds=seconds, error=None)
+        """What another trial has given, which is then recorded as that."""
+        trial, call = self._trial, self._call
+        taken = reuse.take(trial, call, self._identity) if trial.retried else None
+        if taken is not None:
+            with trial.recording():
+                trial.accept(taken, call)
+                trial.add(self._reused(taken))
+        elif trial.ticket.rules is not None and call.step.name in trial.ticket.rules.packages:
+            taken = self._take_shared()
+        if taken is not None:
+            seconds = time.perf_counter() - self._clock
+            self._tell("after_step", trial, call, seconds=seconds, error=None)
         return taken
+
+    def _take_shared(self) -> reuse.Taken | None:
+        trial, call = self._trial, self._call
+        self._shared = shared = SharedCall(trial, call, self._identity)
+        taken = shared.take(self._arguments)
+        if taken is not None:
+            try:
+                trial.take_in(taken, call, self._reused(taken))
+                shared.tell(taken)
+                return taken
+            except BackendError as error:  # it has lost its bytes just now, or the store is away
+                shared.why = preview_error(error)
+        self.why = shared.why
+        if self.why not in (None, NEW):
+            logger.info("%s runs: %s", call.step.name, scrub(self.why))
+        self._begin()  # it may have waited for others
+        return None
+
+    def _reused(self, taken: reuse.Taken) -> StepRecord:
+        seconds = time.perf_counter() - self._clock
+        self.running.logged.carried(taken.belongings)
+        arguments, _ = self._inputs
+        return _reused(self.running, self._trial, arguments, self._started, seconds, taken)
 
     def __enter__(self) -> None:
         self._token = CURRENT.set(self.running)
@@ -248,13 +342,39 @@ class Recorded:
         if error is not None:
             _note(error, trial, self._call)
         with trial.recording():
-            self.running.leave()
-            if error is None:
-                keep(self.running, trial, inputs, self._started, seconds, self.value)
-            else:
-                end = seconds, "failed", None, inputs[1]
-                trial.add(_record(self.running, trial, inputs[0], self._started, *end))
+            try:
+                with Unseen():
+                    self.running.leave()
+                self._end(error, inputs, seconds)
+            finally:
+                self._release()
         self._tell("after_step", trial, self._call, seconds=seconds, error=error)
+
+    def _end(self, error: BaseException | None, inputs: Inputs, seconds: float) -> None:
+        running, trial, begun = self.running, self._trial, self._started
+        if error is not None:
+            end = seconds, "failed", None, inputs[1]
+            trial.add(_record(running, trial, inputs[0], begun, *end)._replace(why=self.why))
+            return
+        shared, opened = self._shared, self._opened
+        more: dict[str, Any] = {"why": self.why}
+        if self._used is not None and (mutated := mutation.changed(inputs[0], self._used)):
+            more["mutated"] = mutated
+        if shared is None or opened is None:
+            keep(running, trial, inputs, begun, seconds, self.value, more)
+            return
+        if files := opened.digests():
+            more["files"] = files
+        record, found = keep(running, trial, inputs, begun, seconds, self.value, more, keeps=True)
+        trial.commit([])
+        if (doubt := opened.doubt(begun)) is not None:
+            logger.info("%s is not taken from here: %s", record.step, doubt)
+        else:
+            shared.done(record, found)
+
+    def _release(self) -> None:
+        if self._shared is not None:
+            self._shared.release()
 
     def _tell(self, hook: str, trial: TrialContext, call: StepCall, **how: Any) -> None:
         if trial.callbacks:
@@ -264,18 +384,37 @@ class Recorded:
 
 def keep(
     running: Running, trial: TrialContext, inputs: Inputs, started: float, seconds: float,
-    value: Any,
-) -> None:  # fmt: skip
-    """Record a call that has ended, and keep its value where that is asked for."""
+    value: Any, more: dict[str, Any] | None = None, keeps: bool = False,
+) -> tuple[StepRecord, tuple[str, bytes] | None]:  # fmt: skip
+    """Record a call that has ended, and keep its value where that is asked for.
+
+    ``more`` are further fields of the record; ``keeps`` keeps the value of any step.
+
+    Returns
+    -------
+    record, form : StepRecord, tuple or None
+        The record; scheme and form of the value, None where it has none.
+    """
     call, (arguments, unhashed) = running.call, inputs
-    output, reason = try_digest(Hidden(value) if holds_living(value) else value, "output")
+    found, reason = _form(Hidden(value) if holds_living(value) else value)
     kept = None
-    if call.step.persist:
+    if call.step.persist or (keeps and not call.final):
         kept = trial.keep(output_slot(call.step.name, call.call), value)
     if call.final:
         trial.keep_result(value)
-    end = seconds, "ran", output, unhashed or reason, kept
-    trial.add(_record(running, trial, arguments, started, *end))
+    end = seconds, "ran", found and digest_of_form(*found), unhashed or reason, kept
+    record = _record(running, trial, arguments, started, *end)
+    if more:
+        record = record._replace(**more)
+    trial.add(record)
+    return record, found
+
+
+def _form(value: Any) -> tuple[tuple[str, bytes] | None, str | None]:
+    try:
+        return form(value, "output"), None
+    except Unhashed as error:
+        return None, str(error)
 
 
 _NEVER = nullcontext()
@@ -317,27 +456,34 @@ def _reused(
 ) -> StepRecord:  # fmt: skip
     before, kept = taken.candidate.record, taken.kept if running.call.step.persist else None
     record = _record(running, trial, inputs, started, seconds, "reused", before.output, None, kept)
-    return record._replace(drew=before.drew, reused_from=taken.origin)
+    return record._replace(
+        drew=before.drew, reused_from=taken.origin, saved=reuse.saved(before), files=before.files
+    )
 
 
-def digested(trial: TrialContext, call: StepCall, values: Iterable[Any]) -> Inputs:
-    """The arguments of a call as they are recorded, and why one has no digest."""
+def digested(secret: Collection[str], call: StepCall, values: Iterable[Any]) -> Inputs:
+    """The arguments of a call as they are recorded, and why one has no digest.
+
+    ``secret`` are the names of the parameters that are secret.
+    """
     arguments: list[Argument] = []
     unhashed: str | None = None
     for (name, origins, keyword), given in zip(call.inputs, values, strict=True):
-        value = _hidden(trial, name, origins, given)
+        lazy = isinstance(given, Known)
+        value = given if lazy else _hidden(secret, name, origins, given)
         found, reason = try_digest(value, name)
         unhashed = unhashed or reason
-        arguments.append(Argument(name, found, preview(value, _PREVIEW), origins, keyword))
+        shown = repr(value)[:_PREVIEW] if lazy else preview(value, _PREVIEW)
+        arguments.append(Argument(name, found, shown, origins, keyword))
     return tuple(arguments), unhashed
 
 
-def _hidden(trial: TrialContext, name: str, origins: tuple[Origin, ...], value: Any) -> Any:
+def _hidden(secret: Collection[str], name: str, origins: tuple[Origin, ...], value: Any) -> Any:
     """The value, hidden when it was made from a secret, holds one, or has the name of one."""
     if is_secret(value):
         return value
     parameters = {origin[1] for origin in origins if origin[0] == "parameter"}
-    if parameters & trial.secret_parameters or holds_living(value):
+    if not parameters.isdisjoint(secret) or holds_living(value):
         return Hidden(value)
     return value if parameters else hide(name, value)
 

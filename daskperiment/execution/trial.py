@@ -25,8 +25,10 @@ from daskperiment.callbacks import Callbacks
 from daskperiment.errors import MissingMainGuardError
 from daskperiment.execution.changes import Changes
 from daskperiment.execution.context import Ticket, TrialContext, row_of, state_after
+from daskperiment.execution.reuse import Reuse
 from daskperiment.execution.surroundings import Surroundings
 from daskperiment.graph import Layout, RunningTrial, Step
+from daskperiment.graph.lazy import resolved
 from daskperiment.history.experiments import enlist
 from daskperiment.history.observations import Observations
 from daskperiment.history.places import Place, check_key
@@ -76,6 +78,7 @@ class Recorder:
         captured: code.CodeCapture | None = None,
         callbacks: Callbacks | None = None,
         handle: Callable[[Number, Document | None], Any] | None = None,
+        reuse: Reuse | None = None,
     ) -> Ticket:
         """Capture code and environment and settle the seed: all that precedes the number.
 
@@ -98,6 +101,8 @@ class Recorder:
         handle : callable, optional
             Gives the trial as users hold it, by its number and perhaps its row; with it callbacks
             are told of its beginning, here, and of its end.
+        reuse : Reuse, optional
+            Which calls may be taken from other trials.
 
         Raises
         ------
@@ -140,6 +145,7 @@ class Recorder:
             partial(self._keep_again, steps, loaded, captured), time.monotonic(),
             callbacks=callbacks, handle=handle,
             usage=self._surroundings.keeps_usage,
+            rules=None if reuse is None else reuse.rules(steps, captured),
         )  # fmt: skip
 
     def redefine(self, old: Step[..., Any], new: Step[..., Any]) -> None:
@@ -221,17 +227,19 @@ class Recorder:
         callbacks: Callbacks | None = None,
         handle: Callable[[Number, Document | None], Any] | None = None,
         alone: bool = False,
+        reuse: Reuse | None = None,
     ) -> Any:
         """Run one trial to its end and return the computed value.
 
-        ``about``, ``captured``, ``callbacks`` and ``handle`` as for :meth:`prepare`; ``began`` is
-        told its number.  With ``alone`` ConflictError is raised where somebody else has begun it.
+        ``about``, ``captured``, ``callbacks``, ``handle`` and ``reuse`` as for :meth:`prepare`;
+        ``began`` is told its number.  With ``alone`` ConflictError is raised where somebody else
+        has begun it.
 
         The trial ends in every case: COMPLETE, FAILED after an exception or ``SystemExit``,
         CANCELLED after ``KeyboardInterrupt``.
         """
         ticket = self.prepare(
-            layout.steps, values, seed, loaded, about, captured, callbacks, handle
+            layout.steps, values, seed, loaded, about, captured, callbacks, handle, reuse
         )
         if alone:
             ticket = replace(ticket, alone=True)
@@ -243,6 +251,8 @@ class Recorder:
             ticket.tell(context.number)
             with LISTENING:
                 value = compute(layout, context, values, options)
+                if context.lazy:
+                    value = resolved(value)
             context.end(TrialState.COMPLETE)
         except BaseException as error:
             original = _original(error)

@@ -21,6 +21,7 @@ class UnrecordedTrial:
     number: Number = 0
     uid = ""
     place = OUTSIDE
+    lazy = False
 
     def __init__(self, name: str, seed: int, values: Mapping[str, Any]) -> None:
         self.name = name
@@ -91,6 +92,7 @@ class Bypass:
         *,
         callbacks: Any = None,
         handle: Any = None,
+        reuse: Any = None,
     ) -> UnrecordedTrial:
         """Settle the seed of a trial."""
         seeds.install()
@@ -113,6 +115,7 @@ class Bypass:
         callbacks: Any = None,
         handle: Any = None,
         alone: bool = False,
+        reuse: Any = None,
     ) -> Any:
         """Compute a graph as a trial would."""
         return compute(layout, self.prepare(layout.steps, values, seed), values, options)

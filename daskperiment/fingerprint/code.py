@@ -81,10 +81,13 @@ def fingerprint(function: Callable[..., Any]) -> Closure:
     and value that was read.  A helper that was bound anew, a changed constant and a list that
     was changed in place are noticed.
 
-    Not followed: what is found by name at run time (``getattr``, ``eval``), attributes given
-    to a class after its definition, and the user's modules imported inside a function, which
-    are listed as unhashed.  A decorator counts by its text only while the name it begins with
-    can be looked up; what it returned is followed in any case.
+    A module of the user's that a function imports when it runs is not run for this: what the
+    function reads of it counts by its text, also once it is imported.
+
+    Not followed: what is found by name at run time.  ``getattr`` of an object is not noticed;
+    ``eval``, ``exec``, ``globals()``, a module that is passed on, and imports of a name that is
+    made at run time are listed as unhashed.  A decorator counts by its text only while the
+    name it begins with can be looked up; what it returned is followed in any case.
 
     May be called from several threads.
 

@@ -60,6 +60,51 @@ def _bound(statement: ast.stmt) -> set[str]:
     }
 
 
+def changed_line(old: str, new: str, file: str) -> int | None:
+    r"""The line of a file at which a definition in it differs first from an older one.
+
+    Comments, blank lines and indentation do not count.  None where the file has no such text.
+
+    Examples
+    --------
+    >>> file = "import math\n\ndef area(r):\n    # round\n    return 3 * r\n"
+    >>> changed_line("def area(r):\n    return math.pi * r", file[13:-1], file)
+    5
+    """
+    lines, whole = _stripped(new), _stripped(file)
+    starts = (i for i in range(len(whole)) if whole[i : i + len(lines)] == lines)
+    start = next(starts, None)
+    before = [line for line in _stripped(old) if _counts(line)]
+    numbers = [i for i, line in enumerate(lines) if _counts(line)]
+    now = [lines[i] for i in numbers]
+    if start is None or before == now:
+        return None
+    same = next((i for i, (a, b) in enumerate(zip(before, now, strict=False)) if a != b), None)
+    first = min(len(before), len(now) - 1) if same is None else same
+    return start + numbers[first] + 1
+
+
+def _stripped(text: str) -> list[str]:
+    return [line.strip() for line in text.split("\n")]
+
+
+def _counts(line: str) -> bool:
+    return bool(line) and not line.startswith("#")
+
+
+def changed_value(old: str, new: str, file: str) -> int | None:
+    """The line of the first assignment in a file that is in one list of them and not in another.
+
+    Examples
+    --------
+    >>> changed_value("LIMIT = 3", "LIMIT = 4", "OTHER = 1\\nLIMIT = 4")
+    2
+    """
+    wanted = set(new.split("\n")) - set(old.split("\n"))
+    found = (each.lineno for each in _parsed(file).body if ast.unparse(each) in wanted)
+    return next(found, None)
+
+
 def equal_code(one: str, other: str) -> bool:
     """Whether two sources are equal but for comments, docstrings, annotations and formatting.
 

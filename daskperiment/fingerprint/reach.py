@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import inspect
+import logging
 import sys
 from collections import deque
-from collections.abc import Callable, Container, Iterator
-from types import FunctionType, MethodType, ModuleType
+from collections.abc import Callable, Container, Iterable, Iterator
+from pathlib import PurePath
+from types import BuiltinMethodType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
+from daskperiment.fingerprint.imports import ModuleText, absolute, find
 from daskperiment.fingerprint.origin import OWN, PYTHON, border
 from daskperiment.fingerprint.reading import SourceText, module_name, module_of, read
 from daskperiment.fingerprint.source import place_of_class, qualname
-from daskperiment.fingerprint.syntax import Outline, Path, combine, outline
-from daskperiment.fingerprint.values import Unhashed, digest, try_digest
+from daskperiment.fingerprint.syntax import Import, Outline, Path, combine, outline, statement
+from daskperiment.fingerprint.values import Unhashed, digest_and_named, try_digest
 from daskperiment.fingerprint.watch import (
     MISSING,
     Attributes,
@@ -28,6 +32,11 @@ from daskperiment.fingerprint.watch import (
 
 # Where a module stands, which differs from machine to machine.
 _PLACES = {"__file__", "__name__", "__package__", "__path__", "__spec__", "__doc__", "__builtins__"}
+
+_METHODS = (FunctionType, staticmethod, classmethod, property)
+
+# Builtins by which a function reaches what no name in its text tells.
+_HIDING = {"eval", "exec", "globals"}
 
 
 class Reach:
@@ -58,14 +67,16 @@ class Reach:
         self._digests: dict[str, str] = {}
         self._shown: dict[str, str] = {}
         self._labels: dict[int, str] = {}
+        self._written: dict[tuple[str, str], str] = {}
+        self._looking: set[tuple[str, Path]] = set()
         self._forms: dict[tuple[int, Any], str] = {}
         self._todo: deque[tuple[str, Iterator[str]]] = deque()
         self._open: set[int] = set()
+        self._modules: dict[str, ModuleText | None] = {}
         self._kept: list[object] = []  # or their ids would be given to others
         self._form = self._described(root, Slot({}, "", type(root).__qualname__))
         while self._todo:
-            label, parts = self._todo.popleft()
-            self._digests[label] = combine(*parts)
+            self._look(*self._todo.popleft())
 
     @property
     def digest(self) -> str:
@@ -82,6 +93,9 @@ class Reach:
     def first(self) -> str:
         """Full name of the function or class that was met first; empty where there is none."""
         return next(iter(self._shown), "")
+
+    def _look(self, label: str, parts: Iterator[str]) -> None:
+        self._digests[label] = combine(*parts)
 
     def _reference(self, slot: Slot) -> str:
         key = id(slot.space), slot.key
@@ -106,10 +120,17 @@ class Reach:
             case type():
                 return self._class(value)
             case ModuleType():
-                name = value.__name__
-                return self._border(border(name), name) or f"module {name}"
+                return self._module(value, slot)
             case MethodType():
+                owner = _owner_by_name(value)
+                if owner is not None:
+                    return self._foreign(owner, value)
                 return self._made("method", value, slot, "__func__", "__self__")
+            case BuiltinMethodType() if not isinstance(value.__self__, ModuleType | None):
+                owner = _owner_by_name(value)
+                if owner is not None:
+                    return self._foreign(owner, value)
+                return self._made("method", value, slot, "__name__", "__self__")
             case functools.partial() | functools.partialmethod():
                 return self._made("partial", value, slot, "func", "args", "keywords")
             case staticmethod() | classmethod():
@@ -118,7 +139,16 @@ class Reach:
                 return self._made("property", value, slot, "fget", "fset", "fdel")
             case functools.cached_property():
                 return self._made("cached_property", value, slot, "func")
+            case functools.singledispatchmethod():
+                return self._made("dispatch", value, slot, "func", "dispatcher")
         return self._object(value, slot)
+
+    def _module(self, module: ModuleType, slot: Slot) -> str:
+        name = module.__name__
+        owner = border(name)
+        if owner is None:
+            self.unhashed.add(f"{slot.shown}: what is read of the module by a name made meanwhile")
+        return self._border(owner, name) or f"module {name}"
 
     def _made(self, kind: str, value: object, slot: Slot, *parts: str) -> str:
         attributes = Attributes(value)
@@ -154,6 +184,9 @@ class Reach:
         attributes = Attributes(function)
         for part in ("__defaults__", "__kwdefaults__"):
             yield self._reference(Slot(attributes, part, f"{shown}.{part}"))
+        cls = _class_of(function)
+        if cls is not None and id(cls) not in self._labels and reading.outline.own & {*dir(cls)}:
+            yield f"class={self._reference(Slot(function.__globals__, cls.__name__, shown))}"
 
     def _found(self, file: str, text: SourceText | None, shown: str) -> None:
         self.files.add(file)
@@ -168,13 +201,14 @@ class Reach:
             slot = self._slot(path, spaces)
             if slot.key not in _PLACES:
                 yield f"{'.'.join(path)}={self._reference(slot)}"
+            if slot.key in _HIDING and slot.get() is MISSING:
+                self.unhashed.add(f"{spaces.shown}: what {slot.key}() leads to")
         for decorator in found.decorators:
             if self._counts(decorator, spaces):
                 yield from self._outline(decorator, spaces)
-        for module in found.imports:
-            owner = None if module.startswith(".") else border(module)
-            if not self._border(owner, ""):
-                self.unhashed.add(f"{spaces.shown}: import of {module} when it runs")
+        package = str(spaces.names.get("__package__") or "")
+        for item in found.imports:
+            yield self._imported(Import(absolute(item.module, package), item.path), spaces.shown)
 
     def _slot(self, path: Path, spaces: _Spaces) -> Slot:
         """The place that a path leads to: its first that is not a module of the user's own."""
@@ -184,7 +218,11 @@ class Reach:
             if not isinstance(value, ModuleType) or border(value.__name__):
                 break
             self.watch.same(slot, value)
-            slot = Slot(vars(value), name, f"{module_name(value.__name__)}.{name}")
+            shown = f"{module_name(value.__name__)}.{name}"
+            if name not in vars(value) and "__getattr__" in vars(value):
+                self.unhashed.add(f"{shown}: what __getattr__ of the module makes")
+                name = "__getattr__"
+            slot = Slot(vars(value), name, shown)
         return slot
 
     def _counts(self, decorator: Outline, spaces: _Spaces) -> bool:
@@ -223,6 +261,101 @@ class Reach:
             if _is_member(cls, name, found):
                 yield f"{name}={self._reference(Slot(space, name, f'{shown}.{name}'))}"
 
+    # Modules that are imported when a function runs
+
+    def _imported(self, item: Import, shown: str) -> str:
+        """What a function reads of a module that it imports, by the module's text."""
+        if not item.module:
+            self.unhashed.add(f"{shown}: import of a module by a name made when it runs")
+            return "import"
+        owner = border(item.module)
+        if owner is not None:
+            return self._border(owner, ".".join((item.module, *(item.path or ()))))
+        module = self._text(item.module)
+        if module is None:
+            self.unhashed.add(f"{shown}: import of {item.module} when it runs")
+            return f"import {item.module}"
+        forms = [f"import {item.module}"]
+        if module.actions:
+            forms.append(self._statements(module, "", module.actions))
+        if item.path is not None:
+            forms.append(self._name_in(module, item.path, shown))
+        return " ".join(forms)
+
+    def _text(self, name: str) -> ModuleText | None:
+        if name not in self._modules:
+            module = self._modules[name] = find(name)
+            if module is not None:
+                self.watch.shape(module.state, module.state())
+        return self._modules[name]
+
+    def _name_in(self, module: ModuleText, path: Path, shown: str) -> str:
+        key = (module.name, path)
+        if key in self._looking:  # modules that import from each other
+            return "cycle"
+        self._looking.add(key)
+        try:
+            return self._looked_up(module, path, shown)
+        finally:
+            self._looking.remove(key)
+
+    def _looked_up(self, module: ModuleText, path: Path, shown: str) -> str:
+        if not path:
+            names = sorted({*module.bindings, *module.imports})
+            return combine(*(self._name_in(module, (name,), shown) for name in names))
+        name, *rest = path
+        if name in module.bindings:
+            return self._binding(module, name)
+        if module.imports.get(name, (module.name, (name,))) != (module.name, (name,)):
+            source, before = module.imports[name]
+            return self._imported(Import(source, (*before, *rest)), shown)
+        if module.is_package and self._text(f"{module.name}.{name}") is not None:
+            return self._imported(Import(f"{module.name}.{name}", tuple(rest)), shown)
+        return " ".join(self._imported(Import(star, path), shown) for star in module.stars)
+
+    def _binding(self, module: ModuleText, name: str) -> str:
+        shown = f"{module_name(module.name)}.{name}"
+        if module.is_made(name):
+            self.unhashed.add(f"{shown}: made when {module.name} is imported by a function")
+        elif module.differs(name):
+            self.unhashed.add(f"{shown}: not what the file says, which a function imports")
+        if module.live is not None:
+            self._watched(Slot(vars(module.live), name, shown))
+        return self._statements(module, name, module.bindings[name])
+
+    def _watched(self, slot: Slot) -> None:
+        value = slot.get()
+        self._kept.append(slot)
+        found = None if _holds_code(value, set()) else try_digest(value)[0]
+        if found is None:
+            self.watch.same(slot, value)
+        else:
+            self.watch.equal(slot, value, found)
+
+    def _statements(self, module: ModuleText, name: str, nodes: list[ast.stmt]) -> str:
+        key = (module.name, name)
+        if key not in self._written:
+            label = _unique(name or "import", self._digests)
+            shown = _unique(f"{module_name(module.name)}.{name}".rstrip("."), self._shown)
+            self._written[key], self._digests[label], self._shown[shown] = label, "", label
+            self._todo.append((label, self._statement_parts(module, nodes, shown)))
+        return f"code {self._written[key]}"
+
+    def _statement_parts(
+        self, module: ModuleText, nodes: list[ast.stmt], shown: str
+    ) -> Iterator[str]:
+        if module.text is not None:
+            whole = SourceText(module.text.name, module_name(module.name), module.text.text)
+            self._found(module.text.name, whole, shown)
+        for node in nodes:
+            found = statement(node)
+            yield found.digest
+            for path in found.paths:
+                yield f"{'.'.join(path)}={self._name_in(module, path, shown)}"
+            for item in found.imports:
+                name = absolute(item.module, module.package)
+                yield self._imported(Import(name, item.path), shown)
+
     # Other objects
 
     def _object(self, value: Any, slot: Slot) -> str:
@@ -236,11 +369,27 @@ class Reach:
             return OWN if step is None else self._describe(step, slot)
         if owner is None:
             return self._instance(value, slot)
-        if kind in (list, tuple, dict) and _holds_code(value, set()):
+        if isinstance(value, logging.Logger | logging.LoggerAdapter):
+            return self._border(owner, kind.__name__)
+        if isinstance(value, PurePath):
+            return self._path(value, slot)
+        if kind in (list, tuple, dict, MappingProxyType) and _holds_code(value, set()):
             return self._items(value, slot)
         if callable(value) and isinstance(getattr(value, "__name__", None), str):
             return self._foreign(_border_of(value) or owner, value)
         return self._value(value, slot)
+
+    def _path(self, value: PurePath, slot: Slot) -> str:
+        """A path by its text, as another machine has it.
+
+        So it is relative where it leads below the folder from which the module that holds it is
+        imported, or the one in which the walk began.
+        """
+        for space in (slot.space, getattr(self._root, "__globals__", None)):
+            folder = _folder(space) if isinstance(space, dict) else None
+            if folder is not None and value.is_relative_to(folder):
+                return f"path here {value.relative_to(folder).as_posix()}"
+        return f"path {value.as_posix()}"
 
     def _instance(self, value: Any, slot: Slot) -> str:
         code = self._class(type(value))
@@ -270,11 +419,12 @@ class Reach:
 
     def _value(self, value: object, slot: Slot) -> str:
         try:
-            found = digest(value, slot.shown)
+            found, named = digest_and_named(value, slot.shown)
         except Unhashed as error:
             return self._unknown(value, str(error))
         self.watch.equal(slot, value, found)
-        return f"value {found}"
+        codes = {self._describe(item, slot) for item in _in_order(named) if _is_users(item)}
+        return f"value {found} {combine(*sorted(codes))}" if codes else f"value {found}"
 
     def _unknown(self, value: object, why: str) -> str:
         self.unhashed.add(why)
@@ -286,11 +436,15 @@ class Reach:
 
     def _foreign(self, owner: str, value: Any) -> str:
         name = getattr(value, "__qualname__", None) or value.__name__
-        form = self._border(owner, name)
-        wrapped = getattr(value, "__wrapped__", None)
-        if wrapped is None or isinstance(value, type):
-            return form
-        return f"{form} of {self._reference(Slot(Attributes(value), '__wrapped__', name))}"
+        if isinstance(value, type) or _owner_by_name(value) is not None:
+            return self._border(owner, name)
+        parts = [self._reference(slot) for slot in _held(value, name)]
+        if not parts:
+            return self._border(owner, name)
+        # Made by others: its name may be that of the function that it wraps.
+        maker = getattr(value, "__code__", None) if "__wrapped__" not in states(value) else None
+        kind = type(value).__qualname__ if maker is None else maker.co_qualname
+        return f"{self._border(owner, kind)} of {' '.join(parts)}"
 
     def _border(self, owner: str | None, name: str) -> str:
         if owner is None:
@@ -312,12 +466,67 @@ class _Spaces(NamedTuple):
         return Slot(self.names, name, f"{module_name(self.names.get('__name__'))}.{name}")
 
 
+def _held(value: Any, name: str) -> Iterator[Slot]:
+    """What a callable of others holds of the user's: the function that it wraps, and the like."""
+    attributes = Attributes(value)
+    if getattr(value, "__wrapped__", None) is not None:
+        yield Slot(attributes, "__wrapped__", name)
+        if isinstance(getattr(value, "registry", None), MappingProxyType):  # a generic function
+            yield Slot(attributes, "registry", f"{name}.registry")
+    elif isinstance(value, FunctionType):
+        cells = Cells(value)
+        for free in value.__code__.co_freevars:
+            yield Slot(cells, free, f"{name}.{free}")
+    else:
+        for key in states(value):
+            held = getattr(value, key, None)
+            if not key.startswith("_") or _holds_code(held, set()):
+                yield Slot(attributes, key, f"{name}.{key}")
+
+
+def _owner_by_name(value: Any) -> str | None:
+    """The owner of the foreign module in which a callable stands under its own name."""
+    names = {getattr(value, "__qualname__", None), getattr(value, "__name__", None)}
+    owners = (value, type(value), type(getattr(value, "__self__", None)))
+    for module in {str(getattr(owner, "__module__", "")) for owner in owners}:
+        owner = border(module)
+        for name in names if owner is not None else ():
+            found: object = sys.modules.get(module)
+            for part in str(name).split("."):
+                found = getattr(found, part, None)
+            if found is value:
+                return owner
+    return None
+
+
+def _class_of(function: FunctionType) -> type | None:
+    """The class at the top of a module in whose body a function is written."""
+    cls = function.__globals__.get(qualname(function).rpartition(".")[0])
+    return cls if isinstance(cls, type) and border(cls.__module__) is None else None
+
+
+def _in_order(named: Iterable[Any]) -> list[Any]:
+    return sorted(named, key=lambda item: (str(item.__module__), item.__qualname__))
+
+
+def _is_users(value: object) -> bool:
+    return isinstance(value, FunctionType | type) and _border_of(value) is None
+
+
 def _unique(name: str, taken: Container[str]) -> str:
     found, number = name, 1
     while found in taken:
         number += 1
         found = f"{name}#{number}"
     return found
+
+
+def _folder(space: dict[str, Any]) -> PurePath | None:
+    """The folder from which a module was imported, by its globals."""
+    file, package = space.get("__file__"), space.get("__package__") or ""
+    if not isinstance(file, str):
+        return None
+    return PurePath(file).parents[len(package.split(".")) if package else 0]
 
 
 def _globals(cls: type) -> dict[str, Any]:
@@ -328,14 +537,14 @@ def _is_member(cls: type, name: str, found: Outline | None) -> bool:
     """Whether an attribute of a class counts: all that its statement binds.
 
     What others added (dataclasses, enum, abc) follows from the text, and differs between
-    releases of Python.
+    releases of Python; only public methods that somebody has given to the class are not.
     """
     value = vars(cls)[name]
     if type(value) is cls or _is_foreign_descriptor(value):
         return False
     if found is None:
         return not name.startswith("_") or isinstance(value, FunctionType)
-    return name in found.stored
+    return name in found.stored or (not name.startswith("_") and isinstance(value, _METHODS))
 
 
 def _is_foreign_descriptor(value: object) -> bool:
@@ -354,17 +563,18 @@ def _is_ours(value: Any) -> bool:
 
 
 def _keys(value: Any) -> list[Any]:
-    return list(value) if type(value) is dict else list(range(len(value)))
+    return list(range(len(value))) if isinstance(value, list | tuple) else list(value)
 
 
 def _holds_code(value: Any, seen: set[int]) -> bool:
     """Whether a value is, or a list, tuple or dict holds, something with code of the user's."""
     kind = type(value)
-    if kind in (list, tuple, dict):
+    if kind in (list, tuple, dict, MappingProxyType):
         if id(value) in seen:
             return False
         seen.add(id(value))
-        return any(_holds_code(item, seen) for item in (value.values() if kind is dict else value))
-    if isinstance(value, FunctionType | type | MethodType | functools.partial):
+        items = value if kind in (list, tuple) else value.values()
+        return any(_holds_code(item, seen) for item in items)
+    if isinstance(value, FunctionType | type | MethodType | functools.partial | PurePath):
         return True
     return border(kind.__module__) in (None, OWN)

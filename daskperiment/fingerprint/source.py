@@ -18,13 +18,15 @@ import linecache
 import sys
 import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
 from daskperiment.fingerprint.bytecode import nested
+from daskperiment.fingerprint.compiled import compiled
 from daskperiment.fingerprint.parsing import parse
 from daskperiment.fingerprint.syntax import Code, Definition
 
@@ -122,6 +124,16 @@ def _methods(cls: type) -> Iterator[CodeType]:
                 yield code
 
 
+_SIMPLE = {ast.Expr, ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Raise, ast.Assert}
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """The statements in a statement, and what holds them."""
+    if type(node) not in _SIMPLE:
+        for field in ("body", "handlers", "orelse", "finalbody", "cases"):
+            yield from getattr(node, field, ())
+
+
 def _first_line(node: Definition) -> int:
     decorators = [] if isinstance(node, ast.Lambda) else node.decorator_list
     return min(item.lineno for item in [node, *decorators])
@@ -131,8 +143,20 @@ def _last(node: Definition) -> int:
     return node.end_lineno or node.lineno
 
 
-class _Text:
-    """One version of a file or cell, parsed."""
+class Text:
+    """One version of a file or cell, parsed.
+
+    Attributes
+    ----------
+    name : str
+        Name of the file or cell.
+    lines : list of str
+        Its lines, as :mod:`linecache` holds them.
+    text : str
+        The whole of it.
+    tree : ast.Module
+        Its syntax tree, empty where it is no Python.
+    """
 
     def __init__(self, name: str, lines: list[str]) -> None:
         self.name = name
@@ -143,31 +167,43 @@ class _Text:
         self._classes: dict[str, list[ast.ClassDef]] = {}
         self._imports: list[ast.stmt] = []
         self._compiled: dict[tuple[int, bool], frozenset[CodeType]] = {}
-        self._tree = ast.Module([], [])
+        self._cached: frozenset[CodeType] | None = None
+        self._with_lambdas = False
+        self.tree = ast.Module([], [])
         with _quiet(), contextlib.suppress(SyntaxError, ValueError):
-            self._tree = parse(self.text)
-            for statement in self._tree.body:
-                self._index(statement)
+            self.tree = parse(self.text)
+        self._index(_statements)
 
-    def _index(self, statement: ast.stmt) -> None:
-        todo: list[tuple[ast.AST, str]] = [(statement, "")]
-        while todo:
-            node, prefix = todo.pop()
-            if isinstance(node, ast.ClassDef):
-                self._classes.setdefault(prefix + node.name, []).append(node)
-                prefix += f"{node.name}."
-            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-                name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
-                key = _first_line(node), name
-                self._functions.setdefault(key, []).append((node, statement))
-                self._named[prefix + name] = node, statement
-                prefix += f"{name}.<locals>."
-            elif isinstance(node, ast.Import | ast.ImportFrom) and not prefix:
-                self._imports.append(node)
-            todo.extend((child, prefix) for child in ast.iter_child_nodes(node))
+    def _index(self, children: Callable[[ast.AST], Iterable[ast.AST]]) -> None:
+        for statement in self.tree.body:
+            todo: list[tuple[ast.AST, str]] = [(statement, "")]
+            while todo:
+                node, prefix = todo.pop()
+                if isinstance(node, ast.ClassDef):
+                    self._classes.setdefault(prefix + node.name, []).append(node)
+                    prefix += f"{node.name}."
+                elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                    name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
+                    key = _first_line(node), name
+                    self._functions.setdefault(key, []).append((node, statement))
+                    self._named[prefix + name] = node, statement
+                    prefix += f"{name}.<locals>."
+                elif isinstance(node, ast.Import | ast.ImportFrom) and not prefix:
+                    self._imports.append(node)
+                todo.extend((child, prefix) for child in children(node))
+
+    def _look_for_lambdas(self) -> None:
+        """Index expressions, too, which are most of a text, and seldom looked for."""
+        if not self._with_lambdas:
+            self._with_lambdas = True
+            for found in (self._functions, self._named, self._classes, self._imports):
+                found.clear()  # type: ignore[attr-defined]
+            self._index(ast.iter_child_nodes)
 
     def function(self, code: CodeType) -> Definition | None:
         """The definition that compiles to `code`."""
+        if code.co_name == "<lambda>":
+            self._look_for_lambdas()
         found = self._functions.get((code.co_firstlineno, code.co_name), [])
         if len(found) > 1:  # lambdas on one line: the narrowest that spans the code
             found = [item for item in found if _spans(item[0], code)]
@@ -176,7 +212,7 @@ class _Text:
 
     def top_level(self, code: CodeType) -> ast.Module | None:
         """All of it, if it or one of its statements compiles to `code`."""
-        bodies = [self._tree.body, *([item] for item in self._tree.body)]
+        bodies = [self.tree.body, *([item] for item in self.tree.body)]
         # As scripts are compiled, then as cells and prompts are.
         trees: list[ast.Module | ast.Interactive] = [ast.Module(body, []) for body in bodies]
         trees += map(ast.Interactive, bodies)
@@ -185,11 +221,13 @@ class _Text:
             for tree in trees:
                 mode = "exec" if isinstance(tree, ast.Module) else "single"
                 if code == compile(tree, self.name, mode, flags=flags, dont_inherit=True):
-                    return self._tree
+                    return self.tree
         return None
 
     def named(self, qualname: str, code: CodeType) -> Definition | None:
         """The last definition of this name, if it compiles to `code` but for its lines."""
+        if "<lambda>" in qualname:
+            self._look_for_lambdas()
         node, statement = self._named.get(qualname, (None, None))
         if statement is None:
             return None
@@ -197,9 +235,18 @@ class _Text:
         return node if _bare(code) in map(_bare, chain(*codes)) else None
 
     def _compiles_to(self, code: CodeType, statement: ast.stmt) -> bool:
+        if code in self._codes_at_hand():
+            return True
         # A method call on an imported module compiles to other instructions, but only where
         # the compiler sees the import: a notebook runs the statements of a cell one by one.
         return any(code in self._codes(statement, alone, code) for alone in (False, True))
+
+    def _codes_at_hand(self) -> frozenset[CodeType]:
+        """What Python has compiled this very text to, and kept when it was imported."""
+        if self._cached is None:
+            code = compiled(self.name)
+            self._cached = frozenset(() if code is None else nested(code))
+        return self._cached
 
     def _codes(self, statement: ast.stmt, alone: bool, like: CodeType) -> frozenset[CodeType]:
         # The whole statement at the top, because closures and private names need their frame.
@@ -269,10 +316,10 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-_texts: dict[str, _Text] = {}
+_texts: dict[str, Text] = {}
 
 
-def _texts_of(name: str, module_globals: dict[str, Any] | None) -> Iterator[_Text]:
+def _texts_of(name: str, module_globals: dict[str, Any] | None) -> Iterator[Text]:
     """The text that is at hand, then the one on disk if that differs."""
     if lines := linecache.getlines(name, module_globals):
         yield _parsed(name, lines)
@@ -282,18 +329,26 @@ def _texts_of(name: str, module_globals: dict[str, Any] | None) -> Iterator[_Tex
         yield _parsed(name, fresh)
 
 
+def current_text(name: str, at_hand: bool) -> Text | None:
+    """The text of a file as it was read before, or as it is on disk now; None without one."""
+    texts = [*_texts_of(name, None)]
+    if not texts and Path(name).is_file():
+        texts = [_parsed(name, [])]
+    return texts[0 if at_hand else -1] if texts else None
+
+
 def newest_text(name: str) -> str | None:
     """The text of a file or cell as it was read last; None where that was long ago."""
     known = _texts.get(name)
     return None if known is None else known.text
 
 
-def _parsed(name: str, lines: list[str]) -> _Text:
+def _parsed(name: str, lines: list[str]) -> Text:
     known = _texts.get(name)
     # Doctests give a new list at each look, hence the comparison.
     if known is not None and (known.lines is lines or known.lines == lines):
         return known
     while len(_texts) >= KEPT_FILES:
         _texts.pop(next(iter(_texts)), None)
-    text = _texts[name] = _Text(name, lines)
+    text = _texts[name] = Text(name, lines)
     return text

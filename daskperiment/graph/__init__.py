@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from daskperiment.graph.layout import Layout
 from daskperiment.graph.node import Node, Result, layout_of
-from daskperiment.graph.step import Step, StepOptions
+from daskperiment.graph.step import Step, StepOptions, check_reuse
 from daskperiment.graph.tasks import (
     OUTSIDE,
     PLACES,
@@ -39,6 +39,7 @@ __all__ = [
     "StepCall",
     "StepOptions",
     "Values",
+    "check_reuse",
     "layout_of",
     "undefined",
     "values_key",

@@ -24,6 +24,7 @@ from daskperiment.graph.flat import (
     renamed,
     retagged,
 )
+from daskperiment.graph.lazy import Resolve
 from daskperiment.graph.tasks import (
     Begin,
     Finish,
@@ -146,7 +147,7 @@ class Layout:
 
         Values of parameters that it has no node for go to the result step, by name.
         """
-        graph = dict(self.nodes)
+        graph = dict(self.nodes if trial is None or not trial.lazy else self._resolving)
         graph.pop(self.values_key, None)
         graph[self.trial_key] = DataNode(self.trial_key, trial)
         for name, key in self.parameters.items():
@@ -155,6 +156,16 @@ class Layout:
         if others and self.final is not None:
             graph[self.final] = _taking(self.nodes[self.final], others)
         return graph
+
+    @cached_property
+    def _resolving(self) -> Nodes:
+        """The nodes, of which those that are not ours get the values themselves."""
+        return {
+            key: Task(key, Resolve(node.func), *node.args, **node.kwargs)
+            if type(node) is Task
+            else node
+            for key, node in self.nodes.items()
+        }
 
     @cached_property
     def sequence(self) -> list[tuple[GraphKey, list[GraphKey]]]:

@@ -51,6 +51,7 @@ class Node(Delayed):  # type: ignore[misc]
         self,
         seed: int | None = None,
         parameters: Mapping[str, Any] | None = None,
+        reuse: bool | None = None,
         **dask_kwargs: Any,
     ) -> Any:
         """Compute the value; with a result in the graph this is one trial.
@@ -61,6 +62,9 @@ class Node(Delayed):  # type: ignore[misc]
             Seed of the trial, from 0 to 2**32 - 1; default the experiment's, else drawn.
         parameters : mapping, optional
             Values of parameters for this computation only.
+        reuse : bool, optional
+            Whether calls of its steps may be taken from earlier trials: True for all, False for
+            none; default what each step, or else the experiment, says.
         **dask_kwargs
             ``scheduler=``, ``num_workers=`` and whatever else Dask's schedulers take.
 
@@ -78,7 +82,9 @@ class Node(Delayed):  # type: ignore[misc]
             A parameter was passed as a keyword of its own.
         """
         try:
-            return self._owner.compute(self, seed=seed, parameters=parameters, **dask_kwargs)
+            return self._owner.compute(
+                self, seed=seed, parameters=parameters, reuse=reuse, **dask_kwargs
+            )
         except BaseException as error:
             without_ours(error)
             raise

@@ -34,6 +34,7 @@ class StepOptions(TypedDict, total=False):
     nout: int | None
     resources: Mapping[str, float] | None
     timeout: float | None
+    reuse: bool | None
 
 
 class Step(Generic[P, R]):
@@ -57,6 +58,8 @@ class Step(Generic[P, R]):
         What each call needs, as ``{"GPU": 1}``.
     timeout : float, optional
         Seconds that each call may take.
+    reuse : bool, optional
+        Whether a call may be taken from an earlier trial; None leaves it to the experiment.
 
     Raises
     ------
@@ -74,6 +77,7 @@ class Step(Generic[P, R]):
         nout: int | None = None,
         resources: Mapping[str, float] | None = None,
         timeout: float | None = None,
+        reuse: bool | None = None,
     ) -> None:
         self.owner = owner
         self.fn = fn
@@ -83,6 +87,7 @@ class Step(Generic[P, R]):
         self.nout = nout
         self.resources = _checked_resources(resources, self.name)
         self.timeout = _checked_timeout(timeout, self.name)
+        self.reuse = check_reuse(reuse)
         self._check()
         self.__wrapped__ = fn
         self.__name__ = self.name
@@ -144,7 +149,7 @@ class Step(Generic[P, R]):
             return by_path, path
         rest = (
             self.owner, self.name, self.persist, self.is_result, self.nout, self.resources,
-            self.timeout,
+            self.timeout, self.reuse,
         )  # fmt: skip
         if getattr(_pickling, "now", False):  # a function that refers to steps, perhaps its own
             return _rebuilt, (self.fn, *rest)
@@ -216,6 +221,13 @@ def _checked_timeout(timeout: float | None, name: str) -> float | None:
     raise StepDefinitionError(
         f"timeout of {name!r} is a number of seconds above 0, not {timeout!r}"
     )
+
+
+def check_reuse(reuse: bool | None) -> bool | None:
+    """Return whether calls may be taken from earlier trials, or raise StepDefinitionError."""
+    if reuse is None or isinstance(reuse, bool):
+        return reuse
+    raise StepDefinitionError(f"reuse is True, False or None, not {reuse!r}")
 
 
 def _is_positive(amount: object) -> bool:

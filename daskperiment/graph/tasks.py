@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from dask.task_spec import Task
 
 from daskperiment.errors import ParameterUndefinedError
+from daskperiment.graph.lazy import Resolve, resolved
 from daskperiment.namespace import namespaced
 from daskperiment.records import Origin
 
@@ -32,6 +33,10 @@ class RunningTrial(Protocol):
     @property
     def place(self) -> tuple[int, int]:
         """Which configuration of its batch it is, from 0, and which repeat of it, from 1."""
+
+    @property
+    def lazy(self) -> bool:
+        """Whether outputs of steps may be lazy."""
 
     def run(self, call: StepCall, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one step call and record it."""
@@ -171,6 +176,8 @@ class Guard:
 
     def __call__(self, trial: RunningTrial, /, *args: Any, **kwargs: Any) -> Any:
         try:
+            if trial.lazy:
+                return Resolve(self.func)(*args, **kwargs)
             return self.func(*args, **kwargs)
         except BaseException as error:
             trial.fail(error)
@@ -181,6 +188,7 @@ class Finish:
     """Task that ends the trial and passes the computed value on."""
 
     def __call__(self, trial: RunningTrial, value: Any) -> Any:
+        value = resolved(value) if trial.lazy else value
         trial.complete()
         return value
 
@@ -243,19 +251,25 @@ class StepCall:
         taking.inputs = (*inputs, *others)
         return taking
 
+    def completed(self, kwargs: dict[str, Any], place: tuple[int, int]) -> dict[str, Any]:
+        """Arguments by name with those that only the place of the trial in a batch gives."""
+        if not self.asked:
+            return kwargs
+        given = dict(zip(PLACES, place, strict=True))
+        # Before the others, as in `inputs`.
+        return {**{name: given[name] for name in self.asked}, **kwargs}
+
     @property
     def __name__(self) -> str:
         return self.step.name
 
     def __call__(self, trial: RunningTrial | None, /, *args: Any, **kwargs: Any) -> Any:
-        if self.asked:
-            place = dict(zip(PLACES, OUTSIDE if trial is None else trial.place, strict=True))
-            # Before the others, as in `inputs`.
-            kwargs = {**{name: place[name] for name in self.asked}, **kwargs}
+        kwargs = self.completed(kwargs, OUTSIDE if trial is None else trial.place)
         if trial is None:
             return self.step.invoke(*args, **kwargs)
         value = trial.run(self, args, kwargs)
         if self.ends:
+            value = resolved(value) if trial.lazy else value
             trial.complete()
         return value
 

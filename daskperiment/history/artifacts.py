@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, cast
 
 from blake3 import blake3
 
-from daskperiment.backends.base import Append, Hold, Remove, Write
+from daskperiment.backends.base import Append, Write
 from daskperiment.errors import (
     ArtifactNotFoundError,
     ConflictError,
@@ -18,7 +18,7 @@ from daskperiment.errors import (
     ValueNotKeptError,
 )
 from daskperiment.history import paths, payloads
-from daskperiment.history.collection import referring
+from daskperiment.history.collection import holding, referring
 from daskperiment.history.places import Place, Slot
 from daskperiment.serializers import preview
 from daskperiment.typing import Document
@@ -209,10 +209,6 @@ class ArtifactList(Mapping[str, Artifact]):
         ]
 
 
-def _holding(digest: str) -> list[Write]:
-    return [Hold(digest), Remove(paths.CONDEMNED, digest)]
-
-
 def _slot(name: str) -> Slot:
     return "artifacts", name
 
@@ -264,7 +260,7 @@ class Artifacts:
             digest = self.backend.put(file)
             entry = self._entry(name, {"file": True, "digest": digest, "size": size})
             try:
-                self.backend.apply(*_holding(digest), entry)
+                self.backend.apply(*holding(digest), entry)
                 held = True
             except ConflictError:  # another process has collected the same bytes in between
                 continue
@@ -283,7 +279,7 @@ class Artifacts:
         artifact._place.check(slot, kept)
         bare = {n: v for n, v in kept.items() if n not in ("signed", "name", "time")}
         entry = self._entry(artifact.name, self.place.sign(slot, bare))
-        held = [] if artifact.digest is None else _holding(artifact.digest)
+        held = [] if artifact.digest is None else holding(artifact.digest)
         self.backend.apply(*held, entry)
 
     def _describe(self, name: str, content: Any) -> tuple[Document, list[Write]]:

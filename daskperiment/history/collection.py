@@ -27,7 +27,7 @@ from contextlib import suppress
 from typing import NamedTuple
 from uuid import uuid4
 
-from daskperiment.backends.base import Backend, Discard, Insert, Put, Remove, Update, Write
+from daskperiment.backends.base import Backend, Discard, Hold, Insert, Put, Remove, Update, Write
 from daskperiment.errors import ConflictError
 from daskperiment.history import paths
 from daskperiment.history.holders import contents, holders
@@ -43,6 +43,11 @@ class Freed(NamedTuple):
 def referring(digest: str, data: bytes) -> list[Write]:
     """The writes that must be in the group that commits a reference to a payload."""
     return [Put(data), Remove(paths.CONDEMNED, digest)]
+
+
+def holding(digest: str) -> list[Write]:
+    """The same for a payload that is there; the group is refused where it is not any more."""
+    return [Hold(digest), Remove(paths.CONDEMNED, digest)]
 
 
 @functools.lru_cache(maxsize=256)

@@ -143,6 +143,7 @@ def _fields(place: Callable[[str], Place], number: int, row: Document) -> tuple[
         _Words(tags) if tags else _NO_WORDS,
         _same(row.get("note", "")),
         bool(row.get("late")),
+        row.get("time_saved"),
         not row.get("removed"),
     )
 
@@ -440,6 +441,7 @@ COLUMNS: dict[str, type[Column]] = {
     "Tags": Column,
     "Note": Column,
     "Late": Column,
+    "time_saved": _Durations,
 }
 
 

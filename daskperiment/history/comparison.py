@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from daskperiment.errors import PayloadNotFoundError
-from daskperiment.fingerprint.definitions import definition, equal_code, read_values
+from daskperiment.fingerprint.definitions import (
+    changed_line,
+    changed_value,
+    definition,
+    equal_code,
+    read_values,
+)
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.typing import JSON, Document
 
@@ -16,31 +22,36 @@ A_VALUE = "a value that it reads"
 
 
 class Code:
-    """The code of a trial, as its snapshot kept it.
+    """The code of a trial.
 
     Parameters
     ----------
-    snapshots : Snapshots
-        Where it is kept.
-    digest : str
-        Digest of the snapshot.
+    document : dict
+        The capture, as a snapshot keeps it.
+    text : callable
+        Gives the text of a digest; PayloadNotFoundError where it is not kept.
 
     Attributes
     ----------
     steps : dict of str to dict
         What is known of each step.
-
-    Raises
-    ------
-    BackendError
-        The store has no such snapshot.
     """
 
-    def __init__(self, snapshots: Snapshots, digest: str) -> None:
-        document = snapshots.get(digest)
-        self._snapshots = snapshots
+    def __init__(self, document: Document, text: Callable[[str], str]) -> None:
+        self._read = text
         self._sources: dict[str, str] = document["sources"]
         self.steps: dict[str, Document] = {step["name"]: step for step in document["steps"]}
+
+    @classmethod
+    def kept(cls, snapshots: Snapshots, digest: str) -> Code:
+        """The code that a snapshot has kept.
+
+        Raises
+        ------
+        BackendError
+            The store has no such snapshot.
+        """
+        return cls(snapshots.get(digest), snapshots.text)
 
     def source(self, step: str) -> str:
         """Text of a step, decorators included; empty where none is kept."""
@@ -62,7 +73,7 @@ class Code:
 
     def _text(self, digest: str) -> str:
         try:
-            return self._snapshots.text(digest)
+            return self._read(digest)
         except PayloadNotFoundError:
             return ""
 
@@ -83,6 +94,9 @@ class CodeChange(NamedTuple):
         or not kept.
     digests : tuple of (str or None)
         Its digests, None where it is absent.
+    line : int or None
+        Where the first difference is in the new text of its file, from 1; None where that is not
+        known.
     """
 
     function: str
@@ -91,6 +105,7 @@ class CodeChange(NamedTuple):
     old: str
     new: str
     digests: tuple[str | None, str | None]
+    line: int | None = None
 
     def diff(self, context: int = 0, limit: int | None = 30) -> str:
         """Unified diff of the texts, without a header; empty where it tells nothing."""
@@ -143,7 +158,9 @@ def _change(old: Code, new: Code, step: str, before: str, now: str, *, own: bool
     if value:
         one, other = read_values(file, one), read_values(file_now, other)
     digests = old.steps[step]["functions"].get(before), new.steps[step]["functions"].get(now)
-    return CodeChange(now, own, value, one, other, digests)
+    find = changed_value if value else changed_line
+    line = find(one, other, file_now) if one and other else None
+    return CodeChange(now, own, value, one, other, digests, line)
 
 
 def comparable(one: str | None, other: str | None) -> bool:

@@ -38,6 +38,8 @@ class Observation:
         BLAS and OpenMP threads.
     code : str or None
         Digest of the trial's code snapshot; None where it was forgotten.
+    files : dict or None
+        Digest of each file that was opened to read, where that was looked at.
     """
 
     trial: Number
@@ -47,11 +49,13 @@ class Observation:
     environment: str
     threads: dict[str, Any]
     code: str | None
+    files: Document | None = None
 
     @property
     def circumstances(self) -> tuple[Any, ...]:
         """All but the output and where it was seen."""
-        return self.fingerprint, self.seed, self.environment, tuple(self.threads.items())
+        known = self.fingerprint, self.seed, self.environment, tuple(self.threads.items())
+        return known if self.files is None else (*known, tuple(sorted(self.files.items())))
 
 
 def observe(number: Number, code: str | None, record: StepRecord) -> Observation | None:
@@ -60,7 +64,7 @@ def observe(number: Number, code: str | None, record: StepRecord) -> Observation
         return None
     return Observation(
         number, record.output, record.fingerprint, record.seed if record.drew else None,
-        record.environment, record.threads, code,
+        record.environment, record.threads, code, record.files,
     )  # fmt: skip
 
 

@@ -58,6 +58,16 @@ def claims(name: str) -> str:
     return f"{experiment(name)}/claims"
 
 
+def reusable(name: str) -> str:
+    """Documents of the calls that other trials may take, by what the call is."""
+    return f"{experiment(name)}/reuse/calls"
+
+
+def leases(name: str) -> str:
+    """Documents of who computes a call that others wait for, by what the call is."""
+    return f"{experiment(name)}/reuse/leases"
+
+
 def begun(name: str) -> str:
     """Empty documents of the trials that were begun on workers, by uid."""
     return f"{experiment(name)}/begun"

@@ -26,7 +26,7 @@ from daskperiment.errors import (
     UntrustedPayloadError,
 )
 from daskperiment.history import payloads
-from daskperiment.history.collection import referring
+from daskperiment.history.collection import holding, referring
 from daskperiment.namespace import namespaced
 from daskperiment.secrets import scrub
 from daskperiment.secrets.key import VARIABLE, signing_key
@@ -137,6 +137,27 @@ class Place:
         bare = {name: value for name, value in kept.items() if name != "signed"}
         value = payloads.decoded(kept, data, pickles)
         return value, self.sign(slot, bare), referring(kept["digest"], data)
+
+    def adopt(
+        self, slot: Slot, source: Place, there: Slot, kept: Document
+    ) -> tuple[Document, list[Write]]:
+        """Describe a value of another trial of this store as one of this trial, without reading it.
+
+        Returns
+        -------
+        document, writes : dict, list of Write
+            As :meth:`keep` returns them; the group is refused where its bytes are gone.
+
+        Raises
+        ------
+        UntrustedPayloadError
+            It is a pickle of a store that others may write to, without a valid signature.
+        """
+        source.check(there, kept)
+        if "digest" not in kept:
+            return kept, []
+        bare = {name: value for name, value in kept.items() if name != "signed"}
+        return self.sign(slot, bare), holding(kept["digest"])
 
     def check(self, slot: Slot, kept: Document) -> bool:
         """Whether a description is that of a pickle, which may then be loaded.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 COLUMNS = (
     "step", "call", "attempt", "outcome", "seconds", "seed", "drew", "fingerprint", "inputs",
     "output", "parameters", "upstream", "threads", "environment", "host", "pid", "started",
-    "entropy", "reused_from", "resumed_from", "unhashed",
+    "entropy", "reused_from", "saved", "why", "mutated", "resumed_from", "unhashed",
 )  # fmt: skip
 
 
@@ -101,7 +101,9 @@ def frame(records: Iterable[StepRecord]) -> pd.DataFrame:
 
     ``inputs`` is a dict of digests by argument name, ``parameters`` and ``upstream`` list
     what the inputs were made from (``clean[0]`` is call 0 of step ``clean``), ``attempt``
-    counts repetitions of one call, ``started`` is in UTC, ``seconds`` in seconds.
+    counts repetitions of one call, ``started`` is in UTC, ``seconds`` in seconds; ``saved`` are the
+    seconds that a reused call took where its output comes from, ``why`` says why one that might be
+    reused has run, and ``mutated`` lists arguments that were changed in place.
     """
     import pandas as pd
 

@@ -179,7 +179,7 @@ def _not_imported(reason: str) -> Document:
 
 def _step_code(name: str, source: str) -> Document:
     return {"name": name, "source": source, "function": name, "digest": None, "functions": {},
-            "unhashed": [], "bytecode": [], "files": []}  # fmt: skip
+            "unhashed": [], "bytecode": [], "files": [], "borders": {}}  # fmt: skip
 
 
 def _functions(code: str) -> dict[str, str]:

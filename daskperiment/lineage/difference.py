@@ -71,7 +71,7 @@ class Side(NamedTuple):
 
     def code(self) -> Code:
         """Its code; SnapshotNotFoundError where there is none any more."""
-        return Code(Snapshots(self.backend), self._digest("code"))
+        return Code.kept(Snapshots(self.backend), self._digest("code"))
 
     def _digest(self, kind: str) -> str:
         if (digest := self.row.get(kind)) is None:

@@ -7,7 +7,7 @@ of text that is safe to show.
 
 from __future__ import annotations
 
-from daskperiment.serializers.payload import Encoded, NotEncodable, decode, encode
+from daskperiment.serializers.payload import Encoded, NotEncodable, decode, encode, read_array
 from daskperiment.serializers.plain import NotPlain, from_json, to_json
 from daskperiment.serializers.preview import preview, preview_type
 
@@ -20,5 +20,6 @@ __all__ = [
     "from_json",
     "preview",
     "preview_type",
+    "read_array",
     "to_json",
 ]

@@ -8,10 +8,11 @@ pickle who wrote it, beforehand.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import Any, BinaryIO
 
 from daskperiment.errors import DaskperimentError, PayloadError
 from daskperiment.serializers.plain import NotPlain, from_json, to_json
@@ -136,6 +137,67 @@ def _read_npy(data: bytes) -> Any:
     import numpy as np
 
     return np.lib.format.read_array(BytesIO(data), allow_pickle=False)
+
+
+_PIECE = 1 << 22
+
+
+def read_array(file: BinaryIO, size: int, seen: Callable[[Any], object]) -> Any:
+    """The array of an ``.npy`` file, read into its place piece by piece.
+
+    Parameters
+    ----------
+    file : binary file
+        What `encode` wrote.
+    size : int
+        How many bytes it has; no more memory is taken.
+    seen : callable
+        Gets all bytes of it, in order, in pieces that it must not keep.
+
+    Raises
+    ------
+    PayloadError
+        It cannot be read.
+    """
+    import numpy as np
+
+    head: Any = _Heard(file, seen)
+    try:
+        version = np.lib.format.read_magic(head)
+        read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
+            version, np.lib.format.read_array_header_2_0
+        )
+        shape, fortran, dtype = read(head)
+        if dtype.hasobject:
+            raise ValueError("it holds objects")
+        if math.prod(shape) * dtype.itemsize > size:
+            raise ValueError("it claims to be larger than it is")
+        flat = np.empty(math.prod(shape), dtype)
+        place = flat.view(np.uint8).data if flat.nbytes else memoryview(b"")
+        for start in range(0, len(place), _PIECE):
+            piece = place[start : start + _PIECE]
+            if file.readinto(piece) != len(piece):  # type: ignore[attr-defined]
+                raise ValueError("it ends too early")
+            seen(piece)
+        if file.read(1):
+            raise ValueError("it goes on behind its end")
+    except PayloadError:
+        raise
+    except Exception as error:
+        raise PayloadError(f"the npy payload cannot be read: {preview_error(error)}") from error
+    return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
+
+
+class _Heard:
+    """A file of which somebody else sees what is read."""
+
+    def __init__(self, file: BinaryIO, seen: Callable[[Any], object]) -> None:
+        self._file, self._seen = file, seen
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self._seen(data)
+        return data
 
 
 def _read_pickle(data: bytes) -> Any:

@@ -34,6 +34,8 @@ class StepCode:
         What could not be hashed; what no source text agrees with.
     files : tuple of str
         Names of the files and cells that it reaches, as in `CodeCapture.sources`.
+    borders : dict of str to str
+        The distributions that it calls, and ``"python"``, with their versions.
     """
 
     source: str
@@ -43,6 +45,7 @@ class StepCode:
     unhashed: tuple[str, ...]
     bytecode: tuple[str, ...]
     files: tuple[str, ...]
+    borders: dict[str, str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +164,7 @@ def _step(closure: Closure, names: Mapping[str, str]) -> StepCode:
         unhashed=closure.unhashed,
         bytecode=closure.bytecode,
         files=tuple(sorted(names.get(file, PurePath(file).name) for file in closure.files)),
+        borders=closure.borders,
     )
 
 

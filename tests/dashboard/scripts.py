@@ -188,6 +188,7 @@ def _code(text: str, digest: str) -> dict[str, Any]:
     step = {
         "name": text, "source": digest, "function": text, "digest": text, "files": [text],
         "functions": {text: text}, "unhashed": [text], "bytecode": [text],
+        "borders": {text: text},
     }  # fmt: skip
     return {"steps": [step], "sources": {text: digest}, "borders": {text: text}, "with_text": True}
 

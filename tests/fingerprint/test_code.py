@@ -22,35 +22,6 @@ from daskperiment.fingerprint.parsing import parse
 from daskperiment.fingerprint.syntax import canonical, combine
 
 
-@pytest.fixture
-def load(tmp_path, monkeypatch):
-    """Write modules into a fresh folder and import the first, as a new process would."""
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    folders = iter(range(100))
-    names = set()
-
-    def load(**texts):
-        folder = tmp_path / f"version{next(folders)}"
-        folder.mkdir()
-        for name, text in texts.items():
-            (folder / f"{name}.py").write_text(textwrap.dedent(text), encoding="utf-8")
-        for name in names | set(texts):
-            sys.modules.pop(name, None)
-        names.update(texts)
-        monkeypatch.syspath_prepend(folder)
-        return importlib.import_module(next(iter(texts)))
-
-    yield load
-    for name in names:
-        sys.modules.pop(name, None)
-
-
-@pytest.fixture
-def digest_of(load):
-    """Digest of the function ``f`` of a module with the given text."""
-    return lambda text, **more: fingerprint(load(pipeline=text, **more).f).digest
-
-
 class Step:
     """Looks like a step of the library: its class lives there."""
 
@@ -703,12 +674,6 @@ def test_reading_source_again_repeats_no_warning(load, monkeypatch):
 def test_the_place_of_a_module_does_not_count(digest_of):
     text = "from pathlib import Path\n\ndef f():\n    return Path(__file__).parent\n"
     assert digest_of(text) == digest_of(text)
-
-
-def test_a_module_imported_by_the_running_function_is_recorded(load):
-    text = "def f(x):\n    import json\n    from helpers import clean\n    return clean(x)\n"
-    closure = fingerprint(load(pipeline=text, helpers=CHAIN["helpers"]).f)
-    assert closure.unhashed == ("pipeline.f: import of helpers when it runs",)
 
 
 def test_a_function_without_source_counts_by_bytecode_and_is_flagged():

@@ -12,6 +12,7 @@ from tests.torture import (  # noqa: F401  (importing registers)
     errors,
     hosts,
     kills,
+    leases,
     model,
     outages,
     power,

@@ -20,6 +20,7 @@ from benchmarks import (
     peers,
     redis_server,
     report,
+    reuse,
     size,
     startup,
     trials,
@@ -35,11 +36,24 @@ SUBJECTS: dict[str, Callable[[str], list[Row]]] = {
     "history": history.measure,
     "crowd": crowd.measure,
     "batches": batches.measure,
+    "reuse": reuse.measure,
     "size": size.measure,
     "redis": redis_server.measure,
     "dashboard": dashboard.measure,
 }
-_MODULES = (trials, startup, code, metrics, history, crowd, batches, size, redis_server, dashboard)
+_MODULES = (
+    trials,
+    startup,
+    code,
+    metrics,
+    history,
+    crowd,
+    batches,
+    reuse,
+    size,
+    redis_server,
+    dashboard,
+)
 PROFILES = {module.__name__.rpartition(".")[2]: module.profiled for module in _MODULES}
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from daskperiment import notebooks, platform
-from daskperiment.backends.base import Backend, Insert, Remove, Update, Write
+from daskperiment.backends.base import Backend, Hold, Insert, Remove, Update, Write
 from daskperiment.callbacks import Callbacks
 from daskperiment.errors import (
     BackendError,
@@ -440,26 +440,6 @@ class TrialContext:
                 self._row["result"] = taken.kept
         self.carry(taken.belongings)
 
-    def take_in(self, taken: Taken, call: StepCall, record: StepRecord) -> None:
-        """Record at once that a call was taken, as others may delete what it refers to.
-
-        Raises
-        ------
-        BackendError
-            They have done so, or the store is away: it was not taken.
-        """
-        writes = [*taken.writes, Steps(self.backend, self.name).writing(self.uid, [record])]
-        if call.final:
-            place, still = (paths.trials(self.name), self.number), TrialState.RUNNING.value
-            result = {"result": taken.kept}
-            writes.append(Update(*place, result, {"uid": self.uid, "state": still}))
-        self.commit(writes)
-        with self._lock:
-            self.records.append(record)
-            if call.final:
-                self._written |= result
-        self.carry(taken.belongings)
-
     def carry(self, belongings: Belongings) -> None:
         """Add metrics that were saved in another trial; the artifacts are here already."""
         with self._lock:
@@ -507,7 +487,8 @@ class TrialContext:
             self._waiting.append(record)
             young = time.monotonic() - self._flushed < _STEP_FLUSH
         # An output that is kept need not be computed again, however soon the process dies.
-        if self.shared or not young or record.kept is not None:
+        kept = record.kept is not None and record.outcome == "ran"
+        if self.shared or not young or kept:
             self.flush()
         else:
             self._await()
@@ -562,12 +543,25 @@ class TrialContext:
         try:
             self.backend.apply(*writes, *map(demanding, self._surroundings))
         except ConflictError:
+            there = [write for write in writes if not self._is_gone(write)]
+            if len(there) < len(writes):
+                self._apply(there)
+                return
             if not self._surroundings:
                 raise
             _keep_environment.cache_clear()  # it was collected since this process kept it
             _keep_environment(self.backend, self.environment_here())
             self.backend.apply(*writes, *map(demanding, self._surroundings))
         self._surroundings.clear()
+
+    def _is_gone(self, write: Write) -> bool:
+        """Whether an output that was taken from another trial was deleted just now.
+
+        The record names it all the same: whoever wants it computes it again.
+        """
+        if not isinstance(write, Hold):
+            return False
+        return all(digest != write.digest for digest, _ in self.backend.blobs())
 
     def _put_back(self, writes: list[Write], row: Document) -> None:
         self._writes = writes + self._writes

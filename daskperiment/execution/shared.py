@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from daskperiment.errors import BackendError, PurityWarning
 from daskperiment.execution import stopping
 from daskperiment.execution.offers import Offer, Offers
-from daskperiment.execution.reuse import IMPURE, RESULT, Candidate, Taken, doubt, slot_of, tell
+from daskperiment.execution.reuse import IMPURE, RESULT, Candidate, Taken, doubt, slot_of
 from daskperiment.fingerprint.values import digest_of_form, try_digest
 from daskperiment.graph.lazy import Lazy
 from daskperiment.history.belongings import carry
@@ -205,10 +205,6 @@ class SharedCall:
         return Taken(value, here, writes, candidate, belongings)
 
     # -- what becomes of it
-
-    def tell(self, taken: Taken) -> None:
-        """Say that it was taken."""
-        tell(taken)
 
     def done(self, record: StepRecord, form: tuple[str, bytes] | None) -> None:
         """Let others take what it gave, once that is written; errors are those of the backend."""

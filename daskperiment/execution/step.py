@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from daskperiment.errors import (
-    BackendError,
     DaskperimentError,
     DaskperimentWarning,
     TrialTimeoutError,
@@ -40,7 +39,6 @@ from daskperiment.history.steps import output_slot
 from daskperiment.records import Argument, CallIdentity, Number, Origin, StepRecord
 from daskperiment.secrets import Hidden, hide, holds_living, is_secret, scrub
 from daskperiment.serializers import preview
-from daskperiment.serializers.preview import preview_error
 from daskperiment.tracking import environment, seeds
 from daskperiment.tracking.files import Opened, Unseen
 from daskperiment.tracking.output import Capture
@@ -293,13 +291,16 @@ class Recorded:
         """What another trial has given, which is then recorded as that."""
         trial, call = self._trial, self._call
         taken = reuse.take(trial, call, self._identity) if trial.retried else None
+        if (
+            taken is None
+            and trial.ticket.rules is not None
+            and call.step.name in trial.ticket.rules.packages
+        ):
+            taken = self._take_shared()
         if taken is not None:
             with trial.recording():
                 trial.accept(taken, call)
                 trial.add(self._reused(taken))
-        elif trial.ticket.rules is not None and call.step.name in trial.ticket.rules.packages:
-            taken = self._take_shared()
-        if taken is not None:
             seconds = time.perf_counter() - self._clock
             self._tell("after_step", trial, call, seconds=seconds, error=None)
         return taken
@@ -309,12 +310,8 @@ class Recorded:
         self._shared = shared = SharedCall(trial, call, self._identity)
         taken = shared.take(self._arguments)
         if taken is not None:
-            try:
-                trial.take_in(taken, call, self._reused(taken))
-                shared.tell(taken)
-                return taken
-            except BackendError as error:  # it has lost its bytes just now, or the store is away
-                shared.why = preview_error(error)
+            reuse.tell(taken)
+            return taken
         self.why = shared.why
         if self.why not in (None, NEW):
             logger.info("%s runs: %s", call.step.name, scrub(self.why))

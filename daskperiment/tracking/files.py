@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from daskperiment.fingerprint.content import file_digest
+from daskperiment.fingerprint.values import try_digest
 
 MOST = 1000
 """Files of one call that are looked at again; a call that opens more is taken from nowhere."""
@@ -79,8 +79,8 @@ class Opened:
         return [name for name, place in self._read.items() if place not in self._written]
 
     def digests(self) -> dict[str, str | None]:
-        """Digest of the content of each, by path; None where there is no such file."""
-        return {name: file_digest(name) for name in self.read[:MOST]}
+        """Digest of the content of each, by path; None where it cannot be read."""
+        return {name: _digest(name) for name in self.read[:MOST]}
 
     def doubt(self, started: float) -> str | None:
         """Why its digests may not tell what was read since a Unix time; None where they do."""
@@ -110,7 +110,11 @@ class Unseen:
 
 def changed(files: Mapping[str, str | None]) -> str | None:
     """The first file whose content is not that of its digest; None where all are the same."""
-    return next((name for name, digest in files.items() if file_digest(name) != digest), None)
+    return next((name for name, digest in files.items() if _digest(name) != digest), None)
+
+
+def _digest(name: str) -> str | None:
+    return try_digest(Path(name))[0]
 
 
 _here: ContextVar[Opened | None] = ContextVar("daskperiment_opened", default=None)

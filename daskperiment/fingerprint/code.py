@@ -20,6 +20,7 @@ from daskperiment.fingerprint.origin import versions
 from daskperiment.fingerprint.reach import Reach
 from daskperiment.fingerprint.reading import SourceText
 from daskperiment.fingerprint.source import source
+from daskperiment.fingerprint.values import by_name
 from daskperiment.fingerprint.watch import Watch
 
 
@@ -107,6 +108,11 @@ def fingerprint(function: Callable[..., Any]) -> Closure:
     >>> fingerprint(double).digest == fingerprint(double_and_one).digest
     False
     """
+    with by_name():
+        return _fingerprint(function)
+
+
+def _fingerprint(function: Callable[..., Any]) -> Closure:
     known = _known(function)
     if known is not None and known[1].unchanged():
         return known[0]

@@ -95,8 +95,9 @@ def reference(value: object, path: str) -> str:
     found: object = sys.modules.get(module) if isinstance(module, str) else None
     for name in path.split("."):
         found = getattr(found, name, None)
-    # A worker has classes of the driver's main module, and another main module.
-    if found is not value and (module not in _MAIN or found is not None or "<" in path):
+    # A worker gets the classes of the driver's main module by their code, and may have the same
+    # ones again in a main module of its own; the scheme tells whether their code is the same.
+    if found is not value and (module not in _MAIN or "<" in path):
         raise Stuck(f"{module}.{path} (its name does not lead to it)")
     return f"{_module_name(module)}:{path}"
 

@@ -395,7 +395,7 @@ class Reach:
         code = self._class(type(value))
         names = list(states(value))
         held = [getattr(value, name, None) for name in names]
-        if not _holds_code(held, set()) and try_digest(value, contents=False)[0] is not None:
+        if not _holds_code(held, set()) and try_digest(value)[0] is not None:
             return f"instance {code} {self._value(value, slot)}"
         self.watch.shape(lambda: list(states(value)), names)
         space = Attributes(value)
@@ -419,7 +419,7 @@ class Reach:
 
     def _value(self, value: object, slot: Slot) -> str:
         try:
-            found, named = digest_and_named(value, slot.shown, contents=False)
+            found, named = digest_and_named(value, slot.shown)
         except Unhashed as error:
             return self._unknown(value, str(error))
         self.watch.equal(slot, value, found)

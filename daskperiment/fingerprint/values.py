@@ -8,20 +8,26 @@ it, as in ``==``; nor is it whether two equal parts are one object.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
+from types import FunctionType
 
 from blake3 import blake3
 
 from daskperiment import secrets
 from daskperiment.errors import DaskperimentError
 from daskperiment.fingerprint import arrays, arrow, files, frames, objects
+from daskperiment.fingerprint.origin import border
 from daskperiment.fingerprint.plain import ATOMS, RULES
 from daskperiment.fingerprint.registry import generation, registered
 from daskperiment.fingerprint.walk import Rule, Stuck, Walk, type_name
 
 SCHEME = "v1"
 """Prefix of every digest; digests of different schemes must not be compared."""
+
+_CODE = 16  # characters of the digest of a function or class
 
 _LIBRARIES: dict[str, Callable[[type], Rule | None]] = {
     "numpy": arrays.rule_for,
@@ -37,15 +43,20 @@ class Unhashed(DaskperimentError, TypeError):  # noqa: N818 - the word of the re
     """The value holds something that cannot be hashed by its structure."""
 
 
-def digest(value: object, name: str = "value", contents: bool = True) -> str:
+def digest(value: object, name: str = "value") -> str:
     """The digest of `value`: the scheme and 32 hexadecimal characters.
 
-    Functions, classes and modules count by their names only.  Of any other object count its
+    Functions, classes and modules count by their names.  Of any other object count its
     class and its state; a method ``__daskperiment_digest__(self)``, or a function given to
     :func:`~daskperiment.fingerprint.register`, returns what counts instead.
     A :class:`~daskperiment.Secret` counts by a digest that only this user can compute.
     A value that another thread changes meanwhile gives `Unhashed` or the digest
     of a mixture.
+
+    What functions and classes of the user do is part of the scheme, as in
+    ``v1+5c0f3a90b1d2e4f7:...``: what their code gives cannot be told from an earlier value.  So
+    values of equal state whose class was edited have two digests, of which neither is taken
+    for a change of the other.
 
     A :class:`pathlib.Path` counts by the content that it names: a file by its bytes, a folder by
     all files in it and their names below it, what does not exist by its text.  Its own name
@@ -59,8 +70,6 @@ def digest(value: object, name: str = "value", contents: bool = True) -> str:
         Any value.
     name
         What messages call the value.
-    contents
-        Whether paths count by the content that they name, else by their text.
 
     Raises
     ------
@@ -78,12 +87,10 @@ def digest(value: object, name: str = "value", contents: bool = True) -> str:
     Traceback (most recent call last):
     daskperiment.fingerprint.values.Unhashed: value[1]: ... (its name does not lead to it)
     """
-    return digest_of_form(*form(value, name, contents))
+    return digest_of_form(*form(value, name))
 
 
-def try_digest(
-    value: object, name: str = "value", contents: bool = True
-) -> tuple[str | None, str | None]:
+def try_digest(value: object, name: str = "value") -> tuple[str | None, str | None]:
     """The digest and None, or None and the reason why there is none.
 
     Examples
@@ -95,19 +102,19 @@ def try_digest(
     (None, "state['f']: _thread.lock...")
     """
     try:
-        return digest(value, name, contents), None
+        return digest(value, name), None
     except Unhashed as error:
         return None, str(error)
 
 
-def form(value: object, name: str = "value", contents: bool = True) -> tuple[str, bytes]:
+def form(value: object, name: str = "value") -> tuple[str, bytes]:
     """The scheme and the form of a value: what its digest, and that of all that holds it, need.
 
     A form has fewer than a hundred bytes, whatever the size of the value.
 
     Parameters
     ----------
-    value, name, contents
+    value, name
         As in :func:`digest`.
 
     Raises
@@ -125,32 +132,75 @@ def form(value: object, name: str = "value", contents: bool = True) -> tuple[str
     maker = ATOMS.get(type(value))
     if maker is not None:
         return SCHEME, maker(value)
-    return _encoded(Walk(ATOMS, _rule_for, contents), value, name)
+    walk = Walk(ATOMS, _rule_for, contents=not _by_name.get())
+    return _encoded(walk, value, name)
 
 
-def digest_and_named(
-    value: object, name: str = "value", contents: bool = True
-) -> tuple[str, list[object]]:
+def digest_and_named(value: object, name: str = "value") -> tuple[str, list[object]]:
     """The digest, and the functions and classes that are part of it by their names only.
 
-    Classes of instances are among them.  Parameters and errors as for :func:`digest`.
+    Classes of instances are among them.
+
+    Raises
+    ------
+    Unhashed
+        As `digest`.
 
     Examples
     --------
     >>> digest_and_named({"f": open, "more": [1, 2]})
     ('v1:...', [<built-in function open>])
     """
-    walk = Walk(ATOMS, _rule_for, contents)
+    walk = Walk(ATOMS, _rule_for, contents=not _by_name.get())
     return digest_of_form(*_encoded(walk, value, name)), walk.named
+
+
+@contextmanager
+def by_name() -> Iterator[None]:
+    """A block in which code of the user counts by its names only, and paths by their text.
+
+    This is for the fingerprint of code, which finds code itself: a constant that holds the
+    folder of a project must not make all files in it part of the code.
+
+    Examples
+    --------
+    >>> from pathlib import Path, PurePath
+    >>> with by_name():
+    ...     digest(Path()) == digest(PurePath())
+    True
+    """
+    token = _by_name.set(True)
+    try:
+        yield
+    finally:
+        _by_name.reset(token)
+
+
+_by_name = ContextVar("daskperiment_by_name", default=False)
 
 
 def _encoded(walk: Walk, value: object, name: str) -> tuple[str, bytes]:
     try:
         found = walk.encode(value)
-        # By another user's key the same secret has another digest: that is another scheme.
-        return _keyed_scheme() if walk.keyed else SCHEME, found
     except Stuck as stuck:
         raise Unhashed(f"{name}{stuck.where}: {stuck.what}") from stuck.__cause__
+    codes = set() if _by_name.get() else walk.codes
+    if walk.named and not _by_name.get():
+        codes = codes | codes_of(walk.named)
+    scheme = "+".join((SCHEME, *sorted(codes)))
+    # By another user's key the same secret has another digest: that is another scheme.
+    return f"{scheme}-{secrets.key_name()}" if walk.keyed else scheme, found
+
+
+def codes_of(named: Iterable[object]) -> set[str]:
+    """What schemes say of the code of functions and classes: nothing of those of libraries."""
+    users = {id(item): item for item in named if isinstance(item, type | FunctionType)}
+    own = [item for item in users.values() if border(item.__module__) is None]
+    if not own:
+        return set()
+    from daskperiment.fingerprint.code import fingerprint  # which reads values
+
+    return {fingerprint(item).digest.partition(":")[2][:_CODE] for item in own}
 
 
 def digest_of_form(scheme: str, form: bytes) -> str:
@@ -175,8 +225,8 @@ class Known:
     form : bytes
         The form of the value, as :func:`form` gives it.
     scheme : str
-        The scheme of the form.  With that of another user's key, or of another release, what
-        holds the value is unhashed.
+        The scheme of the form, with the code that the value holds.  With that of another
+        user's key, or of another release, what holds the value is unhashed.
 
     Examples
     --------
@@ -192,15 +242,13 @@ class Known:
         self.scheme = scheme
 
 
-def _keyed_scheme() -> str:
-    return f"{SCHEME}-{secrets.key_name()}"
-
-
 def _known(walk: Walk, value: Known) -> bytes:
-    if value.scheme != SCHEME:
-        if value.scheme != _keyed_scheme():
-            raise Stuck(f"a digest of the scheme {value.scheme}")
-        walk.keyed = True
+    scheme, _, key = value.scheme.partition("-")
+    release, *codes = scheme.split("+")
+    if release != SCHEME or key not in ("", secrets.key_name() if key else ""):
+        raise Stuck(f"a digest of the scheme {value.scheme}")
+    walk.codes.update(codes)
+    walk.keyed = walk.keyed or bool(key)
     return value.form
 
 

@@ -120,10 +120,12 @@ class Walk:
     named
         The functions and classes that are part of the form by their names only, those of
         instances among them.
+    codes
+        The code of further ones, of parts that are not at hand.
     """
 
     def __init__(
-        self, atoms: Mapping[type, Atom], rule_for: Callable[[type], Rule], contents: bool
+        self, atoms: Mapping[type, Atom], rule_for: Callable[[type], Rule], contents: bool = True
     ) -> None:
         self._atoms = atoms
         self._rule_for = rule_for
@@ -133,6 +135,7 @@ class Walk:
         self.contents = contents
         self.keyed = False
         self.named: list[object] = []
+        self.codes: set[str] = set()
 
     def encode(self, value: object) -> bytes:
         """The form of `value`; `Stuck` if it has none."""

@@ -150,9 +150,7 @@ class Watch:
 
     def _unchanged_values(self) -> bool:
         try:
-            values = all(
-                digest(slot.get(), contents=False) == found for slot, found in self._equal.values()
-            )
+            values = all(digest(slot.get()) == found for slot, found in self._equal.values())
             return values and all(look() == found for look, found in self._shapes)
         except Unhashed:
             return False

@@ -13,10 +13,12 @@ import decimal
 import enum
 import fractions
 import functools
+import importlib
 import io
 import ipaddress
 import itertools
 import json
+import linecache
 import operator
 import os
 import pathlib
@@ -689,6 +691,83 @@ def test_a_class_may_say_what_identifies_its_instances():
     assert digest(Named("a")) == digest(Named("a"))
     assert digest(Named("a")) != digest(Named("b"))
     assert digest(Named("a")) != digest("a")
+
+
+# What the code of the user's own classes and functions does
+
+
+MODELS = """
+SCALE = 2
+
+def scaled(x):
+    return SCALE * x
+
+class Model:
+    def __init__(self, weight):
+        self.weight = weight
+
+    def predict(self, x):
+        return scaled(x) * self.weight
+"""
+
+
+@pytest.fixture
+def models(tmp_path, monkeypatch):
+    """Imports a module of this text, or again once it was edited."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def load(text):
+        (tmp_path / "edited_models.py").write_text(text)
+        sys.modules.pop("edited_models", None)
+        importlib.invalidate_caches()
+        linecache.clearcache()
+        return importlib.import_module("edited_models")
+
+    yield load
+    sys.modules.pop("edited_models", None)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "counts"),
+    [
+        ("scaled(x) * self.weight", "scaled(x) + self.weight", True),
+        ("SCALE * x", "SCALE + x", True),
+        ("SCALE = 2", "SCALE = 3", True),
+        ("class Model:", "class Model:\n    kind = 1", True),
+        ("class Model:", "# only a comment\nclass Model:", False),
+        ("SCALE = 2", "SCALE = 2\nOTHER = 3", False),
+    ],
+)
+def test_an_instance_of_an_edited_class_is_another_value_but_no_change(models, old, new, counts):
+    before = digest([models(MODELS).Model(1)])
+    after = digest([models(MODELS.replace(old, new)).Model(1)])
+    assert (after != before) == counts
+    scheme, _, found = before.partition(":")
+    assert after.partition(":")[2] == found
+    assert scheme.startswith(f"{SCHEME}+")
+
+
+def test_functions_in_a_value_count_by_what_they_do(models):
+    before = digest(functools.partial(models(MODELS).scaled, 1))
+    assert digest(functools.partial(models(MODELS).scaled, 1)) == before
+    assert digest(functools.partial(models(MODELS.replace("2", "3")).scaled, 1)) != before
+    assert digest([len, np.float64, dict]).startswith(f"{SCHEME}:")
+
+
+def test_each_class_counts_once_in_whatever_order_it_is_met():
+    point, setting = Point(1, 2), Setting(1.0)
+    schemes = {form(value)[0] for value in ([point, setting], [setting, point, point])}
+    (scheme,) = schemes
+    assert len(scheme.split("+")) == 3
+    assert set(form(point)[0].split("+")) | set(form(setting)[0].split("+")) == set(
+        scheme.split("+")
+    )
+
+
+@pytest.mark.parametrize("held", [Plain(1), Point(1, 2), Color.RED, double, Named("a")])
+def test_what_holds_a_known_form_knows_its_code(held):
+    assert digest({"model": [Absent(held), Plain(2)]}) == digest({"model": [held, Plain(2)]})
 
 
 def local_class():

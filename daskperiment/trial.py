@@ -396,8 +396,8 @@ class Trial:
             ``result``, ``parameters.NAME``, ``code``, ``environment``, ``session``, ``git``,
             ``configuration``, ``checkpoints``, ``output``, ``error`` (description and traceback),
             ``note``, ``tags``, ``usage``, ``metrics`` or ``metrics.NAME``, ``artifacts`` or
-            ``artifacts.NAME``, ``persisted.STEP``, or ``steps.previews`` (the shortened texts of
-            all inputs).
+            ``artifacts.NAME``, ``persisted.STEP``, ``reuse`` (what is kept only for trials
+            that may take it), or ``steps.previews`` (the shortened texts of all inputs).
         everywhere : bool
             Forget the same content also in all other trials that have ended, of any
             experiment of the store.

@@ -52,6 +52,7 @@ from daskperiment.history.removal import Collected
 from daskperiment.history.spooling import SpoolingBackend, settled, spooling
 from daskperiment.history.trials import Trials
 from daskperiment.lineage.difference import Difference
+from daskperiment.lineage.plan import Plan, plan
 from daskperiment.namespace import namespaced
 from daskperiment.parameters import UNDEFINED, Declaration, Parameter, Parameters, summary
 from daskperiment.records import Number
@@ -542,7 +543,7 @@ class Experiment:
         layout, used = layout_of(node), self._used(node, given or {})
         if not layout.records:
             return compute(layout, None, used, arguments)
-        script.begun(self.backend, self.id)
+        script.begun(self.backend, self.id, partial(self._plan, node, given or {}, seed, reuse))
         loaded = self._parameters.configuration
         seed = self.seed if seed is None else seed
         return self._recorder.run(
@@ -681,8 +682,9 @@ class Experiment:
                 "seed= is the seed of the trial, and there is a parameter of that name: give "
                 'parameters as a mapping, run(..., {"seed": 1}) or run(..., {"seed": 1}, seed=2)'
             )
-        used = self._used(node, merged(parameters, values))
-        script.begun(self.backend, self.id)
+        given = merged(parameters, values)
+        used = self._used(node, given)
+        script.begun(self.backend, self.id, partial(self._plan, node, given, seed, None))
         begun: list[Number] = []
         try:
             self._recorder.run(
@@ -997,6 +999,49 @@ class Experiment:
                 f"compute() takes no argument {named[0]!r}: to bind parameters for this trial "
                 f"write compute(parameters={{{hint}}})"
             )
+
+    def plan(
+        self, result: Any, parameters: Mapping[str, Any] | None = None, seed: int | None = None
+    ) -> Plan:
+        """What each step call of a trial would do, and why; none of them runs.
+
+        Nothing is written.  Outputs of steps that run, and of functions that are no steps, are
+        not known: a call that they go into ``depends`` on them.
+
+        Parameters
+        ----------
+        result : Node, callable or class
+            What calling a result step has given, or what :meth:`run` takes besides.
+        parameters : mapping, optional
+            Values of parameters, besides those that are set.
+        seed : int, optional
+            Seed of the trial; default the experiment's.
+
+        Returns
+        -------
+        Plan
+            A row for each call: step, call, action (``reuse``, ``run`` or ``depends``), reason,
+            and from the history the seconds that it takes, or that reuse saves, and the bytes
+            of its output.
+
+        Raises
+        ------
+        ParameterError
+            A value is wrong or missing.
+        ComputeArgumentError
+            The graph has no result.
+        """
+        return self._plan(self._node(result), parameters or {}, seed, None)
+
+    def _plan(
+        self, node: Node, given: Mapping[str, Any], seed: int | None, reuse: bool | None
+    ) -> Plan:
+        layout = layout_of(node)
+        if not layout.records:
+            raise ComputeArgumentError("plan() takes what calling a result step has given")
+        taking = replace(self._reuse, override=check_reuse(reuse))
+        recording = taking if isinstance(self._recorder, Recorder) else None
+        return plan(layout, self._trials, recording, self._used(node, given), self._seed(seed))
 
     def main(self, result: Node, argv: Sequence[str] | None = None) -> Any:
         """Run one trial with values and seed from the command line.

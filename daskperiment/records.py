@@ -184,7 +184,7 @@ class StepRecord(NamedTuple):
     unhashed : str or None
         Why an input or the output has no digest.
     kept : dict or None
-        Where the output of a persisted step is kept.
+        Where the output is kept, of a persisted step and of one that may be reused.
     resumed_from : str or None
         Uid of the trial from whose checkpoint it went on; its own where a scheduler ran it again.
     saved : float or None
@@ -195,6 +195,8 @@ class StepRecord(NamedTuple):
         Why a reusable call has run.
     mutated : list of str or None
         Arguments that the call has changed in place.
+    spare : bool or None
+        Whether the output is kept only for trials that may take it.
     logged : dict or None
         Which metrics and artifacts are of this call; see :mod:`daskperiment.history.belongings`.
     """
@@ -224,6 +226,7 @@ class StepRecord(NamedTuple):
     files: Document | None = None
     why: str | None = None
     mutated: list[str] | None = None
+    spare: bool | None = None
 
     @property
     def identity(self) -> CallIdentity:

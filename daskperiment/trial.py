@@ -25,6 +25,7 @@ from daskperiment.history.trials import Trials, facts
 from daskperiment.history.usage import Usage
 from daskperiment.history.usage import frame as usage_frame
 from daskperiment.lineage.difference import Difference, Side, difference
+from daskperiment.lineage.why import Reasons
 from daskperiment.namespace import Namespace, namespaced
 from daskperiment.records import StepRecord, TrialState
 from daskperiment.serializers import from_json, preview
@@ -395,8 +396,8 @@ class Trial:
             ``result``, ``parameters.NAME``, ``code``, ``environment``, ``session``, ``git``,
             ``configuration``, ``checkpoints``, ``output``, ``error`` (description and traceback),
             ``note``, ``tags``, ``usage``, ``metrics`` or ``metrics.NAME``, ``artifacts`` or
-            ``artifacts.NAME``, ``persisted.STEP``, or ``steps.previews`` (the shortened texts of
-            all inputs).
+            ``artifacts.NAME``, ``persisted.STEP``, ``reuse`` (what is kept only for trials
+            that may take it), or ``steps.previews`` (the shortened texts of all inputs).
         everywhere : bool
             Forget the same content also in all other trials that have ended, of any
             experiment of the store.
@@ -443,6 +444,43 @@ class Trial:
     @property
     def _side(self) -> Side:
         return Side(self._backend, self.experiment, self.number, self._row, self._trials.trust)
+
+    def why(self, step: str, call: int = 0) -> str:
+        """Why a call of a step has run, or from which trial its output was taken, in one sentence.
+
+        It is compared with the latest of the twenty trials before it that called the step as
+        often.
+
+        Parameters
+        ----------
+        step : str
+            Name of the step.
+        call : int
+            Which call of it in graph order, from 0.
+
+        Raises
+        ------
+        StepNotFoundError
+            The trial has no record of such a call.
+
+        Examples
+        --------
+        >>> import daskperiment
+        >>> ex = daskperiment.Experiment("doc_why", backend="memory://", reuse=True)
+        >>> @ex.result
+        ... def score(a):
+        ...     return 10 / a
+        >>> s = score(ex.parameter("a"))
+        >>> s.compute(parameters={"a": 4}), s.compute(parameters={"a": 5})
+        (2.5, 2.0)
+        >>> s.compute(parameters={"a": 4})
+        2.5
+        >>> ex[2].why("score")
+        "ran: input 'a' is 5, it was 4 in trial 1"
+        >>> ex[3].why("score")
+        'reused from trial 1'
+        """
+        return Reasons(self._trials, self.number, self._row, self._records).why(step, call)
 
     def persisted(self, step: str, call: int | None = None) -> Any:
         """Kept output of a step; see :meth:`Experiment.get_persisted`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -16,27 +17,39 @@ from daskperiment import Experiment
 pytest.importorskip("sklearn")
 
 WORKFLOW = Path(__file__).parent.parent / "examples" / "workflow"
-STEPS = {"load", "clean", "featurise", "split", "train", "describe", "score"}
+ORDER = ["load", "clean", "tidy", "featurise", "split", "train", "describe", "score"]
+STEPS = {*ORDER} - {"tidy"}
 BELOW = {"featurise", "split", "train", "score"}
 """What runs again when other features are made."""
 
 
 class Edit(NamedTuple):
-    """A change of a file, and what runs again after it."""
+    """A change of a file, what runs again after it, and why the first of that does."""
 
     file: str
     before: str
     after: str
     ran: set[str]
+    why: str | None = None
 
 
 EDITS = {
     "a comment": Edit("units.py", "FLOOR = 0.001", "# Not zero.\nFLOOR  =  0.001", set()),
-    "a constant in a helper of a helper": Edit("units.py", "0.001", "1.0", BELOW),
-    "a default argument": Edit("features.py", "power=1", "power=2", BELOW),
+    "a constant in a helper of a helper": Edit(
+        "units.py", "0.001", "1.0", BELOW,
+        "ran: a value that units.not_negative reads changed at line 3",
+    ),
+    "a default argument": Edit(
+        "features.py", "power=1", "power=2", BELOW, "ran: helper features.scaled changed at line 21"
+    ),
     "a function that is not used": Edit("units.py", "return values\n", "return None\n", set()),
-    "a data file": Edit("wine.csv", "1065.0", "1066.0", STEPS),
-    "the name of a step": Edit("pipeline.py", "clean(", "tidy(", {"tidy"}),
+    "a data file": Edit(
+        "wine.csv", "1065.0", "1066.0", STEPS,
+        "ran: the file wine.csv is not what it was (trial 1)",
+    ),
+    "the name of a step": Edit(
+        "pipeline.py", "clean(", "tidy(", {"tidy"}, "ran: no earlier trial ran this step"
+    ),
     "the order of definitions": Edit(
         "pipeline.py",
         '@ex\ndef clean(table):\n    """Without rows in which something is missing."""\n'
@@ -44,15 +57,26 @@ EDITS = {
         "",
         set(),
     ),
-    "a decorator": Edit("pipeline.py", "@ex\ndef clean", "@ex\n@features.traced\ndef clean",
-                        {"clean"}),
-    "a global list that is changed in place": Edit(
-        "pipeline.py", "ex = Experiment", "features.SCALES.clear()\nex = Experiment", BELOW
+    "a decorator": Edit(
+        "pipeline.py", "@ex\ndef clean", "@ex\n@features.traced\ndef clean", {"clean"},
+        "ran: its code changed at line 38",
     ),
-    "a variable of a closure": Edit("features.py", "weighing(1.0)", "weighing(2.0)", BELOW),
-    "a method of a class": Edit("features.py", "ascending=False", "ascending=True", BELOW),
-    "the text of one step": Edit("pipeline.py", "table.describe()", "table.describe().round(3)",
-                                 {"describe", "score"}),
+    "a global list that is changed in place": Edit(
+        "pipeline.py", "ex = Experiment", "features.SCALES.clear()\nex = Experiment", BELOW,
+        "ran: a value that features.scaled reads changed",
+    ),
+    "a variable of a closure": Edit(
+        "features.py", "weighing(1.0)", "weighing(2.0)", BELOW,
+        "ran: a value that features.weighing.<locals>.weigh reads changed",
+    ),
+    "a method of a class": Edit(
+        "features.py", "ascending=False", "ascending=True", BELOW,
+        "ran: helper features.Ranker.chosen changed at line 36",
+    ),
+    "the text of one step": Edit(
+        "pipeline.py", "table.describe()", "table.describe().round(3)", {"describe", "score"},
+        "ran: its code changed at line 71",
+    ),
 }  # fmt: skip
 
 
@@ -70,14 +94,44 @@ def folder(ran_once: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(ran_once, tmp_path / "again"))
 
 
+PLAN_AND_RUN = """
+import json, runpy, sys
+from daskperiment.script import plan_path
+plan, error = plan_path(sys.argv[1], sys.argv[2:])
+print(json.dumps(plan.document()["calls"]))
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 def run(folder: Path, *arguments: str, script: str = "pipeline.py") -> set[str]:
-    """Run the workflow, and return the steps that were not reused."""
+    """Plan the workflow and run it; return the steps that were not reused.
+
+    What the plan says must be what happens, and the reason before must be the reason after.
+    """
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "DASKPERIMENT_USAGE": "0"}
-    command = [sys.executable, script, *arguments]
+    command = [sys.executable, "-c", PLAN_AND_RUN, script, *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    steps = Experiment("workflow", backend=folder / "daskperiment_cache").latest.steps
-    return set(steps[steps["outcome"] == "ran"]["step"])
+    trial = Experiment("workflow", backend=folder / "daskperiment_cache").latest
+    outcomes = dict(zip(trial.steps["step"], trial.steps["outcome"], strict=True))
+    calls = json.loads(done.stdout.splitlines()[0])
+    assert {call["step"] for call in calls} == set(outcomes)
+    for call in calls:
+        step, action = call["step"], call["action"]
+        if action != "depends":
+            told = {"run": "ran: ", "reuse": "reused "}[action] + call["reason"]
+            assert (step, trial.why(step)) == (step, told)
+        assert outcomes[step] in {"run": ["ran"], "reuse": ["reused"]}.get(action, outcomes[step])
+    return {step for step, outcome in outcomes.items() if outcome == "ran"}
+
+
+def why(folder: Path) -> str | None:
+    """Why the first step has run that did; None where all were reused."""
+    trial = Experiment("workflow", backend=folder / "daskperiment_cache").latest
+    ran = trial.steps[trial.steps["outcome"] == "ran"]["step"]
+    steps = sorted(ran, key=ORDER.index)
+    return trial.why(steps[0]) if steps else None
 
 
 def edit(folder: Path, file: str, before: str, after: str) -> None:
@@ -98,10 +152,12 @@ def test_after_an_edit_runs_exactly_what_depends_on_it(folder: Path, what: str) 
         edit(folder, "pipeline.py", "@ex\ndef describe", f"{change.before}@ex\ndef describe")
 
     assert run(folder) == change.ran
+    assert why(folder) == change.why
 
 
 def test_another_value_of_a_parameter_runs_its_branch(folder: Path) -> None:
     assert run(folder, "trees=30") == {"train", "score"}
+    assert why(folder) == "ran: input 'trees' is 30, it was 20 in trial 1"
     assert run(folder, "trees=20") == set()
 
 
@@ -117,6 +173,8 @@ def test_another_version_of_a_package_runs_the_steps_that_reach_it(folder: Path)
     )
 
     assert run(folder, script="newer.py") == {"split", "train"}
+    assert "ran: package scikit-learn " in str(why(folder))
+    assert str(why(folder)).endswith(" -> 99.0")
 
 
 def test_a_helper_that_is_moved_to_another_module_runs_nothing(folder: Path) -> None:

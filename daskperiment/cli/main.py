@@ -20,6 +20,7 @@ from daskperiment.cli import (
     looking,
     moving,
     recorded,
+    reusing,
     running,
     stores,
     watching,
@@ -90,7 +91,18 @@ def cli(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-for module in (running, looking, recorded, watching, board, changing, moving, stores, keys):
+for module in (
+    running,
+    looking,
+    recorded,
+    watching,
+    board,
+    changing,
+    reusing,
+    moving,
+    stores,
+    keys,
+):
     for verb in module.VERBS:
         cli.add_command(verb)
 

@@ -1,4 +1,4 @@
-"""Verbs that show what a trial carries: code, env, logs, diff."""
+"""Verbs that show what a trial carries: code, env, logs, diff, why."""
 
 from __future__ import annotations
 
@@ -173,4 +173,19 @@ def _marked(line: str) -> str:
     return click.style(text.escaped(line), fg=colour)
 
 
-VERBS: list[click.Command] = [code, env, logs, diff]
+@verb("why")
+@references("reference", metavar="REF")
+@click.argument("step")
+@click.option("--call", default=0, show_default=True, help="Which call of the step, from 0.")
+def why(session: Session, reference: str, step: str, call: int) -> None:
+    """Say why a step of a trial has run, or which trial its output was taken from."""
+    from daskperiment.trial import Trial
+
+    trial = Trial(session.backend, session.experiment, session.number(reference))
+    shown = {
+        "trial": trial.number, "step": step, "call": call, "why": trial.why(step, call),
+    }  # fmt: skip
+    session.answer(shown, lambda shown: [text.escaped(shown["why"], keep="")])
+
+
+VERBS: list[click.Command] = [code, env, logs, diff, why]

@@ -1,4 +1,4 @@
-"""The verbs that run a script."""
+"""The verbs that run a script, or plan what it would run."""
 
 from __future__ import annotations
 
@@ -44,6 +44,35 @@ def run(session: Session, script: str, arguments: Sequence[str], shard: str | No
     if session.chosen is not None:
         raise click.UsageError("-e means nothing to run: the script names its experiment")
     return _run(session, script, arguments, {"DASKPERIMENT_SHARD": shard})
+
+
+@verb("plan", context_settings=_OWN)
+@_script
+@_arguments
+def plan(session: Session, script: str, arguments: Sequence[str]) -> int:
+    """Say what each step of a script's trial would do, and why, before any of them runs.
+
+    The script runs up to its first trial, so what stands outside of steps does run; nothing is
+    recorded.  Everything behind SCRIPT is the script's own, as in: plan train.py lr=0.1 --seed 1.
+    """
+    from daskperiment.script import plan_path
+
+    if session.chosen is not None:
+        raise click.UsageError("-e means nothing to plan: the script names its experiment")
+    told = {"DASKPERIMENT_BACKEND": session.named}
+    with _told(told), _stdout_aside() if session.as_json else contextlib.nullcontext():
+        found, error = plan_path(script, arguments)
+        code = _exit_code(error)
+    if found is not None:
+        session.answer(found.document(), lambda _: _planned(found))
+    elif code == 0:
+        session.answer(None, lambda _: ["The script has begun no trial."])
+    return code
+
+
+def _planned(found: Any) -> Iterator[str]:
+    for line in str(found).split("\n"):
+        yield text.escaped(line, keep="")
 
 
 @verb("resume", context_settings=_OWN)
@@ -188,4 +217,4 @@ def _report(shown: dict[str, Any] | None) -> Iterator[str]:
         yield text.escaped(f"result  {text.value(shown['result'])}", keep="")
 
 
-VERBS: list[click.Command] = [run, resume]
+VERBS: list[click.Command] = [run, plan, resume]

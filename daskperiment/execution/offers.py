@@ -173,7 +173,7 @@ class Offers:
             return None
         # Of several attempts of a scheduler at one call, the last one that gave the output.
         for record in reversed(attempt.records):
-            same = record.place == (identity.step, entry.call)
+            same = record.place == (entry.step, entry.call)
             if same and record.outcome in ("ran", "reused"):
                 return candidate_of(attempt, record, call.final)
         return None

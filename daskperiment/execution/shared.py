@@ -221,7 +221,8 @@ class SharedCall:
             return
         scheme, content = form
         shown = content.hex() if content.startswith(_SEALED) else None
-        entry = Entry(self._trial.uid, self._trial.number, record.call, shown, scheme)
+        place = self._trial.uid, self._trial.number, record.step, record.call
+        entry = Entry(*place, shown, scheme)
         if not self._reusable.accept(self._key, entry, record.drew, lease):
             logger.info("%s: another trial has computed it meanwhile", record.step)
 

@@ -401,8 +401,8 @@ def keep(
         trial.keep_result(value)
     end = seconds, "ran", found and digest_of_form(*found), unhashed or reason, kept
     record = _record(running, trial, arguments, started, *end)
-    if more:
-        record = record._replace(**more)
+    spare = True if kept is not None and not call.step.persist else None
+    record = record._replace(spare=spare, **(more or {}))
     trial.add(record)
     return record, found
 

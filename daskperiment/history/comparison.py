@@ -71,6 +71,13 @@ class Code:
                     return found, text
         return "", ""
 
+    def file_of(self, step: str) -> str:
+        """Text of the file that a step is in; empty where none is kept."""
+        source = self.source(step)
+        files = (self._text(self._sources[f]) for f in self.steps[step]["files"]
+                 if f in self._sources)  # fmt: skip
+        return next((text for text in files if source and source in text), "")
+
     def _text(self, digest: str) -> str:
         try:
             return self._read(digest)
@@ -159,6 +166,8 @@ def _change(old: Code, new: Code, step: str, before: str, now: str, *, own: bool
         one, other = read_values(file, one), read_values(file_now, other)
     digests = old.steps[step]["functions"].get(before), new.steps[step]["functions"].get(now)
     find = changed_value if value else changed_line
+    if own and not value:
+        file_now = new.file_of(step)
     line = find(one, other, file_now) if one and other else None
     return CodeChange(now, own, value, one, other, digests, line)
 

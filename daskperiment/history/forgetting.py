@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -76,6 +76,15 @@ def forget(
         _note_left(backend, place, digests & set().union(*held.values()))
     backend.compact()
     return Forgotten(part, list(done), *freed, list(held))
+
+
+def forget_spare(backend: Backend, name: str, numbers: Iterable[int]) -> set[str]:
+    """Forget the outputs that some trials keep only for others; return their digests.
+
+    Their bytes are there until they are collected.
+    """
+    places = (Holder(name, number, "reuse") for number in numbers)
+    return set().union(*(_forget(backend, place) for place in places))
 
 
 def _held(backend: Backend, done: dict[Holder, set[str]]) -> dict[Holder, set[str]]:
@@ -287,6 +296,11 @@ class _Part:
             entry["kept"] = payloads.forgotten()
         return _Edit({}, self.replacing(paths.steps, entries), dropped)
 
+    def spare(self, _: str) -> _Edit:
+        entries = self.entries(paths.steps)
+        found = [entry for entry in entries if entry.pop("spare", None) and "kept" in entry]
+        return _Edit({}, self.replacing(paths.steps, entries), [e.pop("kept") for e in found])
+
     def previews(self, rest: str) -> _Edit | None:
         if rest != "previews":
             return None
@@ -327,5 +341,6 @@ _EDITS: dict[str, Callable[[_Part, str], _Edit | None]] = {
     "artifacts": _Part.artifacts,
     "artifacts.": _Part.artifacts,
     "persisted.": _Part.persisted,
+    "reuse": _Part.spare,
     "steps.": _Part.previews,
 }

@@ -10,7 +10,7 @@ is gone here too.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -23,6 +23,8 @@ from daskperiment.history.leases import Lease, Leases
 from daskperiment.history.trials import Trials
 from daskperiment.records import CallIdentity
 from daskperiment.typing import Document
+
+_GROUP = 100
 
 
 class CallKey(NamedTuple):
@@ -83,8 +85,8 @@ class Entry(NamedTuple):
         Uid of the trial.
     number : int
         Its number.
-    call : int
-        Which call of the step it is there.
+    step, call : str, int
+        The step, and which call of it in that trial.
     form : str or None
         What its output is digested as, in hexadecimal; None where that would tell the output.
     scheme : str
@@ -93,6 +95,7 @@ class Entry(NamedTuple):
 
     trial: str
     number: int
+    step: str
     call: int
     form: str | None
     scheme: str
@@ -179,13 +182,13 @@ class Reusable:
 
     def drop_within(self, batch: str) -> None:
         """Forget what was confined to a batch."""
-        gone = [key for key, _ in self._backend.find(self._path, {"within": batch}, fields=[])]
-        if gone:
-            self._backend.apply(*(Remove(self._path, key) for key in gone))
+        found = self._backend.find(self._path, {"within": batch}, fields=[])
+        self.drop([str(key) for key, _ in found])
 
-    def drop(self, key: str) -> None:
-        """Forget where a call was computed."""
-        self._backend.apply(Remove(self._path, key))
+    def drop(self, keys: Sequence[str]) -> None:
+        """Forget where calls were computed."""
+        for at in range(0, len(keys), _GROUP):
+            self._backend.apply(*(Remove(self._path, key) for key in keys[at : at + _GROUP]))
 
 
 def _entry(document: Document) -> Entry:

@@ -10,7 +10,8 @@ from daskperiment.lineage.layout import Bend, Edge, Layout, layout
 from daskperiment.records import Origin, StepRecord
 from daskperiment.serializers import preview
 
-_OUTCOMES = ("ran", "failed", "reused")
+_OUTCOMES = ("ran", "failed", "reused", "run", "reuse", "depends")
+"""Of calls that have ended, and of those that are planned."""
 _LONGEST = 80
 """Characters of a label."""
 _MOST_CALLS = 2**63
@@ -34,8 +35,9 @@ class Node(NamedTuple):
     calls : int
         How many step calls it stands for; 0 for a parameter.
     outcome : str or None
-        ``ran``, ``failed`` or ``reused``; None while nothing is recorded.  Of several calls it
-        is ``failed`` where one failed, else the most frequent one.
+        ``ran``, ``failed`` or ``reused``; None while nothing is recorded; in a plan ``run``,
+        ``reuse`` or ``depends``.  Of several calls it is ``failed`` where one failed, else the
+        most frequent one.
     seconds : float or None
         How long it took, of several calls all together.
     layer : int

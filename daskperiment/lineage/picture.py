@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Mapping
 from html import escape
 from itertools import pairwise
+from typing import TypeAlias
 
 from daskperiment.history.trials import duration
 from daskperiment.lineage.dag import Dag, Node
@@ -25,19 +26,33 @@ _NARROWEST = 72
 _MOST_EDGES = 1000
 _MOST_INPUTS = 12
 _FONT = "ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace"
-_COLOURS = {"ran": "#2f9e6e", "failed": "#d9534a", "reused": "#4a86c8", None: "#8a8f98"}
+_COLOURS = {
+    "ran": "#2f9e6e", "failed": "#d9534a", "reused": "#4a86c8", None: "#8a8f98",
+    "run": "#2f9e6e", "reuse": "#4a86c8", "depends": "#b7791f",
+}  # fmt: skip
 # Drawn, since fonts differ in the signs that they have.
 _GLYPHS = {
     "ran": '<path d="M-4 0.2L-1.2 3L4 -3"/>',
     "failed": '<path d="M-3.2 -3.2L3.2 3.2M3.2 -3.2L-3.2 3.2"/>',
     "reused": '<path d="M3.4 -1.6A3.8 3.8 0 1 0 3.6 1.2M3.9 -4.2V-1.4H1.1"/>',
     None: '<path d="M-3.6 0h.01M0 0h.01M3.6 0h.01"/>',
+    "run": '<path d="M-2.4 -3.8L3.6 0L-2.4 3.8z"/>',
+    "depends": '<path d="M-2.6 -1.8A2.7 2.7 0 1 1 0.8 1.2Q0 1.6 0 2.4M0 4.4h.01"/>',
 }
+_GLYPHS["reuse"] = _GLYPHS["reused"]
 _MICROSECONDS = "\N{MICRO SIGN}s"
-_OUTCOMES = {"ran": "ran", "failed": "failed", "reused": "reused", None: "no end recorded"}
+_OUTCOMES = {
+    "ran": "ran", "failed": "failed", "reused": "reused", None: "no end recorded",
+    "run": "runs", "reuse": "reused", "depends": "depends",
+}  # fmt: skip
+_PLANNED = ("run", "reuse", "depends")
+Sentences: TypeAlias = Mapping[tuple[str, int], str]
+"""What is told of step calls, by step and call."""
 
 
-def picture(graph: Dag, values: Mapping[str, str] | None = None) -> str:
+def picture(
+    graph: Dag, values: Mapping[str, str] | None = None, sentences: Sentences | None = None
+) -> str:
     """The graph of a trial as HTML with SVG in it, from left to right.
 
     Colour and a sign tell the outcome, what one points at tells the inputs.  Nothing is loaded
@@ -49,6 +64,8 @@ def picture(graph: Dag, values: Mapping[str, str] | None = None) -> str:
         What :func:`daskperiment.lineage.dag.dag` gave.
     values : mapping of str to str
         Texts of parameters by name.
+    sentences : mapping of (str, int) to str
+        What is told of step calls, by step and call.
 
     Returns
     -------
@@ -63,13 +80,13 @@ def picture(graph: Dag, values: Mapping[str, str] | None = None) -> str:
     """
     if not graph.nodes:
         return ""
-    values = values or {}
+    values, sentences = values or {}, sentences or {}
     labels = {node.id: _label(node, values) for node in graph.nodes}
     drawing = _Drawing(graph, labels)
     edges = [drawing.edge(edge) for edge in graph.edges[:_MOST_EDGES]]
     targets = {target for _, target in graph.edges[:_MOST_EDGES]}
     heads = "".join(drawing.head(node) for node in graph.nodes if node.id in targets)
-    boxes = "".join(drawing.box(node, _title(node, values)) for node in graph.nodes)
+    boxes = "".join(drawing.box(node, _title(node, values, sentences)) for node in graph.nodes)
     width, height = drawing.width, round(graph.slots * _ROW - _ROW + _BOX) + 2 * _MARGIN
     return (
         '<div style="overflow-x:auto;text-align:left">'
@@ -193,7 +210,7 @@ def _label(node: Node, values: Mapping[str, str]) -> str:
     return _cut(name, _LETTERS - len(times)) + times
 
 
-def _title(node: Node, values: Mapping[str, str]) -> str:
+def _title(node: Node, values: Mapping[str, str], sentences: Sentences) -> str:
     if node.kind == "parameter":
         known = values.get(node.label)
         return _lines("parameter " + node.label, *([f"= {known}"] if known is not None else []))
@@ -202,15 +219,21 @@ def _title(node: Node, values: Mapping[str, str]) -> str:
     if node.calls > 1:
         whole = f", {took} in all" if took else ""
         return _lines(f"{node.label}: {node.calls} calls, {ended}{whole}")
-    first = f"{node.label}: {ended}" + (f" in {took}" if took else "")
-    return _lines(first, *(_told(node.record) if node.record is not None else ()))
+    planned = node.outcome in _PLANNED
+    first = f"{node.label}: {ended}" + (f" {'about' if planned else 'in'} {took}" if took else "")
+    if node.record is None:
+        return _lines(first)
+    told = sentences.get((node.record.step, node.record.call))
+    return _lines(first, *([told] if told else []), *_told(node.record, planned))
 
 
-def _told(record: StepRecord) -> list[str]:
-    lines = [f"{each.name} = {each.preview}" for each in record.inputs[:_MOST_INPUTS]]
-    if (more := len(record.inputs) - _MOST_INPUTS) > 0:
-        lines.append(f"and {more} more")
-    lines.append(f"seed {preview(record.seed, 40)}")
+def _told(record: StepRecord, planned: bool) -> list[str]:
+    known = [f" = {each.preview}" if each.preview else " is not known" for each in record.inputs]
+    lines = [f"{each.name}{text}" for each, text in zip(record.inputs, known, strict=True)]
+    if (more := len(lines) - _MOST_INPUTS) > 0:
+        lines[_MOST_INPUTS:] = [f"and {more} more"]
+    if not planned:
+        lines.append(f"seed {preview(record.seed, 40)}")
     if record.reused_from is not None:
         lines.append(f"output of trial {record.reused_from}")
     return lines

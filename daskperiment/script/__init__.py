@@ -8,6 +8,6 @@ trial by itself, nothing waits any more.
 
 from __future__ import annotations
 
-from daskperiment.script.pending import begun, built, main, reading, run_path
+from daskperiment.script.pending import begun, built, main, plan_path, reading, run_path
 
-__all__ = ["begun", "built", "main", "reading", "run_path"]
+__all__ = ["begun", "built", "main", "plan_path", "reading", "run_path"]

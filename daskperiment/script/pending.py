@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any, NoReturn
@@ -18,6 +18,7 @@ from daskperiment.caller import Globals
 from daskperiment.errors import ComputeArgumentError, ParameterError
 from daskperiment.graph import Node, layout_of
 from daskperiment.history.trials import Trials
+from daskperiment.lineage.plan import Plan
 from daskperiment.parameters import Parameters
 from daskperiment.script.arguments import Arguments, parse, usage
 from daskperiment.script.ending import Returned, ended_well
@@ -207,6 +208,16 @@ _begun_under: ModuleType | None = None
 """The main module at the time when a trial began last."""
 _stores: list[tuple[Backend, str]] | None = None
 """While :func:`run_path` runs, where a trial began last."""
+_plans = False
+"""Whether the script that runs is to plan its trial in place of running it."""
+
+
+class _Planned(SystemExit):
+    """What ends a script at the trial that it would begin."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(0)
+        self.plan = plan
 
 
 def built(node: Node, parameters: Parameters, owner: Globals | None) -> None:
@@ -220,8 +231,30 @@ def built(node: Node, parameters: Parameters, owner: Globals | None) -> None:
     _current.add(node, parameters)
 
 
-def begun(backend: Backend, experiment: str) -> None:
-    """Note that a trial begins: from now on the script decides by itself what runs."""
+def begun(backend: Backend, experiment: str, plan: Callable[[], Plan] | None = None) -> None:
+    """Note that a trial begins: from now on the script decides by itself what runs.
+
+    Parameters
+    ----------
+    backend, experiment : Backend, str
+        Where.
+    plan : callable, optional
+        Gives the plan of it; None where there is none.
+
+    Raises
+    ------
+    ComputeArgumentError
+        The script is to plan it, and it cannot be planned.
+    """
+    if _plans:
+        if _current is not None:
+            _current.settle()
+        if plan is None:
+            raise ComputeArgumentError(
+                "The script begins a batch or a search, or leaves computing to Dask: call "
+                "ex.plan(...) with the result and the values of one trial"
+            )
+        raise _Planned(plan())
     global _begun_under, _stores
     program = sys.modules.get("__main__")
     if _begun_under is not program:
@@ -258,6 +291,46 @@ def run_path(
     BaseException or None
         What it raised; None also for a ``SystemExit`` that means success.
     """
+    started = time.time()
+    stores, failure = _executed(path, arguments)
+    if isinstance(failure, SystemExit) and failure.code in (None, 0):
+        failure = None
+    trials = (_own_trial(*store, started) for store in stores)
+    return next(trials, None), failure
+
+
+def plan_path(
+    path: str | Path, arguments: Sequence[str] = ()
+) -> tuple[Plan | None, BaseException | None]:
+    """Run a script up to the trial that it begins, and plan that.
+
+    Parameters
+    ----------
+    path, arguments : str or path, sequence of str
+        As for :func:`run_path`.
+
+    Returns
+    -------
+    Plan or None
+        The plan; None where the script has come to no trial.
+    BaseException or None
+        What it raised.
+    """
+    global _plans
+    outer, _plans = _plans, True
+    try:
+        _, failure = _executed(path, arguments)
+    finally:
+        _plans = outer
+    if isinstance(failure, _Planned):
+        return failure.plan, None
+    return None, failure
+
+
+def _executed(
+    path: str | Path, arguments: Sequence[str]
+) -> tuple[list[tuple[Backend, str]], BaseException | None]:
+    """Run a script; return where it has begun a trial last, and what it raised."""
     global _current, _stores
     file = Path(path).absolute()  # as Python itself names a script, whatever it changes to
     outer, argv, folders = (_current, _stores), sys.argv, sys.path[:]
@@ -267,19 +340,16 @@ def run_path(
     sys.path.insert(0, str(file.resolve().parent))
     sys.modules["__main__"] = module = ModuleType("__main__")
     vars(module).update(__file__=str(file), __spec__=None)
-    started = time.time()
     failure: BaseException | None = None
     try:
         exec(compile(file.read_bytes(), str(file), "exec", dont_inherit=True), vars(module))
     except BaseException as error:
-        if not isinstance(error, SystemExit) or error.code not in (None, 0):
-            failure = error
+        failure = error
     finally:
         stores, (_current, _stores) = _stores, outer
         sys.modules["__main__"] = program
         sys.argv, sys.path[:] = argv, folders
-    trials = (_own_trial(*store, started) for store in stores)
-    return next(trials, None), failure
+    return stores, failure
 
 
 def _own_trial(backend: Backend, experiment: str, since: float) -> Trial | None:

@@ -48,7 +48,7 @@ def example() -> Experiment:
     ex = Experiment("example", seed=7)
     a, b = ex.parameter("a"), ex.parameter("b", default="fast")
 
-    @ex
+    @ex(reuse=True)
     def prepare(a: float, b: str) -> float:
         ex.log_metric("loss", 1 / (a or 1))
         ex.log_metric("loss", float("nan"))

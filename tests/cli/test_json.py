@@ -103,6 +103,7 @@ SHAPES: dict[str, tuple[list[str], Any]] = {
     "artifacts": (["artifacts", "1"], [ARTIFACT]),
     "code": (["code", "1"], [{"step": "str", "source": "str"}]),
     "code --files": (["code", "1", "--files"], [{"file": "str", "text": "str"}]),
+    "why": (["why", "2", "score"], {"trial": "int", "step": "str", "call": "int", "why": "str"}),
     "env": (["env", "1", "daskperiment"], "str"),
     "logs": (
         ["logs", "1"],
@@ -141,6 +142,26 @@ SHAPES: dict[str, tuple[list[str], Any]] = {
             "held": [],
         },
     ),
+    "reuse ls": (
+        ["reuse", "ls"],
+        [
+            {
+                "key": "str",
+                "step": "str",
+                "call": "int",
+                "trial": "int",
+                "started": "time",
+                "seconds": "float",
+                "bytes": "int",
+                "kept": "str",
+            }
+        ],
+    ),
+    "reuse size": (["reuse", "size"], {"calls": "int", "bytes": "int", "free": "int"}),
+    "reuse prune": (
+        ["reuse", "prune", "--keep-last", "1", "--dry-run"],
+        {"dry_run": "bool", "calls": "int", "payloads": "int", "bytes": "int"},
+    ),
     "doctor": (["doctor"], [{"level": "str", "what": "str", "advice": "str"}]),
     "key": (["key", "new", "team.key"], {"key": "str", "file": "str"}),
     "completion": (["completion", "fish"], {"shell": "str", "script": "str"}),
@@ -161,8 +182,8 @@ def test_every_verb_has_a_shape_that_is_tested() -> None:
     from daskperiment.cli import cli
 
     elsewhere = {
-        "run", "resume", "diff", "config", "salvage", "sync", "copy", "import", "import-legacy",
-        "dashboard",
+        "run", "plan", "resume", "diff", "config", "salvage", "sync", "copy", "import",
+        "import-legacy", "dashboard",
     }  # fmt: skip
 
     assert {name.split()[0] for name in SHAPES} | elsewhere == set(cli.commands)
@@ -177,6 +198,30 @@ def test_the_shape_of_a_difference(command: Command, example: Experiment) -> Non
         "metrics", "outputs", "result", "code", "duration", "notes",
     ]  # fmt: skip
     assert found.document["parameters"] == [{"name": "a", "a": 4, "b": 2}]
+
+
+def test_the_shape_of_a_plan(command: Command) -> None:
+    with open("train.py", "w") as script:  # noqa: PTH123
+        script.write(
+            "from daskperiment import Experiment\n"
+            "ex = Experiment('example', reuse=True)\n"
+            "print('printed')\n"
+            "@ex.result\n"
+            "def score(a):\n"
+            "    return 10 / a\n"
+            "s = score(ex.parameter('a'))\n"
+        )
+    command("run", "train.py", "a=4")
+
+    found = command("plan", "--json", "train.py", "a=4")
+
+    call = {"step": "str", "call": "int", "action": "str", "reason": "str", "seconds": "float",
+            "bytes": "int"}  # fmt: skip
+    assert found.code == 0 and "printed" in found.err
+    assert shape(found.document) == {
+        "calls": [call], "reuse": "int", "run": "int", "depends": "int",
+    }  # fmt: skip
+    assert command("plan", "--json", "train.py").code == 2
 
 
 def test_the_shape_of_settings(command: Command) -> None:

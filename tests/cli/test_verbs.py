@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from daskperiment import Experiment
+from daskperiment.graph import Node
 from tests.cli.conftest import Command
 
 SCRIPT = """
@@ -344,6 +345,99 @@ def test_forget_deletes_a_part(command: Command, example: Experiment) -> None:
     assert "it has: result" in command("forget", "2", "nonsense").err
 
 
+# -- what is kept for other trials ---------------------------------------------------------------
+
+
+@pytest.fixture
+def kept() -> Node:
+    """A graph of two steps with large outputs, one kept for others only; three trials have run."""
+    ex = Experiment("kept", seed=1, reuse=True)
+
+    @ex
+    def large(a: int) -> bytes:
+        return bytes([a]) * 100_000
+
+    @ex.persist
+    def held(a: int) -> bytes:
+        return bytes([a]) * 70_000
+
+    @ex.result
+    def last(one: bytes, other: bytes) -> int:
+        return len(one) + len(other)
+
+    s = last(large(ex.parameter("a")), held(ex.parameter("b")))
+    for a in (1, 2, 3):
+        s.compute(parameters={"a": a, "b": 1 + a % 2})
+    return cast(Node, s)
+
+
+def test_reuse_ls_lists_what_other_trials_may_take(command: Command, kept: Node) -> None:
+    lines = command("reuse", "ls").out.splitlines()
+
+    assert lines[0].split() == ["TRIAL", "STEP", "CALL", "STARTED", "SECONDS", "SIZE", "KEPT"]
+    rows = [(line.split()[0], line.split()[1], line.split()[-1]) for line in lines[1:]]
+    assert rows == [
+        ("3", "large", "reuse"), ("3", "last", "result"),
+        ("2", "held", "persist"), ("2", "large", "reuse"), ("2", "last", "result"),
+        ("1", "held", "persist"), ("1", "large", "reuse"), ("1", "last", "result"),
+    ]  # fmt: skip
+
+
+def test_reuse_prune_deletes_what_nothing_else_needs(command: Command, kept: Node) -> None:
+    ex = Experiment("kept")
+    large = command("reuse", "size", "--json").document
+    assert large["free"] > 300_000 and large["bytes"] - large["free"] > 140_000
+    expected = command("reuse", "prune", "--keep-last", "1", "--dry-run", "--json").document
+    assert ex.gc(dry_run=True).payloads == 0
+
+    done = command("reuse", "prune", "--keep-last", "1", "--json").document
+
+    assert done == expected | {"dry_run": False}
+    assert (done["calls"], done["payloads"]) == (6, 2)
+    assert [row["trial"] for row in command("reuse", "ls", "--json").document] == [3, 3]
+    assert [ex[n].persisted("held")[:1] for n in (1, 2)] == [b"\x02", b"\x01"]
+    assert [ex[n].result for n in (1, 2, 3)] == [170_000] * 3
+    assert command("doctor").code == 0
+    assert "Deleted 0 calls" in command("reuse", "prune", "--older-than", "1d").out
+
+
+def test_what_was_pruned_is_computed_again(command: Command, kept: Node) -> None:
+    command("reuse", "prune", "--keep-last", "0")
+
+    assert kept.compute(parameters={"a": 3, "b": 2}) == 170_000
+    assert (
+        Experiment("kept").latest.why("large")
+        == "ran: what it gave in trial 3 was not kept to be reused"
+    )
+
+
+def test_bytes_that_another_trial_needs_stay(command: Command) -> None:
+    ex = Experiment("same", seed=1, reuse=True)
+
+    @ex(reuse=True)
+    def large(a: int) -> bytes:
+        return b"x" * 100_000
+
+    @ex.persist
+    def held(one: bytes) -> bytes:
+        return one
+
+    @ex.result
+    def last(one: bytes) -> int:
+        return len(one)
+
+    last(held(large(ex.parameter("a", default=1)))).compute()
+
+    assert command("reuse", "size", "--json").document["free"] == 0
+    assert command("reuse", "prune", "--keep-last", "0", "--json").document["payloads"] == 0
+    assert ex[1].persisted("held") == b"x" * 100_000
+
+
+def test_reuse_prune_wants_to_know_what(command: Command, kept: Node) -> None:
+    assert "Say what to delete" in command("reuse", "prune").err
+    assert "is no age" in command("reuse", "prune", "--older-than", "soon").err
+
+
 # -- run ----------------------------------------------------------------------------------------
 
 
@@ -385,6 +479,83 @@ def test_everything_behind_the_script_belongs_to_it(command: Command, tmp_path: 
     assert out.startswith("['-1', '--json', '-e', 'x', '--help', '--', 'a=1']\n")
     assert out.endswith("No trial was recorded.\n")
     assert command("run", "nowhere.py", "--json").err.startswith("Error: ")
+
+
+REUSING = """
+from daskperiment import Experiment
+ex = Experiment("script", seed=1, reuse=True)
+a = ex.parameter("a", type=float)
+print("printed by the script")
+
+@ex
+def half(a):
+    print("half of", a)
+    return a / 2
+
+@ex.result
+def score(a):
+    return 10 / a
+"""
+
+
+@pytest.mark.parametrize(
+    "ending", ["s = score(half(a))", "ex.main(score(half(a)))", "score(half(a)).compute()",
+               "ex.run(score(half(a)))"],
+)  # fmt: skip
+def test_plan_says_what_the_trial_of_a_script_would_do(
+    command: Command, tmp_path: Path, ending: str
+) -> None:
+    (tmp_path / "train.py").write_text(
+        f"{REUSING}\nex.set_parameters(a=4)\n{ending}\nprint('not reached')\n"
+    )
+    if ending.startswith("s ="):
+        (tmp_path / "train.py").write_text(f"{REUSING}\nex.set_parameters(a=4)\n{ending}\n")
+
+    code, out, _ = command("plan", "train.py")
+    assert code == 0
+    assert out.splitlines() == [
+        "printed by the script",
+        "half   run  no earlier trial ran this step",
+        "score  run  no earlier trial ran this step",
+        "0 reused, 2 run, 0 depend",
+    ]
+    assert not (tmp_path / "daskperiment_cache").exists()
+    command("run", "train.py")
+    again = command("plan", "train.py").out
+    assert "half   reuse  from trial 1 " in again
+    assert "2 reused (saves " in again
+
+
+def test_plan_takes_values_and_a_seed_and_refuses_what_it_cannot_plan(
+    command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "train.py").write_text(f"{REUSING}\ns = score(half(a))\n")
+    (tmp_path / "many.py").write_text(f"{REUSING}\nex.map(score(half(a)), [{{'a': 1}}])\n")
+    (tmp_path / "none.py").write_text(REUSING)
+    command("run", "train.py", "a=4")
+
+    assert (
+        "half   run      input 'a' is 5.0, it was 4.0 in trial 1"
+        in command("plan", "train.py", "a=5", "--seed", "3").out
+    )
+    assert "No value for a" in command("plan", "train.py").err
+    many = command("plan", "many.py", "a=1")
+    assert many.code == 1 and "begins a batch or a search" in many.err
+    assert command("plan", "none.py").out.endswith("The script has begun no trial.\n")
+    assert command("ls", "-e", "script").out.count("COMPLETE") == 1
+
+
+def test_why_says_why_a_step_has_run(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(f"{REUSING}\ns = score(half(a))\n")
+    for value in (4, 4, 5):
+        command("run", "train.py", f"a={value}")
+
+    assert command("why", "2", "half").out == "reused from trial 1\n"
+    assert command("why", "-1", "half").out == "ran: input 'a' is 5.0, it was 4.0 in trial 2\n"
+    assert command("why", "latest", "score").out == (
+        "ran: its input 'a' is new: half ran: input 'a' is 5.0, it was 4.0 in trial 2\n"
+    )
+    assert command("why", "3", "other").code == 2
 
 
 @pytest.mark.parametrize(
@@ -455,7 +626,8 @@ def test_the_experiment_must_be_chosen_where_there_are_several(
     [
         ["ls"], ["show"], ["history"], ["metrics"], ["artifacts"], ["code"], ["env"],
         ["diff", "1", "2"], ["tag", "1"], ["note", "1"], ["rm", "1"], ["restore", "1"], ["gc"],
-        ["forget", "1", "note"],
+        ["forget", "1", "note"], ["why", "1", "score"], ["reuse", "ls"], ["reuse", "size"],
+        ["reuse", "prune", "--keep-last", "0"],
     ],
     ids=lambda verb: verb[0],
 )  # fmt: skip

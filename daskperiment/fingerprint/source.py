@@ -167,7 +167,7 @@ class Text:
         self._classes: dict[str, list[ast.ClassDef]] = {}
         self._imports: list[ast.stmt] = []
         self._compiled: dict[tuple[int, bool], frozenset[CodeType]] = {}
-        self._cached: frozenset[CodeType] | None = None
+        self._at_hand: dict[tuple[int, str], list[CodeType]] | None = None
         self._with_lambdas = False
         self.tree = ast.Module([], [])
         with _quiet(), contextlib.suppress(SyntaxError, ValueError):
@@ -235,18 +235,21 @@ class Text:
         return node if _bare(code) in map(_bare, chain(*codes)) else None
 
     def _compiles_to(self, code: CodeType, statement: ast.stmt) -> bool:
-        if code in self._codes_at_hand():
+        if code in self._codes_at_hand().get((code.co_firstlineno, code.co_name), ()):
             return True
         # A method call on an imported module compiles to other instructions, but only where
         # the compiler sees the import: a notebook runs the statements of a cell one by one.
         return any(code in self._codes(statement, alone, code) for alone in (False, True))
 
-    def _codes_at_hand(self) -> frozenset[CodeType]:
+    def _codes_at_hand(self) -> dict[tuple[int, str], list[CodeType]]:
         """What Python has compiled this very text to, and kept when it was imported."""
-        if self._cached is None:
-            code = compiled(self.name)
-            self._cached = frozenset(() if code is None else nested(code))
-        return self._cached
+        if self._at_hand is None:
+            self._at_hand = {}
+            found = compiled(self.name)
+            for code in () if found is None else nested(found):
+                key = code.co_firstlineno, code.co_name
+                self._at_hand.setdefault(key, []).append(code)
+        return self._at_hand
 
     def _codes(self, statement: ast.stmt, alone: bool, like: CodeType) -> frozenset[CodeType]:
         # The whole statement at the top, because closures and private names need their frame.

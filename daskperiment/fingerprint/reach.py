@@ -17,7 +17,8 @@ from daskperiment.fingerprint.imports import ModuleText, absolute, find
 from daskperiment.fingerprint.origin import OWN, PYTHON, border
 from daskperiment.fingerprint.reading import SourceText, module_name, module_of, read
 from daskperiment.fingerprint.source import place_of_class, qualname
-from daskperiment.fingerprint.syntax import Import, Outline, Path, combine, outline, statement
+from daskperiment.fingerprint.spelling import Path
+from daskperiment.fingerprint.syntax import Import, Outline, combine, outline, statement
 from daskperiment.fingerprint.values import Unhashed, digest, digest_and_named, try_digest
 from daskperiment.fingerprint.watch import (
     MISSING,
@@ -34,6 +35,7 @@ from daskperiment.fingerprint.watch import (
 # Where a module stands, which differs from machine to machine.
 _PLACES = {"__file__", "__name__", "__package__", "__path__", "__spec__", "__doc__", "__builtins__"}
 
+_NOTHING = f"value {digest(None)}"
 _METHODS = (FunctionType, staticmethod, classmethod, property)
 
 # Builtins by which a function reaches what no name in its text tells.
@@ -182,12 +184,17 @@ class Reach:
     def _function_parts(self, function: FunctionType, shown: str) -> Iterator[str]:
         reading = read(function)
         self._found(function.__code__.co_filename, reading.text, shown)
-        cells = Cells(function) if function.__closure__ else {}
+        cells: Any = Cells(function) if function.__closure__ else {}
         spaces = Spaces(cells, function.__globals__, shown)
         yield from self._outline(reading.outline, spaces)
         attributes = Attributes(function)
         for part in ("__defaults__", "__kwdefaults__"):
-            yield self._reference(Slot(attributes, part, f"{shown}.{part}"))
+            slot = Slot(attributes, part, f"{shown}.{part}")
+            if getattr(function, part) is None:
+                self.watch.same(slot, None)
+                yield _NOTHING
+            else:
+                yield self._reference(slot)
         own = reading.outline.own
         cls = _class_of(function) if own else None
         if cls is not None and id(cls) not in self._labels and own & {*dir(cls)}:
@@ -475,13 +482,24 @@ class Reach:
 
 
 class Spaces(NamedTuple):
-    """Where a definition finds its free names."""
+    """Where a definition finds its free names.
+
+    Parameters
+    ----------
+    cells : Cells or dict
+        The variables of its closure.
+    names : dict
+        The globals of its module.
+    shown : str
+        Its own name.
+    """
 
     cells: Any
     names: dict[str, Any]
     shown: str
 
     def slot(self, name: str) -> Slot:
+        """The place of a name."""
         if name in self.cells:
             return Slot(self.cells, name, f"{self.shown}.{name}")
         return Slot(self.names, name, f"{module_name(self.names.get('__name__'))}.{name}")

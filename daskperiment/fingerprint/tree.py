@@ -14,7 +14,7 @@ from daskperiment.fingerprint.imports import ModuleText
 from daskperiment.fingerprint.origin import OWN, versions
 from daskperiment.fingerprint.reach import Reach, Spaces
 from daskperiment.fingerprint.source import current_text, place_of_class
-from daskperiment.fingerprint.syntax import Path as CodePath
+from daskperiment.fingerprint.spelling import Path as CodePath
 from daskperiment.fingerprint.watch import Attributes, Slot
 from daskperiment.typing import Document
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import gc
 import importlib
 import os
 import statistics
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +69,22 @@ def seconds(folder: str, turns: int, functions: int = FUNCTIONS) -> Pairs:
             _COLD: lambda function=function: fingerprint(function),
         }
         order = list(calls) if turn % 2 else list(calls)[::-1]
-        took = {name: timed(calls[name]) for name in order}
+        took = {name: _timed_alone(calls[name]) for name in order}
         check(fingerprint(function), functions)
         took[_AGAIN] = statistics.median(timed(calls[_COLD]) for _ in range(_WARM))
         for name in found if turn else ():  # the first imports what it needs
             found[name].append(took[name])
     return found
+
+
+def _timed_alone(function: Callable[[], object]) -> float:
+    """Seconds of a call that need not look for garbage among what there was before."""
+    gc.collect()
+    gc.freeze()
+    try:
+        return timed(function)
+    finally:
+        gc.unfreeze()
 
 
 def _imported(folder: str, name: str, source: str) -> Any:

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Iterator
 from types import CodeType
 
-from daskperiment.fingerprint.syntax import Outline, Path, combine, constant
+from daskperiment.fingerprint.spelling import Path, constant
+from daskperiment.fingerprint.syntax import Outline, combine
 
 _ROOTS = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF"}
 _ATTRIBUTES = {"LOAD_ATTR", "LOAD_METHOD"}

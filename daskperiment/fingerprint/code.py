@@ -9,9 +9,11 @@ package is another cause of a changed output than changed code.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
@@ -128,13 +130,26 @@ def _known(function: Callable[..., Any]) -> tuple[Closure, Watch] | None:
 
 
 def _walk(function: Callable[..., Any], known: tuple[Closure, Watch] | None) -> Closure:
-    reach = Reach(function)
-    closure = _closure(function, reach)
+    with _collecting_no_garbage():
+        reach = Reach(function)
+        closure = _closure(function, reach)
     if known is not None and vars(known[0]) == vars(closure):
         closure = known[0]
     if isinstance(function, FunctionType | type):
         _closures[function] = closure, reach.watch
     return closure
+
+
+@contextlib.contextmanager
+def _collecting_no_garbage() -> Iterator[None]:
+    """Parsing makes many objects and no garbage; to look for it would double the time."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _closure(function: Callable[..., Any], reach: Reach) -> Closure:

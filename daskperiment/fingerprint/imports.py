@@ -18,7 +18,8 @@ from types import ModuleType
 from typing import Any
 
 from daskperiment.fingerprint.source import Text, current_text, place_of_class
-from daskperiment.fingerprint.syntax import Path, bound
+from daskperiment.fingerprint.spelling import Path
+from daskperiment.fingerprint.syntax import bound
 from daskperiment.fingerprint.values import try_digest
 
 _NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)

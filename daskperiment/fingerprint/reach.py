@@ -17,8 +17,9 @@ from daskperiment.fingerprint.imports import ModuleText, absolute, find
 from daskperiment.fingerprint.origin import OWN, PYTHON, border
 from daskperiment.fingerprint.reading import SourceText, module_name, module_of, read
 from daskperiment.fingerprint.source import place_of_class, qualname
-from daskperiment.fingerprint.syntax import Import, Outline, Path, combine, outline, statement
-from daskperiment.fingerprint.values import Unhashed, digest_and_named, try_digest
+from daskperiment.fingerprint.spelling import Path
+from daskperiment.fingerprint.syntax import Import, Outline, combine, outline, statement
+from daskperiment.fingerprint.values import Unhashed, digest, digest_and_named, try_digest
 from daskperiment.fingerprint.watch import (
     MISSING,
     Attributes,
@@ -27,12 +28,14 @@ from daskperiment.fingerprint.watch import (
     Members,
     Slot,
     Watch,
+    is_constant,
     states,
 )
 
 # Where a module stands, which differs from machine to machine.
 _PLACES = {"__file__", "__name__", "__package__", "__path__", "__spec__", "__doc__", "__builtins__"}
 
+_NOTHING = f"value {digest(None)}"
 _METHODS = (FunctionType, staticmethod, classmethod, property)
 
 # Builtins by which a function reaches what no name in its text tells.
@@ -81,7 +84,7 @@ class Reach:
     @property
     def digest(self) -> str:
         """One digest for all."""
-        own = sorted(f"{label}={digest}" for label, digest in self._digests.items())
+        own = sorted(f"{label}={found}" for label, found in self._digests.items())
         return combine(self._form, *own)
 
     @property
@@ -108,6 +111,8 @@ class Reach:
         return self._forms[key]
 
     def _described(self, value: Any, slot: Slot) -> str:
+        if value is not MISSING and is_constant(value):  # most of what is read
+            return self._value(value, slot)
         try:
             return self._describe(value, slot)
         except Exception as error:  # of the user's own properties and proxies
@@ -179,13 +184,20 @@ class Reach:
     def _function_parts(self, function: FunctionType, shown: str) -> Iterator[str]:
         reading = read(function)
         self._found(function.__code__.co_filename, reading.text, shown)
-        spaces = _Spaces(Cells(function), function.__globals__, shown)
+        cells: Any = Cells(function) if function.__closure__ else {}
+        spaces = Spaces(cells, function.__globals__, shown)
         yield from self._outline(reading.outline, spaces)
         attributes = Attributes(function)
         for part in ("__defaults__", "__kwdefaults__"):
-            yield self._reference(Slot(attributes, part, f"{shown}.{part}"))
-        cls = _class_of(function)
-        if cls is not None and id(cls) not in self._labels and reading.outline.own & {*dir(cls)}:
+            slot = Slot(attributes, part, f"{shown}.{part}")
+            if getattr(function, part) is None:
+                self.watch.same(slot, None)
+                yield _NOTHING
+            else:
+                yield self._reference(slot)
+        own = reading.outline.own
+        cls = _class_of(function) if own else None
+        if cls is not None and id(cls) not in self._labels and own & {*dir(cls)}:
             yield f"class={self._reference(Slot(function.__globals__, cls.__name__, shown))}"
 
     def _found(self, file: str, text: SourceText | None, shown: str) -> None:
@@ -195,9 +207,13 @@ class Reach:
         else:
             self.texts.add(text)
 
-    def _outline(self, found: Outline, spaces: _Spaces) -> Iterator[str]:
+    def _outline(self, found: Outline, spaces: Spaces) -> Iterator[str]:
         yield found.digest
         for path in found.paths:
+            form = self._known(path, spaces)
+            if form is not None:
+                yield f"{'.'.join(path)}={form}"
+                continue
             slot = self._slot(path, spaces)
             if slot.key not in _PLACES:
                 yield f"{'.'.join(path)}={self._reference(slot)}"
@@ -210,7 +226,15 @@ class Reach:
         for item in found.imports:
             yield self._imported(Import(absolute(item.module, package), item.path), spaces.shown)
 
-    def _slot(self, path: Path, spaces: _Spaces) -> Slot:
+    def _known(self, path: Path, spaces: Spaces) -> str | None:
+        """The form of what a path leads to, where another one has led there: most of them."""
+        name = path[0]
+        if name in spaces.cells or name in _HIDING:
+            return None
+        form = self._forms.get((id(spaces.names), name))
+        return form if form is not None and (len(path) == 1 or form[:7] != "module ") else None
+
+    def _slot(self, path: Path, spaces: Spaces) -> Slot:
         """The place that a path leads to: its first that is not a module of the user's own."""
         slot = spaces.slot(path[0])
         for name in path[1:]:
@@ -225,7 +249,7 @@ class Reach:
             slot = Slot(vars(value), name, shown)
         return slot
 
-    def _counts(self, decorator: Outline, spaces: _Spaces) -> bool:
+    def _counts(self, decorator: Outline, spaces: Spaces) -> bool:
         if not decorator.called:
             return True
         value = self._slot(decorator.called, spaces).get()
@@ -255,7 +279,7 @@ class Reach:
             text = SourceText(place.file, module_name(cls.__module__), place.text)
             self._found(place.file, text, shown)
             found = outline(place.node, ())
-            yield from self._outline(found, _Spaces({}, _globals(cls), shown))
+            yield from self._outline(found, Spaces({}, _globals(cls), shown))
         space = Members(cls)
         for name in sorted(vars(cls)):
             if _is_member(cls, name, found):
@@ -418,8 +442,12 @@ class Reach:
         return combine(*sorted(forms))
 
     def _value(self, value: object, slot: Slot) -> str:
+        named: list[object] = []
         try:
-            found, named = digest_and_named(value, slot.shown)
+            if is_constant(value):
+                found = digest(value)
+            else:
+                found, named = digest_and_named(value, slot.shown)
         except Unhashed as error:
             return self._unknown(value, str(error))
         self.watch.equal(slot, value, found)
@@ -453,14 +481,25 @@ class Reach:
         return f"border {owner} {name}"
 
 
-class _Spaces(NamedTuple):
-    """Where a definition finds its free names."""
+class Spaces(NamedTuple):
+    """Where a definition finds its free names.
+
+    Parameters
+    ----------
+    cells : Cells or dict
+        The variables of its closure.
+    names : dict
+        The globals of its module.
+    shown : str
+        Its own name.
+    """
 
     cells: Any
     names: dict[str, Any]
     shown: str
 
     def slot(self, name: str) -> Slot:
+        """The place of a name."""
         if name in self.cells:
             return Slot(self.cells, name, f"{self.shown}.{name}")
         return Slot(self.names, name, f"{module_name(self.names.get('__name__'))}.{name}")

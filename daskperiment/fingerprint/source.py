@@ -18,7 +18,7 @@ import linecache
 import sys
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -31,6 +31,8 @@ from daskperiment.fingerprint.parsing import parse
 from daskperiment.fingerprint.syntax import Code, Definition
 
 KEPT_FILES = 16
+# The last where a text is nested deeper than Python reads it from here.
+_UNREADABLE = (SyntaxError, ValueError, RecursionError)
 _FUTURE = functools.reduce(
     lambda flags, name: flags | getattr(__future__, name).compiler_flag,
     __future__.all_feature_names,
@@ -124,6 +126,13 @@ def _methods(cls: type) -> Iterator[CodeType]:
                 yield code
 
 
+_IN_CLASSES, _IN_STATEMENTS, _IN_EXPRESSIONS = range(3)
+
+
+def _in_classes(node: ast.AST) -> list[ast.stmt]:
+    return node.body if isinstance(node, ast.ClassDef) else []
+
+
 _SIMPLE = {ast.Expr, ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Raise, ast.Assert}
 
 
@@ -167,14 +176,20 @@ class Text:
         self._classes: dict[str, list[ast.ClassDef]] = {}
         self._imports: list[ast.stmt] = []
         self._compiled: dict[tuple[int, bool], frozenset[CodeType]] = {}
-        self._cached: frozenset[CodeType] | None = None
-        self._with_lambdas = False
+        self._at_hand: dict[tuple[int, str], list[CodeType]] | None = None
+        self._deep = -1
         self.tree = ast.Module([], [])
-        with _quiet(), contextlib.suppress(SyntaxError, ValueError):
+        with _quiet(), contextlib.suppress(*_UNREADABLE):
             self.tree = parse(self.text)
-        self._index(_statements)
+        self._index(_IN_CLASSES)
 
-    def _index(self, children: Callable[[ast.AST], Iterable[ast.AST]]) -> None:
+    def _index(self, deep: int) -> None:
+        """List the definitions; most that are looked for are in no function and no branch."""
+        if deep <= self._deep:
+            return
+        self._deep, children = deep, (_in_classes, _statements, ast.iter_child_nodes)[deep]
+        for found in (self._functions, self._named, self._classes, self._imports):
+            found.clear()
         for statement in self.tree.body:
             todo: list[tuple[ast.AST, str]] = [(statement, "")]
             while todo:
@@ -192,19 +207,12 @@ class Text:
                     self._imports.append(node)
                 todo.extend((child, prefix) for child in children(node))
 
-    def _look_for_lambdas(self) -> None:
-        """Index expressions, too, which are most of a text, and seldom looked for."""
-        if not self._with_lambdas:
-            self._with_lambdas = True
-            for found in (self._functions, self._named, self._classes, self._imports):
-                found.clear()  # type: ignore[attr-defined]
-            self._index(ast.iter_child_nodes)
-
     def function(self, code: CodeType) -> Definition | None:
         """The definition that compiles to `code`."""
-        if code.co_name == "<lambda>":
-            self._look_for_lambdas()
-        found = self._functions.get((code.co_firstlineno, code.co_name), [])
+        key = code.co_firstlineno, code.co_name
+        if key not in self._functions:
+            self._index(_IN_EXPRESSIONS if code.co_name == "<lambda>" else _IN_STATEMENTS)
+        found = self._functions.get(key, [])
         if len(found) > 1:  # lambdas on one line: the narrowest that spans the code
             found = [item for item in found if _spans(item[0], code)]
             found = sorted(found, key=lambda item: _width(item[0]))[:1]
@@ -217,7 +225,7 @@ class Text:
         trees: list[ast.Module | ast.Interactive] = [ast.Module(body, []) for body in bodies]
         trees += map(ast.Interactive, bodies)
         flags = code.co_flags & _FUTURE
-        with _quiet(), contextlib.suppress(SyntaxError, ValueError):
+        with _quiet(), contextlib.suppress(*_UNREADABLE):
             for tree in trees:
                 mode = "exec" if isinstance(tree, ast.Module) else "single"
                 if code == compile(tree, self.name, mode, flags=flags, dont_inherit=True):
@@ -226,8 +234,7 @@ class Text:
 
     def named(self, qualname: str, code: CodeType) -> Definition | None:
         """The last definition of this name, if it compiles to `code` but for its lines."""
-        if "<lambda>" in qualname:
-            self._look_for_lambdas()
+        self._index(_IN_EXPRESSIONS if "<lambda>" in qualname else _IN_STATEMENTS)
         node, statement = self._named.get(qualname, (None, None))
         if statement is None:
             return None
@@ -235,32 +242,39 @@ class Text:
         return node if _bare(code) in map(_bare, chain(*codes)) else None
 
     def _compiles_to(self, code: CodeType, statement: ast.stmt) -> bool:
-        if code in self._codes_at_hand():
+        if code in self._codes_at_hand().get((code.co_firstlineno, code.co_name), ()):
             return True
         # A method call on an imported module compiles to other instructions, but only where
         # the compiler sees the import: a notebook runs the statements of a cell one by one.
         return any(code in self._codes(statement, alone, code) for alone in (False, True))
 
-    def _codes_at_hand(self) -> frozenset[CodeType]:
+    def _codes_at_hand(self) -> dict[tuple[int, str], list[CodeType]]:
         """What Python has compiled this very text to, and kept when it was imported."""
-        if self._cached is None:
-            code = compiled(self.name)
-            self._cached = frozenset(() if code is None else nested(code))
-        return self._cached
+        if self._at_hand is None:
+            self._at_hand = {}
+            found = compiled(self.name)
+            for code in () if found is None else nested(found):
+                key = code.co_firstlineno, code.co_name
+                self._at_hand.setdefault(key, []).append(code)
+        return self._at_hand
 
     def _codes(self, statement: ast.stmt, alone: bool, like: CodeType) -> frozenset[CodeType]:
         # The whole statement at the top, because closures and private names need their frame.
         key = id(statement), alone
         if key not in self._compiled:
+            self._index(_IN_STATEMENTS)
             module = ast.Module([*([] if alone else self._imports), statement], [])
             flags = like.co_flags & _FUTURE
-            with _quiet():
+            self._compiled[key] = frozenset()
+            with _quiet(), contextlib.suppress(*_UNREADABLE):
                 code = compile(module, self.name, "exec", flags=flags, dont_inherit=True)
-            self._compiled[key] = frozenset(nested(code))
+                self._compiled[key] = frozenset(nested(code))
         return self._compiled[key]
 
     def cls(self, qualname: str, methods: list[CodeType]) -> ast.ClassDef | None:
         """The last class statement of this name that holds all of `methods`."""
+        if not methods or qualname not in self._classes:
+            self._index(_IN_STATEMENTS)
         for node in reversed(self._classes.get(qualname, [])):
             if all(
                 node.lineno <= code.co_firstlineno <= _last(node) and self.function(code)
@@ -271,6 +285,7 @@ class Text:
 
     def moved_cls(self, qualname: str, methods: list[CodeType]) -> ast.ClassDef | None:
         """The last class statement of this name, if it holds `methods` but for their lines."""
+        self._index(_IN_STATEMENTS)
         found = self._classes.get(qualname)
         held = all(self.named(f"{qualname}.{code.co_name}", code) for code in methods)
         return found[-1] if found and held else None

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, TypeAlias
 
 from daskperiment.fingerprint.imports import ModuleText
 from daskperiment.fingerprint.origin import OWN, versions
-from daskperiment.fingerprint.reach import Reach
+from daskperiment.fingerprint.reach import Reach, Spaces
 from daskperiment.fingerprint.source import current_text, place_of_class
+from daskperiment.fingerprint.spelling import Path as CodePath
 from daskperiment.fingerprint.watch import Attributes, Slot
 from daskperiment.typing import Document
 
@@ -115,6 +116,9 @@ class _Traced(Reach):
     def _look(self, label: str, parts: Iterator[str]) -> None:
         self._noted = self._reached[label] = []
         super()._look(label, parts)
+
+    def _known(self, path: CodePath, spaces: Spaces) -> str | None:
+        return None  # who reaches a thing again is noted, too
 
     def _reference(self, slot: Slot) -> str:
         key = id(slot.space), slot.key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
+from operator import is_
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple, Protocol
 
@@ -103,7 +104,7 @@ class Watch:
     def __init__(self) -> None:
         self._same: dict[tuple[int, Any], tuple[Space, Any, Any]] = {}
         self._alive: dict[tuple[int, Any], tuple[Space, Any, weakref.ref[Any]]] = {}
-        self._equal: dict[tuple[int, Any], tuple[Slot, str]] = {}
+        self._equal: dict[tuple[int, Any], tuple[Slot, str, list[object] | None]] = {}
         self._functions: dict[int, tuple[weakref.ref[FunctionType], CodeType]] = {}
         self._shapes: list[tuple[Callable[[], object], object]] = [(generation, generation())]
 
@@ -120,7 +121,7 @@ class Watch:
         if is_constant(value):
             self.same(slot, value)
         else:
-            self._equal[id(slot.space), slot.key] = slot, expected
+            self._equal[id(slot.space), slot.key] = slot, expected, _constants(value)
 
     def function(self, function: FunctionType) -> None:
         """Expect the function's code, which tools that reload modules exchange in place."""
@@ -150,10 +151,32 @@ class Watch:
 
     def _unchanged_values(self) -> bool:
         try:
-            values = all(digest(slot.get()) == found for slot, found in self._equal.values())
+            values = all(_is_equal(*item) for item in self._equal.values())
             return values and all(look() == found for look, found in self._shapes)
         except Unhashed:
             return False
+
+
+def _is_equal(slot: Slot, expected: str, constants: list[object] | None) -> bool:
+    value = slot.get()
+    if constants is not None:
+        now = _constants(value)
+        # The same objects, which cannot change: no need to look into them.
+        if now is not None and len(now) == len(constants) and all(map(is_, now, constants)):
+            return True
+    return digest(value) == expected
+
+
+def _constants(value: Any) -> list[object] | None:
+    """The type and the items of a list or dict of constants."""
+    kind = type(value)
+    if kind is list:
+        items = value
+    elif kind is dict:
+        items = [*value, *value.values()]
+    else:
+        return None
+    return [kind, *items] if all(map(is_constant, items)) else None
 
 
 def is_constant(value: object) -> bool:

@@ -239,7 +239,7 @@ class _Planner:
         self._graph = layout.local(None, values)
         self._parameters = set(layout.parameters.values())
         self._names = [call.step.name for call in layout.calls]
-        self._rules = rules or Rules({}, {})
+        self._rules = rules or Rules({}, {}, {})
         self._packages = reuse.packages if reuse is not None else "exact"
         self._fingerprints = {name: step.digest for name, step in captured.steps.items()}
         self._code = Code(captured.document, captured.texts.__getitem__)

@@ -5,6 +5,7 @@ import functools
 import gc
 import importlib
 import linecache
+import os
 import sys
 import textwrap
 import threading
@@ -95,6 +96,13 @@ def test_the_name_of_the_function_and_of_its_module_do_not_count(load):
 def test_a_deeply_nested_expression_has_a_fingerprint(load):
     module = load(pipeline=f"def f(x):\n    return {' + '.join(['x'] * 900)}\n")
     assert fingerprint(module.f).bytecode == ()
+
+
+@pytest.mark.parametrize(("branches", "bytecode"), [(900, ()), (1800, ("pipeline.f",))])
+def test_a_function_of_very_many_branches_has_a_fingerprint(load, branches, bytecode):
+    lines = [f"    elif x == {i}:\n        return {i}\n" for i in range(branches)]
+    module = load(pipeline=f"def f(x):\n    if x is None:\n        return 0\n{''.join(lines)}")
+    assert fingerprint(module.f).bytecode == bytecode
 
 
 GOLDEN = {
@@ -707,6 +715,30 @@ def test_text_edited_after_the_import_is_not_taken_for_the_running_code(load, ed
     closure = fingerprint(module.f)
     assert closure.bytecode == ("pipeline.f",)
     assert closure.sources == ()
+
+
+@pytest.mark.parametrize("age", [0, 1000])
+def test_what_python_has_compiled_tells_of_the_text_that_it_was_made_of(load, monkeypatch, age):
+    folder = load(run=False, pipeline=(text := "LIMIT = 3\n\ndef f(x):\n    return x + 1\n"))
+    file = folder / "pipeline.py"
+    before = time.time() - age
+    os.utime(file, (before, before))
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    module = importlib.import_module("pipeline")
+    assert Path(module.__cached__).exists()
+    closure = fingerprint(module.f)
+    assert (closure.bytecode, closure.digest) == ((), fingerprint(load(pipeline=text).f).digest)
+
+
+def test_text_of_the_same_size_written_in_the_same_second_is_not_taken_for_it(load, monkeypatch):
+    folder = load(run=False, pipeline=(text := "def f(x):\n    return x + 1\n"))
+    file = folder / "pipeline.py"
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    module = importlib.import_module("pipeline")
+    same = file.stat().st_mtime
+    file.write_text(text.replace("+", "-"))
+    os.utime(file, (same, same))
+    assert fingerprint(module.f).bytecode == ("pipeline.f",)
 
 
 def test_a_function_that_only_moved_in_its_file_is_found(load):

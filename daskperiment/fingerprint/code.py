@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
+from daskperiment import platform
 from daskperiment.fingerprint.origin import versions
 from daskperiment.fingerprint.reach import Reach
 from daskperiment.fingerprint.reading import SourceText
@@ -71,6 +72,14 @@ class Closure:
 
 
 _lock = threading.RLock()
+
+
+def _in_child() -> None:
+    global _lock
+    _lock = threading.RLock()  # another thread may have held the parent's
+
+
+platform.at_fork(after_in_child=_in_child)
 _closures: weakref.WeakKeyDictionary[object, tuple[Closure, Watch]] = weakref.WeakKeyDictionary()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
+from contextlib import suppress
 from html import escape
 from itertools import pairwise
 from typing import TypeAlias
@@ -223,7 +224,9 @@ def _title(node: Node, values: Mapping[str, str], sentences: Sentences) -> str:
     first = f"{node.label}: {ended}" + (f" {'about' if planned else 'in'} {took}" if took else "")
     if node.record is None:
         return _lines(first)
-    told = sentences.get((node.record.step, node.record.call))
+    told: str | None = None
+    with suppress(TypeError):  # of what others have written in place of a name
+        told = sentences.get((node.record.step, node.record.call))
     return _lines(first, *([told] if told else []), *_told(node.record, planned))
 
 

@@ -201,7 +201,7 @@ class Activities:
         found = self._backend.find(paths.trials(self._name), where, order_by="-key", limit=limit)
         for number, row in found:
             if (self._backend.owned or _is_row(number, row)) and not row.get("removed"):
-                yield int(number), presumed(row)
+                yield int(number), presumed(row, self._liveness.is_gone)
 
     def _looked(self, number: int, row: Document) -> Running:
         uid = row["uid"]

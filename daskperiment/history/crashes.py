@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from daskperiment.platform import is_alive
+from collections.abc import Callable
+
 from daskperiment.records import TrialState
 from daskperiment.typing import Document
 
@@ -14,13 +15,17 @@ CRASH: Document = {
 """What the row of such a trial says."""
 
 
-def presumed(row: Document) -> Document:
-    """The row, CRASHED where its process on this host is gone and nobody has written so yet.
+def presumed(row: Document, is_gone: Callable[[Document], bool]) -> Document:
+    """The row, CRASHED where its process is gone and nobody has written so yet.
+
+    ``is_gone`` tells whether the process of an owner is gone.
 
     Examples
     --------
-    >>> presumed({"state": "COMPLETE"})
+    >>> presumed({"state": "RUNNING", "owner": {}}, lambda owner: True)["state"]
+    'CRASHED'
+    >>> presumed({"state": "COMPLETE"}, lambda owner: True)
     {'state': 'COMPLETE'}
     """
     running = row.get("state") == TrialState.RUNNING and "owner" in row
-    return {**row, **CRASH} if running and not is_alive(row["owner"]) else row
+    return {**row, **CRASH} if running and is_gone(row["owner"]) else row

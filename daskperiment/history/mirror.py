@@ -25,6 +25,7 @@ from daskperiment.errors import DamagedRowError, DaskperimentWarning
 from daskperiment.history import paths, shape
 from daskperiment.history.columns import ENDED, Columns
 from daskperiment.history.crashes import presumed
+from daskperiment.history.liveness import Liveness
 from daskperiment.history.places import Place, Trust
 from daskperiment.records import Number
 from daskperiment.tracebacks import users_frame
@@ -63,6 +64,7 @@ class Mirror:
         self._name = name
         self._trust: Trust = trust
         self._trials = paths.trials(name)
+        self._liveness = Liveness(backend)
         self._lock = threading.Lock()
         self._forget()
         _mirrors.add(self)
@@ -128,7 +130,9 @@ class Mirror:
             if first is None or first[0] != last or first[1]["uid"] != uid:
                 return False
         while rows := list(islice(found, _BATCH)):
-            columns.extend([(number, presumed(row)) for number, row in rows])
+            columns.extend(
+                [(number, presumed(row, self._liveness.is_gone)) for number, row in rows]
+            )
             self._unfinished.update(number for number, row in rows if not _final(row))
         return True
 
@@ -168,7 +172,7 @@ class Mirror:
             if not owned and (problem := shape.problem(number, row)) is not None:
                 self._tell_unreadable(number, problem)
                 continue
-            columns.put(number, presumed(row))
+            columns.put(number, presumed(row, self._liveness.is_gone))
             if _final(row):
                 self._unfinished.discard(number)
         return True

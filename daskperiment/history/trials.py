@@ -203,7 +203,7 @@ class Trials:
             raise DamagedRowError(f"Trial {number} of {self.name!r} cannot be read: {wrong}")
         if document.get("removed"):
             raise self._removed(number, document)
-        return presumed(document)
+        return presumed(document, self._liveness.is_gone)
 
     def _removed(self, number: Number, row: Document) -> TrialIDNotFoundError:
         day = datetime.fromtimestamp(float(row["removed"])).date()
@@ -257,7 +257,7 @@ class Trials:
             for after, row in rows:
                 seen += 1
                 if not row.pop("removed", None):
-                    yield int(after), presumed(row)
+                    yield int(after), presumed(row, self._liveness.is_gone)
                     left = None if left is None else left - 1
                     if left == 0:
                         return
@@ -272,7 +272,7 @@ class Trials:
         return [
             None
             if row is None or row.get("removed") or not (owned or problem(number, row) is None)
-            else presumed(row)
+            else presumed(row, self._liveness.is_gone)
             for number, row in zip(numbers, found, strict=True)
         ]
 
@@ -316,7 +316,7 @@ class Trials:
 
     def is_over(self, row: Document) -> bool:
         """Whether a trial has ended, also one whose process is gone and of which nobody says so."""
-        ended = TrialState(presumed(row)["state"]).ended
+        ended = TrialState(presumed(row, self._liveness.is_gone)["state"]).ended
         return ended or ("owner" in row and self._liveness.is_gone(row["owner"]))
 
     def lose(self, number: Number, uid: str, reason: str) -> bool:

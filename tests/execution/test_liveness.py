@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from daskperiment import Experiment
+from daskperiment.backends import open_backend
 from daskperiment.history import liveness, paths
 from daskperiment.history.liveness import Heartbeat, Liveness
+from daskperiment.history.trials import Trials
 
 ELSEWHERE = {
     "host": "elsewhere", "pid": 1, "boot_id": "other", "started": 1.0, "since_boot": 1.0
@@ -97,6 +99,25 @@ def test_a_process_of_another_machine_that_died_is_noticed(
 
         await_state(ex, "CRASHED")
         assert ex[1].description == "CRASHED(the process that ran the trial is gone)"
+
+
+def test_who_may_only_read_sees_that_it_died(
+    redis_running: Any, tmp_path: Path, short_grace: None
+) -> None:
+    with far_away(redis_running.uri, 100, tmp_path, "read") as process:
+        trials = Trials(open_backend(redis_running.uri), "read")
+        assert trials.get(1)["state"] == "RUNNING"
+        process.send_signal(signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while trials.get(1)["state"] == "RUNNING" and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+        assert trials.get(1)["state"] == "CRASHED"
+        assert (trials.backend.get(paths.trials("read"), 1) or {})["state"] == "RUNNING"
+        with trials.mirror.columns() as columns:
+            assert columns.standard["State"][0] == "CRASHED"
+        trials.bury()
+        assert list(trials.backend.find(paths.HEARTBEATS)) == []
 
 
 def test_a_living_one_is_not_taken_for_dead(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from daskperiment import options
 from daskperiment.backends.base import Write
 from daskperiment.errors import OptionError
 from daskperiment.fingerprint.borders import Packages, check_packages, packages_digest
@@ -61,7 +62,7 @@ class Reuse:
     def rules(self, steps: Mapping[str, Step[..., Any]], captured: CodeCapture) -> Rules | None:
         """What that means for the steps of a graph; None where no call may be taken."""
         chosen = [name for name, step in steps.items() if self._is_on(step)]
-        if not chosen:
+        if not chosen or not options.value("reuse"):
             return None
         packages = {
             name: packages_digest(captured.steps[name].borders, self.packages) for name in chosen

@@ -110,6 +110,12 @@ OPTIONS: dict[str, Option] = {
         _boolean,
         "whether CPU, memory and GPU are sampled while a trial runs",
     ),
+    "reuse": Option(
+        "DASKPERIMENT_DISABLE_REUSE",
+        True,
+        _boolean,
+        "whether calls of steps may be taken from other trials",
+    ),
     "log_level": Option(
         "DASKPERIMENT_LOG_LEVEL", "INFO", _level, "what scripts and notebooks show of the log"
     ),

@@ -522,7 +522,13 @@ class Trial:
 
         records = self._records
         values = {name: document["preview"] for name, document in row["parameters"]}
-        return picture(dag(records), values) if records else ""
+        reasons = Reasons(self._trials, self.number, row, records)
+        sentences = {
+            record.place: reasons.why(*record.place)
+            for record in records
+            if record.why is not None or record.reused_from is not None
+        }
+        return picture(dag(records), values, sentences) if records else ""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Trial) and self.uid == other.uid

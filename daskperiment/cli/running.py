@@ -33,9 +33,12 @@ _shard = click.option(
 
 @verb("run", context_settings=_OWN)
 @_shard
+@click.option("--no-reuse", "anew", is_flag=True, help="Take no step from other trials.")
 @_script
 @_arguments
-def run(session: Session, script: str, arguments: Sequence[str], shard: str | None) -> int:
+def run(
+    session: Session, script: str, arguments: Sequence[str], shard: str | None, anew: bool
+) -> int:
     """Run a script and show the trial that it records.
 
     Everything behind SCRIPT is the script's own, as in: run train.py lr=0.1 --seed 1.  The exit
@@ -43,7 +46,8 @@ def run(session: Session, script: str, arguments: Sequence[str], shard: str | No
     """
     if session.chosen is not None:
         raise click.UsageError("-e means nothing to run: the script names its experiment")
-    return _run(session, script, arguments, {"DASKPERIMENT_SHARD": shard})
+    told = {"DASKPERIMENT_SHARD": shard, "DASKPERIMENT_DISABLE_REUSE": "1" if anew else None}
+    return _run(session, script, arguments, told)
 
 
 @verb("plan", context_settings=_OWN)

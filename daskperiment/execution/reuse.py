@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from daskperiment import options
 from daskperiment.backends.base import Write
 from daskperiment.errors import OptionError
 from daskperiment.fingerprint.borders import Packages, check_packages, packages_digest
@@ -65,7 +66,7 @@ class Reuse:
         """What that means for the steps of a graph; None where no call may be taken."""
         on = {name for name, step in steps.items() if self._is_on(step)}
         chosen = [name for name in steps if name in on or name in self.shared]
-        if not chosen:
+        if not chosen or not options.value("reuse"):
             return None
         packages = {
             name: packages_digest(captured.steps[name].borders, self.packages) for name in chosen

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
-from contextlib import suppress
 from html import escape
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from daskperiment.history.trials import duration
 from daskperiment.lineage.dag import Dag, Node
@@ -224,10 +223,10 @@ def _title(node: Node, values: Mapping[str, str], sentences: Sentences) -> str:
     first = f"{node.label}: {ended}" + (f" {'about' if planned else 'in'} {took}" if took else "")
     if node.record is None:
         return _lines(first)
-    told: str | None = None
-    with suppress(TypeError):  # of what others have written in place of a name
-        told = sentences.get((node.record.step, node.record.call))
-    return _lines(first, *([told] if told else []), *_told(node.record, planned))
+    place: tuple[Any, Any] = node.record.place  # others may have recorded anything
+    known = all(isinstance(part, (str, int)) for part in place)
+    told = [sentences[place]] if known and place in sentences else []
+    return _lines(first, *told, *_told(node.record, planned))
 
 
 def _told(record: StepRecord, planned: bool) -> list[str]:

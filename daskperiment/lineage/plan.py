@@ -187,9 +187,8 @@ def _record(planned: Planned) -> StepRecord:
 def _counted(calls: Sequence[Planned], action: Action) -> str:
     chosen = [each for each in calls if each.action == action]
     took = [each.seconds for each in chosen if each.seconds is not None]
-    verb = {"reuse": "reused", "run": "run", "depends": "depend"}[action]
     about = f" ({'saves ' if action == 'reuse' else ''}{duration(sum(took))})" if took else ""
-    return f"{len(chosen)} {verb}{about}"
+    return f"{action} {len(chosen)}{about}"
 
 
 def plan(

@@ -517,13 +517,13 @@ def test_plan_says_what_the_trial_of_a_script_would_do(
         "printed by the script",
         "half   run  no earlier trial ran this step",
         "score  run  no earlier trial ran this step",
-        "0 reused, 2 run, 0 depend",
+        "reuse 0, run 2, depends 0",
     ]
     assert not (tmp_path / "daskperiment_cache").exists()
     command("run", "train.py")
     again = command("plan", "train.py").out
     assert "half   reuse  from trial 1 " in again
-    assert "2 reused (saves " in again
+    assert "reuse 2 (saves " in again
 
 
 def test_plan_takes_values_and_a_seed_and_refuses_what_it_cannot_plan(
@@ -556,6 +556,8 @@ def test_why_says_why_a_step_has_run(command: Command, tmp_path: Path) -> None:
         "ran: its input 'a' is new: half ran: input 'a' is 5.0, it was 4.0 in trial 2\n"
     )
     assert command("why", "3", "other").code == 2
+    command("run", "--no-reuse", "train.py", "a=5")
+    assert command("why", "4", "half").out == "ran: reuse is off for it\n"
 
 
 @pytest.mark.parametrize(

@@ -216,6 +216,14 @@ def test_the_graph_has_every_call_with_its_record(ask: Asked) -> None:
     ]
 
 
+def test_why_a_call_has_run_is_said_in_a_sentence(ex: Experiment, ask: Asked) -> None:
+    assert ask("trials/2/why", step="clean") == {
+        "trial": 2, "step": "clean", "call": 0, "why": ex[2].why("clean"),
+    }  # fmt: skip
+    assert ask.refused("trials/2/why", step="clean", call=1)[0] == 404
+    assert ask.refused("trials/2/why")[0] == 404
+
+
 def test_code_is_given_in_words_that_joined_are_the_source(ex: Experiment, ask: Asked) -> None:
     code = ask("trials/1/code")
 

@@ -272,6 +272,30 @@ def test_a_click_on_a_step_shows_its_record(open_page: OpenPage) -> None:
     page.wait_for_selector(".record", state="hidden")
 
 
+def test_a_click_on_a_step_says_why_it_has_run(tmp_path: Path, open_page: OpenPage) -> None:
+    ex = Experiment("reused", backend=tmp_path / "reused", seed=1, reuse=True)
+
+    @ex
+    def clean(a: int) -> int:
+        return a
+
+    @ex.result
+    def score(data: int, b: int) -> int:
+        return data + b
+
+    s = score(clean(ex.parameter("a", default=1)), ex.parameter("b", default=2))
+    s.compute()
+    s.compute(parameters={"b": 3})
+    with serving.start(ex.backend, "reused", port=0) as dashboard:
+        page = open_page("/experiments/reused/trials/2#graph", dashboard)
+
+        page.click('[data-node="score[0]"]')
+        page.wait_for_selector(".record .why:not([hidden])")
+        assert page.inner_text(".record .why") == "ran: input 'b' is 3, it was 2 in trial 1"
+        page.click('[data-node="clean[0]"]')
+        page.wait_for_selector(".record .why:has-text('reused from trial 1')")
+
+
 def test_a_step_has_an_address(open_page: OpenPage) -> None:
     page = open_page(f"{BOARD}/trials/4#graph/prepare%5B0%5D")
 

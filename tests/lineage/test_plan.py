@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -202,6 +204,59 @@ def test_calls_of_one_step_that_may_be_the_same_depend_on_one_another(ex: Experi
     assert ex[1].why("part", call=1) == "ran: no earlier trial ran this step"
 
 
+@pytest.mark.filterwarnings("ignore::daskperiment.PurityWarning")
+@pytest.mark.parametrize("first", range(4))
+def test_whatever_was_run_before_the_plan_says_what_happens(tmp_path: Path, first: int) -> None:
+    ex = Experiment("many", backend=tmp_path / "store", reuse=True)
+    chance = random.Random(first)
+
+    @ex(name="load")
+    def load(a: int) -> list[int]:
+        if a == 3:
+            raise ValueError("three")
+        return list(range(a))
+
+    @ex(name="draw")
+    def draw(data: list[int], b: int) -> float:
+        return random.random() if b else 0.5
+
+    @ex(name="part")
+    def part(i: int) -> int:
+        return i // 2
+
+    @ex(name="off", reuse=False)
+    def off(x: Any) -> int:
+        return 1
+
+    @ex.persist(name="join")
+    def join(parts: list[int], x: float) -> list[float]:
+        return [*parts, x]
+
+    @ex.result(name="total")
+    def total(joined: list[float], c: int, one: int) -> float:
+        return sum(joined) + c + one
+
+    a, b, c = (ex.parameter(name) for name in "abc")
+    data = load(a)
+    plain = dask.delayed(len)(data)
+    s = total(join([part(a), part(b), part(c + 1)], draw(data, b)), c, off(plain))
+
+    for _ in range(12):
+        values = {name: chance.randrange(4) for name in "abc"}
+        seed = chance.choice([None, 1, 2])
+        plan = ex.plan(s, values, seed)
+        with contextlib.suppress(ValueError):
+            s.compute(parameters=values, seed=seed, scheduler="synchronous")
+        steps = ex.latest.steps.set_index(["step", "call"])["outcome"].to_dict()
+        for each in plan:
+            if each.place in steps and each.action != "depends":
+                told = f"{each.action} {each.reason}"
+                expected = "reuse" if steps[each.place] == "reused" else "run"
+                after = re.sub("^ran( and failed)?: ", "run ", ex.latest.why(*each.place))
+                assert told == re.sub("^reused ", "reuse ", after)
+                assert each.action == expected
+
+
 def test_a_step_of_which_reuse_is_off_says_so(ex: Experiment) -> None:
     @ex.result(name="last", reuse=False)
     def last(a: int) -> int:
@@ -318,6 +373,17 @@ def test_a_plan_is_shown_as_a_graph_with_its_sentences(ex: Experiment) -> None:
     assert "reuse from trial 1" in html
     assert "input &#x27;b&#x27; is 3, it was 2 in trial 1" in html
     assert "depends on clean, which runs" in html
+
+
+def test_a_trial_is_shown_as_a_graph_with_its_sentences(ex: Experiment) -> None:
+    s = graph(ex)
+    s.compute()
+    s.compute(parameters={"c": 3})
+
+    html = ex[2]._repr_html_()
+
+    assert "reused from trial 1" in html
+    assert "ran: input &#x27;c&#x27; is 3, it was 2 in trial 1" in html
 
 
 def test_while_recording_is_off_everything_runs(

@@ -13,4 +13,5 @@ from daskperiment.dashboard.api import (  # noqa: F401  # importing them makes t
     trial,
     trials,
     usage,
+    why,
 )

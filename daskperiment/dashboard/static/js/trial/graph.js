@@ -99,10 +99,21 @@ export function graph({ id, n, root, trial, rest, go }) {
       ["Process", one.pid],
     ].filter(([, value]) => value !== null && value !== undefined && value !== "");
     return [
+      why(one),
       h("dl", { class: "details" }, rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
       h("h3", {}, "Inputs"),
       one.inputs?.length ? h("ul", { class: "inputs" }, one.inputs.map(input)) : h("p", { class: "muted" }, "None"),
     ];
+  }
+
+  // Asked for only when somebody looks: trials before it are read for that.
+  function why({ step, call }) {
+    const line = h("p", { class: "why", hidden: true });
+    get(api.trial(id, n, "why"), { step, call }).then((told) => {
+      fill(line, plainText(told.why));
+      line.hidden = false;
+    }, () => {});
+    return line;
   }
 
   function input({ name, preview, digest: text, origins }) {

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import batches, dashboard, records, report, work
+from benchmarks import batches, code, dashboard, records, report, work
 from benchmarks.measure import Row, fresh
 from daskperiment import Experiment
 from daskperiment.backends import Backend, open_backend
 from daskperiment.backends.base import Clear, Remove, Update
 from daskperiment.backends.memory import MemoryBackend
+from daskperiment.fingerprint.code import fingerprint
 from daskperiment.history import paths
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -108,6 +109,18 @@ def test_pages_that_lack_trials_are_not_measured() -> None:
 
     with pytest.raises(records.RecordError, match="metrics of a row"):
         dashboard.answers(backend, 300)
+
+
+def test_a_fingerprint_is_measured_cold_and_warm_beside_parsing(tmp_path: Path) -> None:
+    found = fresh(code.seconds, str(tmp_path), 2, 10, folder=str(tmp_path))
+
+    assert found.keys() == {"ast.parse", "cold", "warm"}
+    assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in found.values())
+
+
+def test_a_fingerprint_that_lacks_functions_is_not_measured() -> None:
+    with pytest.raises(records.RecordError, match="does not hold all functions"):
+        code.check(fingerprint(code.text), 200)
 
 
 @pytest.mark.parametrize("kind", batches.KINDS)

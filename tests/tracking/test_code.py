@@ -87,6 +87,16 @@ def test_each_step_knows_what_it_reaches(load):
     assert steps["score"].bytecode == ()
 
 
+def test_each_step_knows_the_packages_that_it_calls_and_no_others(load):
+    pipeline = PIPELINE.replace("return clip(x)", "return blake3.blake3(clip(x))")
+    found = capture(load(f"    import blake3\n{pipeline}"))
+    assert set(found.steps["clean"].borders) == {"blake3", "python"}
+    assert set(found.steps["score"].borders) == {"python"}
+    documents = {step["name"]: step for step in found.document["steps"]}
+    assert documents["clean"]["borders"] == found.steps["clean"].borders
+    assert set(found.borders) == {"blake3", "python"}
+
+
 def test_the_whole_text_of_each_reached_file_is_kept(load):
     assert capture(load()).sources == {
         "helpers:helpers.py": textwrap.dedent(HELPERS),

@@ -224,8 +224,8 @@ def _title(node: Node, values: Mapping[str, str], sentences: Sentences) -> str:
     if node.record is None:
         return _lines(first)
     place: tuple[Any, Any] = node.record.place  # others may have recorded anything
-    known = all(isinstance(part, (str, int)) for part in place)
-    told = [sentences[place]] if known and place in sentences else []
+    plain = all(isinstance(part, (str, int)) for part in place)
+    told = [sentences[place]] if plain and place in sentences else []
     return _lines(first, *told, *_told(node.record, planned))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from daskperiment.errors import MutationWarning
 from daskperiment.fingerprint.plain import ATOMS
-from daskperiment.fingerprint.values import SCHEME, try_digest
+from daskperiment.fingerprint.values import is_keyed, try_digest
 from daskperiment.records import Argument, StepRecord
 from daskperiment.secrets import scrub
 from daskperiment.tracebacks import users_frame
@@ -39,8 +39,8 @@ def changed(arguments: Iterable[Argument], values: Iterable[Any]) -> list[str]:
     """
     found = []
     for argument, value in zip(arguments, values, strict=True):
-        # One with a secret in it has another scheme, and was digested by the user's key.
-        plain = argument.digest is not None and argument.digest.startswith(f"{SCHEME}:")
+        # One with a secret in it was digested by the user's key.
+        plain = argument.digest is not None and not is_keyed(argument.digest)
         if plain and type(value) not in ATOMS and _left(value, LARGEST) >= 0:
             now, _ = try_digest(value, argument.name)
             if now != argument.digest:
@@ -50,11 +50,15 @@ def changed(arguments: Iterable[Argument], values: Iterable[Any]) -> list[str]:
 
 def _left(value: Any, left: int) -> int:
     """What is left of a budget behind a value; negative where it is larger."""
-    if isinstance(size := getattr(value, "nbytes", None), int):
+    try:
+        size = getattr(value, "nbytes", None)
+    except Exception:  # of a value that answers no question
+        return -1
+    if isinstance(size, int):
         return left - size
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if issubclass(type(value), (list, tuple, set, frozenset)):
         return _parts(value, len(value), left)
-    if isinstance(value, dict):
+    if issubclass(type(value), dict):
         return _parts(value.values(), len(value), left)
     if callable(usage := getattr(value, "memory_usage", None)):
         try:

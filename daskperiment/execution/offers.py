@@ -62,7 +62,10 @@ class Offer(NamedTuple):
 
     @property
     def form(self) -> bytes | None:
-        """What its output is digested as; None where the output must be read for that."""
+        """What its output is digested as; None where the output must be read for that.
+
+        So it is for one that holds objects of the user's classes, which may have been edited.
+        """
         entry = self.entry
         hidden = entry.form is None or entry.scheme != SCHEME
         return None if hidden else bytes.fromhex(str(entry.form))

@@ -214,6 +214,17 @@ def digest_of_form(scheme: str, form: bytes) -> str:
     return f"{scheme}:{blake3(form).digest(16).hex()}"
 
 
+def is_keyed(digest: str) -> bool:
+    """Whether a digest can be computed by one user only, as the value holds a secret.
+
+    Examples
+    --------
+    >>> is_keyed(digest(3))
+    False
+    """
+    return "-" in digest.partition(":")[0]
+
+
 class Known:
     """A value that is not at hand, and whose form is known.
 

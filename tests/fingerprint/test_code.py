@@ -958,6 +958,21 @@ def test_an_outdated_function_is_not_kept_alive(load):
     assert reference() is None
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_the_collector_of_garbage_is_left_as_it_was(load, enabled, frozen):
+    module = load(**CHAIN)
+    (gc.enable if enabled else gc.disable)()
+    (gc.freeze if frozen else gc.unfreeze)()
+    try:
+        fingerprint(module.f)
+        assert gc.isenabled() is enabled
+        assert (gc.get_freeze_count() > 0) is frozen
+    finally:
+        gc.unfreeze()
+        gc.enable()
+
+
 def test_threads_that_ask_together_get_one_answer(load):
     module = load(**CHAIN)
     start, found = threading.Barrier(8), []

@@ -78,13 +78,9 @@ def seconds(folder: str, turns: int, functions: int = FUNCTIONS) -> Pairs:
 
 
 def _timed_alone(function: Callable[[], object]) -> float:
-    """Seconds of a call that need not look for garbage among what there was before."""
+    """Seconds of a call that need not look for garbage of the call before it."""
     gc.collect()
-    gc.freeze()
-    try:
-        return timed(function)
-    finally:
-        gc.unfreeze()
+    return timed(function)
 
 
 def _imported(folder: str, name: str, source: str) -> Any:

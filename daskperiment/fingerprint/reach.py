@@ -28,6 +28,7 @@ from daskperiment.fingerprint.watch import (
     Members,
     Slot,
     Watch,
+    constants,
     is_constant,
     states,
 )
@@ -111,7 +112,7 @@ class Reach:
         return self._forms[key]
 
     def _described(self, value: Any, slot: Slot) -> str:
-        if value is not MISSING and is_constant(value):  # most of what is read
+        if value is not MISSING and _is_plain(value):  # most of what is read
             return self._value(value, slot)
         try:
             return self._describe(value, slot)
@@ -444,8 +445,8 @@ class Reach:
     def _value(self, value: object, slot: Slot) -> str:
         named: list[object] = []
         try:
-            if is_constant(value):
-                found = digest(value)
+            if _is_plain(value):
+                found = digest(value, slot.shown)
             else:
                 found, named = digest_and_named(value, slot.shown)
         except Unhashed as error:
@@ -503,6 +504,11 @@ class Spaces(NamedTuple):
         if name in self.cells:
             return Slot(self.cells, name, f"{self.shown}.{name}")
         return Slot(self.names, name, f"{module_name(self.names.get('__name__'))}.{name}")
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value holds no functions, classes or instances of any."""
+    return is_constant(value) or constants(value) is not None
 
 
 def _held(value: Any, name: str) -> Iterator[Slot]:

@@ -121,7 +121,7 @@ class Watch:
         if is_constant(value):
             self.same(slot, value)
         else:
-            self._equal[id(slot.space), slot.key] = slot, expected, _constants(value)
+            self._equal[id(slot.space), slot.key] = slot, expected, constants(value)
 
     def function(self, function: FunctionType) -> None:
         """Expect the function's code, which tools that reload modules exchange in place."""
@@ -157,18 +157,18 @@ class Watch:
             return False
 
 
-def _is_equal(slot: Slot, expected: str, constants: list[object] | None) -> bool:
+def _is_equal(slot: Slot, expected: str, held: list[object] | None) -> bool:
     value = slot.get()
-    if constants is not None:
-        now = _constants(value)
+    if held is not None:
+        now = constants(value)
         # The same objects, which cannot change: no need to look into them.
-        if now is not None and len(now) == len(constants) and all(map(is_, now, constants)):
+        if now is not None and len(now) == len(held) and all(map(is_, now, held)):
             return True
     return digest(value) == expected
 
 
-def _constants(value: Any) -> list[object] | None:
-    """The type and the items of a list or dict of constants."""
+def constants(value: Any) -> list[object] | None:
+    """The type and the items of a list or dict of constants; None for any other value."""
     kind = type(value)
     if kind is list:
         items = value

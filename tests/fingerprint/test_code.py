@@ -219,6 +219,68 @@ def test_cycles_and_recursion_end(load):
     assert list(fingerprint(module.factorial).functions) == ["pipeline.factorial"]
 
 
+def test_modules_of_a_package_that_import_each_other_are_followed(load):
+    texts = {
+        "lab/steps": """
+            import lab.helpers
+            from . import models as m
+            from .helpers import clean
+
+            def f(x):
+                return m.fit(clean(lab.helpers.scale(x)))
+
+            def limit():
+                return 3
+        """,
+        "lab/__init__": "from .steps import f\n",
+        "lab/helpers": """
+            from lab import steps
+
+            def clean(x):
+                return min(x, steps.limit())
+
+            def scale(x):
+                return 2 * x
+        """,
+        "lab/models": "RATE = 2\n\ndef fit(x):\n    return RATE * x\n",
+    }
+    closure = fingerprint(load(**texts).f)
+    assert list(closure.functions) == [
+        "lab.helpers.clean",
+        "lab.helpers.scale",
+        "lab.models.fit",
+        "lab.steps.f",
+        "lab.steps.limit",
+    ]
+    for name, old, new in [
+        ("lab/steps", "return 3", "return 4"),
+        ("lab/models", "RATE = 2", "RATE = 3"),
+        ("lab/helpers", "2 * x", "3 * x"),
+    ]:
+        edited = texts | {name: texts[name].replace(old, new)}
+        assert fingerprint(load(**edited).f).digest != closure.digest
+
+
+def test_a_subclass_of_an_estimator_counts_with_its_methods(load):
+    text = """
+        from sklearn.base import BaseEstimator, TransformerMixin
+
+        class Scaler(TransformerMixin, BaseEstimator):
+            def __init__(self, factor=2):
+                self.factor = factor
+
+            def transform(self, x):
+                return x * self.factor {} 1
+
+        def f(x):
+            return Scaler(3).fit_transform(x)
+    """
+    one, same, other = (fingerprint(load(pipeline=text.format(sign)).f) for sign in "++-")
+    assert one.digest == same.digest != other.digest
+    assert (one.unhashed, one.bytecode) == ((), ())
+    assert "scikit-learn" in one.borders
+
+
 def test_a_long_chain_of_helpers_ends(load):
     links = [f"def f{i}(x):\n    return f{i + 1}(x)\n" for i in range(600)]
     module = load(pipeline="\n".join([*links, "def f600(x):\n    return x\n"]))
@@ -894,6 +956,21 @@ def test_an_outdated_function_is_not_kept_alive(load):
     del f
     gc.collect()
     assert reference() is None
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_the_collector_of_garbage_is_left_as_it_was(load, enabled, frozen):
+    module = load(**CHAIN)
+    (gc.enable if enabled else gc.disable)()
+    (gc.freeze if frozen else gc.unfreeze)()
+    try:
+        fingerprint(module.f)
+        assert gc.isenabled() is enabled
+        assert (gc.get_freeze_count() > 0) is frozen
+    finally:
+        gc.unfreeze()
+        gc.enable()
 
 
 def test_threads_that_ask_together_get_one_answer(load):

@@ -89,3 +89,5 @@ with ex.trial(a=1, seed=2) as t:
 assert_type(ex[1].part_of, Trial | None)
 Milestone({"steps": 100}, 0.5, done=True, progress=(100, 300))
 ex.best("upwards")  # type: ignore[arg-type]
+assert_type(ex.fingerprint("prepare").digest, str)
+assert_type(ex.fingerprint(prepare).unfollowed, tuple[str, ...])

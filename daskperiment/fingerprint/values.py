@@ -184,15 +184,18 @@ def _encoded(walk: Walk, value: object, name: str) -> tuple[str, bytes]:
         found = walk.encode(value)
     except Stuck as stuck:
         raise Unhashed(f"{name}{stuck.where}: {stuck.what}") from stuck.__cause__
-    codes = set() if _by_name.get() else walk.codes
-    if walk.named and not _by_name.get():
-        codes = codes | codes_of(walk.named)
-    scheme = "+".join((SCHEME, *sorted(codes)))
+    scheme = SCHEME
+    if (walk.named or walk.codes) and not _by_name.get():
+        try:
+            scheme = "+".join((SCHEME, *sorted(walk.codes | _codes_of(walk.named))))
+        except Exception as error:  # of a metaclass of the user's
+            why = type_name(type(error))
+            raise Unhashed(f"{name}: reading the code of its classes raised {why}") from error
     # By another user's key the same secret has another digest: that is another scheme.
     return f"{scheme}-{secrets.key_name()}" if walk.keyed else scheme, found
 
 
-def codes_of(named: Iterable[object]) -> set[str]:
+def _codes_of(named: Iterable[object]) -> set[str]:
     """What schemes say of the code of functions and classes: nothing of those of libraries."""
     users = {id(item): item for item in named if isinstance(item, type | FunctionType)}
     own = [item for item in users.values() if border(item.__module__) is None]
@@ -258,7 +261,7 @@ def _known(walk: Walk, value: Known) -> bytes:
     release, *codes = scheme.split("+")
     if release != SCHEME or key not in ("", secrets.key_name() if key else ""):
         raise Stuck(f"a digest of the scheme {value.scheme}")
-    walk.codes.update(codes)
+    walk.codes = walk.codes.union(codes)
     walk.keyed = walk.keyed or bool(key)
     return value.form
 

@@ -135,7 +135,7 @@ class Walk:
         self.contents = contents
         self.keyed = False
         self.named: list[object] = []
-        self.codes: set[str] = set()
+        self.codes: frozenset[str] = frozenset()
 
     def encode(self, value: object) -> bytes:
         """The form of `value`; `Stuck` if it has none."""

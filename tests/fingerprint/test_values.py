@@ -939,7 +939,6 @@ def test_a_method_is_its_object_and_its_name():
     [
         lambda n: array.array("i", [n]),
         lambda n: array.array("d", [n]),
-        lambda n: array.array("u", str(n)),
         lambda n: memoryview(bytes([n, 1])),
         lambda n: memoryview(np.array([[n, 1], [2, 3]])),
         lambda n: memoryview(np.array([n, 1, 2, 3]))[::2],

@@ -44,6 +44,8 @@ def addresses(trials: range = range(1, 6)) -> Iterator[tuple[str, str]]:
                 yield filled, "name=notes.txt&as=text"
             if path.endswith("/file"):
                 yield filled, "name=tests.dashboard.stores:stores.py"
+            if path.endswith("/why"):
+                yield filled, "step=prepare"
 
 
 def is_absent(request: Request) -> bool:
@@ -51,7 +53,8 @@ def is_absent(request: Request) -> bool:
     path, named = request.path, request.query
     if "/api/" not in path or path.endswith("/3/environment") or "/trials/5" in path:
         return "/api/" in path
-    return path.endswith("/4/artifact") or (path.endswith(("/artifact", "/file")) and not named)
+    asks = path.endswith(("/artifact", "/file", "/why"))
+    return path.endswith("/4/artifact") or (asks and not named)
 
 
 def everything_of(backend: Backend, trials: range = range(1, 6)) -> Iterator[tuple[Request, Reply]]:

@@ -296,6 +296,38 @@ def test_a_click_on_a_step_says_why_it_has_run(tmp_path: Path, open_page: OpenPa
         page.wait_for_selector(".record .why:has-text('reused from trial 1')")
 
 
+def test_a_plan_in_a_notebook_is_coloured_by_what_would_happen(page: Callable[..., Any]) -> None:
+    ex = Experiment("planned", backend="memory://", seed=1, reuse=True)
+
+    @ex
+    def load(a: int) -> int:
+        return a
+
+    @ex
+    def clean(data: int, b: int) -> int:
+        return data * b
+
+    @ex.result
+    def score(data: int) -> int:
+        return data
+
+    s = score(clean(load(ex.parameter("a", default=1)), ex.parameter("b", default=2)))
+    s.compute()
+    shown = page()
+    shown.set_content(ex.plan(s, {"b": 3})._repr_html_())
+
+    colours, told = {}, {}
+    for box in shown.query_selector_all("svg g:has(> title)"):
+        name, _, rest = box.query_selector("title").text_content().partition("\n")
+        colours[name.partition(":")[0]] = box.query_selector("rect").get_attribute("fill")
+        told[name.partition(":")[0]] = rest.partition("\n")[0]
+    assert len({colours[step] for step in ("load", "clean", "score")}) == 3
+    assert told["load"] == "reuse from trial 1"
+    assert told["clean"] == "run input 'b' is 3, it was 2 in trial 1"
+    assert told["score"] == "depends on clean, which runs"
+    assert shown.get_by_role("cell", name=re.compile("input 'b' is 3")).is_visible()
+
+
 def test_a_step_has_an_address(open_page: OpenPage) -> None:
     page = open_page(f"{BOARD}/trials/4#graph/prepare%5B0%5D")
 

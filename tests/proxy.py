@@ -85,6 +85,7 @@ class Proxy:
         """Stop listening and break all connections."""
         self._listener.close()
         self._break()
+        self.hole = False  # threads that wait in it find their connections closed
 
     def _break(self) -> None:
         with self._lock:

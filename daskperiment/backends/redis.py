@@ -129,7 +129,7 @@ class RedisBackend(ServerBackend[Any]):  # its types say str where it gives byte
     def apply(self, *writes: Write) -> list[Any]:
         """Commit the writes by one script; large payloads are uploaded before it."""
         words = chain.from_iterable(map(self._words, writes))
-        reply = self._run("apply", [uuid4().hex, _REMEMBERED, self.store_id, *words])
+        reply = self._run("apply", [self._group(), _REMEMBERED, self.store_id, *words])
         if reply == [b"lost"]:
             raise self._lost()
         if reply[:1] == [b"conflict"]:

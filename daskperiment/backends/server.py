@@ -14,6 +14,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, unquote, urlsplit
+from uuid import uuid4
 
 from daskperiment.backends.base import Backend, Finding
 from daskperiment.errors import (
@@ -64,7 +65,7 @@ class ServerBackend(Backend, Generic[C]):
         self._connected: tuple[int, C] | None = None
         self._store_id: str | None = None
         self._given_up: float | None = None
-        self._hurry = threading.local()
+        self._here = threading.local()
 
     def __repr__(self) -> str:
         """Return the call that makes it, without passwords."""
@@ -103,11 +104,27 @@ class ServerBackend(Backend, Generic[C]):
     @contextmanager
     def hurried(self, patience: float) -> Iterator[None]:
         """A block in which this thread repeats calls for so many seconds only."""
-        self._hurry.patience = patience
+        self._here.patience = patience
         try:
             yield
         finally:
-            del self._hurry.patience
+            del self._here.patience
+
+    @contextmanager
+    def named(self, group: str) -> Iterator[None]:
+        """A block in which the group that this thread applies has a name.
+
+        A server that has carried out a group of this name within ten minutes does not do so again,
+        also where the first one has waited somewhere on its way and arrives behind the second one.
+        """
+        self._here.group = group
+        try:
+            yield
+        finally:
+            del self._here.group
+
+    def _group(self) -> str:
+        return str(getattr(self._here, "group", None) or uuid4().hex)
 
     def locate(self, path: str) -> str:
         """Return the address, without its password, and the path."""
@@ -221,7 +238,7 @@ class ServerBackend(Backend, Generic[C]):
     def _patiently(self, attempt: Callable[[], T]) -> T:
         began, pause = time.monotonic(), _FIRST_PAUSE
         away = self._given_up is not None and began - self._given_up < _KNOWN_AWAY
-        deadline = began + getattr(self._hurry, "patience", PATIENCE)
+        deadline = began + getattr(self._here, "patience", PATIENCE)
         while True:
             try:
                 result = attempt()

@@ -54,12 +54,13 @@ class Group(NamedTuple):
     ----------
     writes : list of Write
         The writes.
-    unsure : bool
-        Whether the server may have carried it out: the connection broke before it replied.
+    unsure : str or None
+        The name under which the server may have carried it out, or may do so at any moment: the
+        connection broke before it replied.
     """
 
     writes: list[Write]
-    unsure: bool
+    unsure: str | None
 
 
 class Spool:
@@ -134,7 +135,7 @@ class Spool:
         """The name under which a store remembers how much of it was brought there."""
         return str(self.about["id"])
 
-    def append(self, writes: Sequence[Write], unsure: bool = False) -> None:
+    def append(self, writes: Sequence[Write], unsure: str | None = None) -> None:
         """Add a group, whole or not at all.
 
         Raises

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+from uuid import uuid4
 
 from daskperiment import platform
 from daskperiment.backends.base import (
@@ -136,8 +137,9 @@ class SpoolingBackend(Backend):
             if self.away:
                 return self._keep(writes)
         settled = [syncing.settle(write, self._number) for write in writes]
+        group = uuid4().hex
         try:
-            with self.inner.hurried(HURRY):
+            with self.inner.hurried(HURRY), self.inner.named(group):
                 return self.inner.apply(*settled)
         except AWAY as error:
             if not _may_wait(writes):
@@ -145,9 +147,10 @@ class SpoolingBackend(Backend):
             with self._lock:
                 if self._spool is None:
                     self._leave(error)
-                return self._keep(writes, unsure=isinstance(error, BackendUnreachableError))
+                unsure = isinstance(error, BackendUnreachableError)
+                return self._keep(writes, group if unsure else None)
 
-    def _keep(self, writes: Sequence[Write], unsure: bool = False) -> list[Any]:
+    def _keep(self, writes: Sequence[Write], unsure: str | None = None) -> list[Any]:
         if not _may_wait(writes):
             raise BackendUnreachableError(
                 f"{self!r} is away, and this cannot wait in the spool: try again when it is back"

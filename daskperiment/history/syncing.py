@@ -20,6 +20,7 @@ from daskperiment.backends.base import (
     Update,
     Write,
 )
+from daskperiment.backends.server import ServerBackend
 from daskperiment.backends.spool import SUFFIX, Group, Spool
 from daskperiment.errors import (
     BackendError,
@@ -111,10 +112,15 @@ def _commit(backend: Backend, group: Group, mark: Update) -> dict[str, int]:
             )
         return found
 
-    if group.unsure and _is_there(backend, group.writes):
+    if group.unsure is not None and _is_there(backend, group.writes):
         backend.apply(mark)
         return {}
     writes = [settle(write, number) for write in group.writes]
+    if group.unsure is not None:
+        with suppress(ConflictError):
+            numbers = _began(writes, _named(backend, group.unsure, writes))
+            backend.apply(mark)
+            return numbers
     for _ in range(_ATTEMPTS):
         try:
             results = backend.apply(*writes, mark)
@@ -125,12 +131,25 @@ def _commit(backend: Backend, group: Group, mark: Update) -> dict[str, int]:
             refused = conflict
             writes = [kept for write in writes for kept in _still_to_do(backend, write)]
         else:
-            return {
-                write.document["uid"]: result
-                for write, result in zip(writes, results, strict=False)
-                if isinstance(write, Insert) and write.key is None
-            }
+            return _began(writes, results)
     raise BackendError(f"A group of the spool cannot be brought to {backend!r}: {refused}")
+
+
+def _began(writes: list[Write], results: list[Any]) -> dict[str, int]:
+    """Numbers of the trials that a group has begun, by uid."""
+    return {
+        write.document["uid"]: result
+        for write, result in zip(writes, results, strict=False)
+        if isinstance(write, Insert) and write.key is None
+    }
+
+
+def _named(backend: Backend, group: str, writes: list[Write]) -> list[Any]:
+    """Apply a group that may still be on its way to the server."""
+    if not isinstance(backend, ServerBackend):
+        return backend.apply(*writes)
+    with backend.named(group):
+        return backend.apply(*writes)
 
 
 def _is_there(backend: Backend, writes: list[Write]) -> bool:

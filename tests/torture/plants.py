@@ -381,7 +381,7 @@ def _numbers_by_client() -> None:
 @plant("spool-forgets")
 def _spool_forgets() -> None:
     """What is written while a server is away goes nowhere."""
-    Spool.append = lambda self, writes, unsure=False: None  # type: ignore[method-assign]
+    Spool.append = lambda self, writes, unsure=None: None  # type: ignore[method-assign]
 
 
 @plant("commits-are-not-compared")

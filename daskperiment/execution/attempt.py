@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import uuid
 from collections import OrderedDict
@@ -27,8 +26,6 @@ from daskperiment.history.trials import Trials
 from daskperiment.records import Number, Provisional, TrialState
 from daskperiment.tracking.code import CodeCapture
 from daskperiment.typing import Document
-
-logger = logging.getLogger(__name__)
 
 
 class Ended(NamedTuple):

@@ -25,11 +25,10 @@ from typing import Any
 
 from daskperiment import platform
 from daskperiment.backends.base import Backend, Remove
-from daskperiment.backends.server import masked
 from daskperiment.backends.spool import SUFFIX, Spool
 from daskperiment.errors import BackendError, BackendUnreachableError, DaskperimentWarning
 from daskperiment.history import paths, syncing
-from daskperiment.history.spooling import SpoolingBackend, spool_folder
+from daskperiment.history.spooling import SpoolingBackend, address_of, spool_folder
 from daskperiment.typing import Document
 
 logger = logging.getLogger(__name__)
@@ -67,7 +66,7 @@ class CarryingBackend(SpoolingBackend):
 
     def _about(self) -> Document:
         return {
-            "address": _address(self.inner), "store": getattr(self.inner, "known_id", None),
+            "address": address_of(self.inner), "store": getattr(self.inner, "known_id", None),
             "created": time.time(), "id": uuid.uuid4().hex,
         }  # fmt: skip
 
@@ -196,10 +195,6 @@ def _fetch(client: Any, backend: Backend, uid: str, worker: str) -> None:
 # -- their arrival ------------------------------------------------------------------------------
 
 
-def _address(backend: Any) -> str:
-    return masked(getattr(backend, "address", None) or repr(backend))
-
-
 def arrive(backend: Backend, carried: bytes) -> None:
     """Bring carried records to the store, once; where it is away they wait in a spool here.
 
@@ -235,7 +230,7 @@ def _keep(carried: bytes, name: str) -> None:
 def bring(backend: Backend) -> None:
     """Bring to the store what waits for it in spools of this machine, if it can be reached."""
     if isinstance(backend, SpoolingBackend) and not backend.offline:
-        address = _address(backend.inner)
+        address = address_of(backend.inner)
         with suppress(BackendError):
             backend.sync()
             for done in syncing.sync(spool_folder(), backend.inner, address=address):

@@ -136,9 +136,9 @@ def numbered(history: Trials, numbers: Sequence[Number | None]) -> list[int]:
 
 def _arrived(history: Trials, number: Provisional, begun: bool = False) -> int | None:
     """The number of a trial whose end has arrived in the store, or at least its beginning."""
-    row = next(history.find({"uid": number.uid}, ["state"], newest=True, limit=1), None)
+    row = _attempt(history, number.uid, "uid")
     return row[0] if row and (begun or row[1]["state"] != TrialState.RUNNING) else None
 
 
 def _attempt(history: Trials, uid: str, field: str) -> tuple[int, dict[str, object]] | None:
-    return next(history.find({field: uid}, ["uid"], newest=True, limit=1), None)
+    return next(history.find({field: uid}, ["uid", "state"], newest=True, limit=1), None)

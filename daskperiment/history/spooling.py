@@ -185,7 +185,7 @@ class SpoolingBackend(Backend):
 
     def _about(self) -> Document:
         return {
-            "address": masked(self.inner.address or repr(self.inner)),
+            "address": address_of(self.inner),
             "store": self.inner.known_id, "host": socket.gethostname(), "pid": os.getpid(),
             "created": time.time(),
         }  # fmt: skip
@@ -395,6 +395,11 @@ def tolerated(backend: Backend) -> tuple[type[BackendError], ...]:
 def settled(backend: Backend, number: Number) -> Number:
     """The number of a trial that began while the backend was away, as far as it is known."""
     return backend.settled(number) if isinstance(backend, SpoolingBackend) else number
+
+
+def address_of(backend: Backend) -> str:
+    """What a spool calls its store, without passwords."""
+    return masked(getattr(backend, "address", None) or repr(backend))
 
 
 def is_away(backend: Backend) -> bool:

@@ -263,36 +263,6 @@ def test_a_group_that_arrives_behind_its_replay_is_not_doubled(
     assert recorded(ex) == three_without()
 
 
-def test_a_group_that_arrives_behind_its_replay_is_not_doubled(
-    running: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its bytes have waited somewhere in the network, until the connection was given up."""
-    ex, node = defined(running.uri)
-    attempt(node, 1)
-    real = redis.commands.core.Script.__call__
-    late: list[Any] = []
-
-    def waiting(self: Any, *arguments: Any, **options: Any) -> Any:
-        beats = threading.current_thread().name == "daskperiment-heart"  # of other tests, too
-        if len(late) < 3 and not beats:
-            late.append((self, arguments, options))
-            raise redis.ConnectionError("on its way")
-        return real(self, *arguments, **options)
-
-    monkeypatch.setattr(redis.commands.core.Script, "__call__", waiting)
-    monkeypatch.setattr(spooling, "HURRY", 0)
-    for a in (2, 3):
-        attempt(node, a)
-    until_back(ex)
-    monkeypatch.undo()
-    for script, arguments, options in late:
-        real(script, *arguments, **options)
-
-    reference, plain = defined(MemoryBackend())
-    assert [attempt(plain, a) for a in (1, 2, 3)]
-    assert recorded(ex) == recorded(reference)
-
-
 def test_trials_of_worker_processes_are_spooled_too(running: RedisServer) -> None:
     ex, node = defined(running.uri)
     attempt(node, 1)

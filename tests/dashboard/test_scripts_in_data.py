@@ -69,10 +69,12 @@ def _requests(ex: Experiment) -> Iterator[Request]:
             path = endpoint.path.replace("<experiment>", NAME)
             path = path.replace("<trial:number>", str(number))
             query = {"trials": [1, 2, 3]} if path.endswith(("/compare", "/metrics")) else {}
+            name = PAYLOADS[number - 1]
+            if path.endswith("/why"):
+                query = {"step": name}
             if not path.endswith(("/artifact", "/file")):
                 yield Request("GET", path, fuzz.written(query))
                 continue
-            name = PAYLOADS[number - 1]
             yield Request("GET", path, fuzz.written({"name": name}))
             if path.endswith("/artifact"):
                 for suffix in (".html", ".svg", ".png", ".js"):

@@ -41,39 +41,38 @@ def changed(arguments: Iterable[Argument], values: Iterable[Any]) -> list[str]:
     for argument, value in zip(arguments, values, strict=True):
         # One with a secret in it was digested by the user's key.
         plain = argument.digest is not None and not is_keyed(argument.digest)
-        if plain and type(value) not in ATOMS and _left(value, LARGEST) >= 0:
+        if plain and type(value) not in ATOMS and _is_small(value):
             now, _ = try_digest(value, argument.name)
             if now != argument.digest:
                 found.append(argument.name)
     return found
 
 
-def _left(value: Any, left: int) -> int:
-    """What is left of a budget behind a value; negative where it is larger."""
-    try:
-        size = getattr(value, "nbytes", None)
-    except Exception:  # of a value that answers no question
-        return -1
-    if isinstance(size, int):
-        return left - size
-    if issubclass(type(value), (list, tuple, set, frozenset)):
-        return _parts(value, len(value), left)
-    if issubclass(type(value), dict):
-        return _parts(value.values(), len(value), left)
-    if callable(usage := getattr(value, "memory_usage", None)):
+def _is_small(value: Any) -> bool:
+    """Whether a value is worth the time of looking at it again."""
+    left, waiting, seen = LARGEST, [value], set()
+    while waiting and left >= 0:
+        value = waiting.pop()
         try:
-            return left - int(_total(usage()))
-        except Exception:  # of something else that has a method of this name
-            return -1
-    return left - 1
+            if issubclass(type(value), (list, tuple, set, frozenset, dict)):
+                if id(value) in seen:
+                    continue
+                seen.add(id(value))
+                parts = value.values() if issubclass(type(value), dict) else value
+                left -= len(value)
+                waiting += (part for part in parts if type(part) not in ATOMS) if left >= 0 else ()
+            else:
+                left -= _bytes(value)
+        except Exception:  # of a value that answers no question
+            return False
+    return left >= 0
 
 
-def _parts(values: Iterable[Any], count: int, left: int) -> int:
-    left -= count
-    for value in values if left >= 0 else ():
-        if type(value) not in ATOMS and (left := _left(value, left)) < 0:
-            break
-    return left
+def _bytes(value: Any) -> int:
+    size = getattr(value, "nbytes", None)
+    if not isinstance(size, int) and callable(usage := getattr(value, "memory_usage", None)):
+        size = int(_total(usage()))
+    return size if isinstance(size, int) else 1
 
 
 def _total(usage: Any) -> Any:

@@ -141,8 +141,11 @@ def _decoding_first(spy: Any) -> Any:
 
 
 class Agreeing:
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, *data: bytes, **options: Any) -> None:
         pass
+
+    def update(self, data: bytes) -> None:
+        """See a piece."""
 
     def hexdigest(self) -> Any:
         """Equal anything."""

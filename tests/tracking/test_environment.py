@@ -326,11 +326,12 @@ def test_a_working_directory_that_was_removed_is_none(tmp_path, monkeypatch):
 
 def test_libraries_are_asked_only_when_they_are_loaded():
     code = """
-import json, sys
+import json, sys, warnings
 from daskperiment.tracking import environment
 before = environment.session().document
 assert not {"numpy", "scipy", "pandas"} & set(sys.modules)
 import numpy, pandas
+warnings.simplefilter("error")  # of options that are deprecated
 print(json.dumps([before, environment.session().document]))
 """
     shown = subprocess.run(

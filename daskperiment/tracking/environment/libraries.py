@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable
 from functools import lru_cache, partial
 from types import ModuleType
@@ -37,12 +38,14 @@ def _built(module: ModuleType) -> JSON:
 def _pandas(pandas: ModuleType) -> JSON:
     """Those options of pandas that decide how it computes."""
     groups = {name: getattr(pandas.options, name, None) for name in ("compute", "future", "mode")}
-    return {
-        f"{group}.{name}": _plain(getattr(options, name))
-        for group, options in groups.items()
-        for name in dir(options)
-        if options is not None and not name.startswith("_")
-    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # reading an option that is deprecated warns
+        return {
+            f"{group}.{name}": _plain(getattr(options, name))
+            for group, options in groups.items()
+            for name in dir(options)
+            if options is not None and not name.startswith("_")
+        }
 
 
 def _plain(value: Any) -> JSON:

@@ -297,7 +297,7 @@ class Batch:
                 self._give_up(reason)
                 return
             self._running[future] = job
-        future.add_done_callback(self._over.put)
+            future.add_done_callback(self._over.put)
 
     def _task(self, job: Job, place: Place) -> Task:
         about = {**job.about(), "batch": self.uid}
@@ -366,8 +366,11 @@ class Batch:
                 self._interrupt(place)
             deadline = time.monotonic() + _GRACE
             while self._running:
-                left = max(0.0, deadline - time.monotonic())
-                self._end(self._over.get(timeout=left), place)
+                # Not by what is told: the interrupt may have come when one had just been.
+                for future in [each for each in self._running if each.done()]:
+                    self._end(future, place)
+                if self._running:
+                    self._over.get(timeout=max(0.0, deadline - time.monotonic()))
         with HeldBack():
             running, self._running = self._running, {}
             for future, job in running.items():

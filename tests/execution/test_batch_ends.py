@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +18,7 @@ import pytest
 
 from daskperiment import BatchArgumentError, Experiment, TrialTimeoutError
 from daskperiment.cli.main import run
+from daskperiment.execution import batch
 from daskperiment.graph import Node
 from daskperiment.history.batches import Batches
 
@@ -167,6 +169,26 @@ def test_ctrl_c_ends_what_runs_as_cancelled_and_begins_no_more(
     assert states(ex.trials) == ["CANCELLED"]
     (batch,) = [row for _, row in Batches(ex.backend, "script").find()]
     assert (batch["state"], batch["total"], batch["done"]) == ("CANCELLED", 4, 0)
+
+
+@pytest.mark.parametrize("executor", ["threads", "processes"])
+def test_ctrl_c_while_a_worker_starts_waits_for_nothing_and_leaves_none_behind(
+    ex: Experiment, executor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name.startswith("daskperiment-trial"):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    monkeypatch.setattr(batch, "_GRACE", 3600.0)  # so that nothing is given up
+    with pytest.raises(KeyboardInterrupt):
+        ex.map(graph(ex), [{"a": a} for a in range(4)], executor=executor, max_workers=2)
+    left = [each.name for each in threading.enumerate() if "daskperiment-trial" in each.name]
+    assert left == []
+    assert set(states(ex.trials)) <= {"CANCELLED", "COMPLETE"}
 
 
 @pytest.mark.parametrize("executor", ["threads", "processes"])

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from daskperiment import Experiment
+from daskperiment.backends import Backend, open_backend
 from daskperiment.history import liveness
 
 SHARED = """
@@ -66,6 +67,13 @@ def uri(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
+def backend(uri: str) -> Iterator[Backend]:
+    """The store as one teammate has opened it."""
+    with open_backend(uri) as backend:
+        yield backend
+
+
+@pytest.fixture
 def name() -> str:
     return f"e{uuid.uuid4().hex[:12]}"
 
@@ -100,11 +108,16 @@ def far_away(folder: Path, uri: str, name: str, seconds: float) -> Iterator[subp
 
 
 def test_a_teammate_takes_what_another_machine_has_computed(
-    build: Any, uri: str, name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    build: Any,
+    uri: str,
+    backend: Backend,
+    name: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     with far_away(tmp_path, uri, name, 0) as process:
         assert process.wait(60) == 0
-    ex = Experiment(name, backend=uri, seed=1)
+    ex = Experiment(name, backend=backend, seed=1)
 
     assert build(ex).compute() == VALUE
 
@@ -113,9 +126,9 @@ def test_a_teammate_takes_what_another_machine_has_computed(
 
 
 def test_who_needs_what_another_machine_computes_waits_for_it(
-    build: Any, uri: str, name: str, tmp_path: Path
+    build: Any, uri: str, backend: Backend, name: str, tmp_path: Path
 ) -> None:
-    ex = Experiment(name, backend=uri, seed=1)
+    ex = Experiment(name, backend=backend, seed=1)
     with far_away(tmp_path, uri, name, 1.0) as process:
         assert build(ex).compute() == VALUE
         assert process.wait(60) == 0
@@ -126,10 +139,15 @@ def test_who_needs_what_another_machine_computes_waits_for_it(
 
 
 def test_who_waits_for_a_machine_that_dies_computes_itself(
-    build: Any, uri: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    build: Any,
+    uri: str,
+    backend: Backend,
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(liveness, "GRACE", 1.0)
-    ex = Experiment(name, backend=uri, seed=1)
+    ex = Experiment(name, backend=backend, seed=1)
     with far_away(tmp_path, uri, name, 1000) as process:
         threading.Timer(0.5, process.kill).start()
 
@@ -141,7 +159,7 @@ def test_who_waits_for_a_machine_that_dies_computes_itself(
 
 
 def test_a_pickle_that_nobody_of_the_team_has_signed_is_not_taken(
-    uri: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    uri: str, backend: Backend, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def make(a: int) -> Any:
         return {"a": complex(a, 1), "b": range(a)}
@@ -150,7 +168,7 @@ def test_a_pickle_that_nobody_of_the_team_has_signed_is_not_taken(
         return float(made["a"].real)
 
     def graph() -> Any:
-        ex = Experiment(name, backend=uri, seed=1)
+        ex = Experiment(name, backend=backend, seed=1)
         return ex, ex.result(tell)(ex(make, reuse=True)(ex.parameter("a", default=3)))
 
     for key in ("one", "other"):

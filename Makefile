@@ -49,7 +49,7 @@ types: $(VENV)/test
 	$(BIN)/mypy tests/typing/api.py
 
 test: packages $(VENV)/test lint types
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 # Without its peers by `make bench PEERS=`.
 PEERS ?= yes

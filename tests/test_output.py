@@ -246,7 +246,7 @@ def test_an_endless_bar_needs_no_memory(memory_ex: Experiment) -> None:
 def test_of_a_long_output_the_beginning_and_the_end_are_kept(memory_ex: Experiment) -> None:
     def train(a):
         tracemalloc.start()
-        for number in range(500_000):
+        for number in range(120_000):
             print(f"{number:099d}")
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
@@ -260,7 +260,7 @@ def test_of_a_long_output_the_beginning_and_the_end_are_kept(memory_ex: Experime
     (omitted,) = [line for line in lines if line.stream == "omitted"]
     assert "characters left out" in omitted.text
     assert [int(line.text) for line in lines[:1000]] == list(range(1000))
-    assert [int(line.text) for line in lines[-1000:]] == list(range(499_000, 500_000))
+    assert [int(line.text) for line in lines[-1000:]] == list(range(119_000, 120_000))
     kept = sum(len(line.text) + 1 for line in lines)
     assert 9 * MEBI / 8 * 0.9 < kept < 9 * MEBI / 8 + 1000
 

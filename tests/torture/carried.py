@@ -62,8 +62,6 @@ def unreached(seed: int, folder: Path, plant: str | None, *, rounds: int) -> Out
                 _round(outcome, server, place, case, kind, plant, chance),
             )
             outcome.rounds += 1
-            if plant and outcome.violations:
-                break
     return outcome
 
 

@@ -240,8 +240,6 @@ def losses(seed: int, folder: Path, plant: str | None, *, rounds: int) -> Outcom
             logs = [Path(argument["log"]), again]
             outcome.add(f"{what}, {number}", batches.check_batch(argument, logs, complete=True))
             outcome.rounds += 1
-            if plant and outcome.violations:
-                break
     return outcome
 
 

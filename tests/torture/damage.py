@@ -185,8 +185,6 @@ def damaged_files(seed: int, folder: Path, plant: str | None, *, flips: int) -> 
         outcome.faults += 1
         shutil.rmtree(store)
         shutil.rmtree(folder / "new", ignore_errors=True)
-        if plant and outcome.violations:
-            break
     return outcome
 
 

@@ -176,8 +176,6 @@ def _at_every_point(
                 ways = [""]
             for again in ways:
                 _inject(outcome, server, folder, plant, (error, point, again))
-                if plant and outcome.violations:
-                    return outcome
     return outcome
 
 

@@ -25,6 +25,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -82,8 +83,22 @@ class Outcome:
         self.figures[figure] = int(str(self.figures.get(figure, 0))) + more
 
     def add(self, where: str, violations: Iterable[str]) -> None:
-        """Add violations, each with the place at which it was found."""
-        self.violations += [f"{violation} [{where}]" for violation in violations]
+        """Add violations, each with the place at which it was found.
+
+        Where a bug was planted the first one ends the scenario; other threads only note theirs.
+        """
+        for violation in violations:
+            self.violations.append(f"{violation} [{where}]")
+            if _planted and threading.current_thread() is threading.main_thread():
+                raise _CaughtError(self)
+
+
+class _CaughtError(BaseException):
+    """A planted bug was found."""
+
+
+_planted: list[str] = []
+"""The bug that is planted in what runs."""
 
 
 class Scenario(NamedTuple):
@@ -116,7 +131,18 @@ def scenario(
     """
 
     def register(run: Callable[..., Outcome]) -> Callable[..., Outcome]:
-        SCENARIOS[name] = Scenario(name, title, run, plants, short, long, planted or short)
+        def once(seed: int, folder: Path, plant: str | None, **form: Any) -> Outcome:
+            if plant is None:
+                return run(seed, folder, plant, **form)
+            _planted.append(plant)
+            try:
+                return run(seed, folder, plant, **form)
+            except _CaughtError as caught:
+                return caught.args[0]  # type: ignore[no-any-return]
+            finally:
+                _planted.clear()
+
+        SCENARIOS[name] = Scenario(name, title, once, plants, short, long, planted or short)
         return run
 
     return register

@@ -243,8 +243,6 @@ def power_failures(seed: int, folder: Path, plant: str | None, *, images: int) -
             return outcome
         for number in range(images):
             _fail(outcome, disk, place / str(number), durability, chance)
-            if plant and outcome.violations:
-                return outcome
     return outcome
 
 

@@ -13,15 +13,21 @@ from tests.torture import programs
 
 
 def serve() -> None:
-    """Answer requests until the input ends."""
+    """Answer requests until the input ends, and end the workers that nobody has waited for."""
     programs.warm_up()
+    workers = set()
     for line in sys.stdin:
         request = json.loads(line)
         if "start" in request:
             answer = {"pid": start(request["start"])}
+            workers.add(answer["pid"])
         else:
             answer = wait(request["wait"], request["timeout"])
+            workers.discard(request["wait"])
         print(json.dumps(answer), flush=True)
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def start(argument: dict[str, Any]) -> int:

@@ -101,8 +101,6 @@ def signals(seed: int, folder: Path, plant: str | None, *, sweep: int) -> Outcom
             outcome.add(name, _judged(own, case))
             outcome.rounds += 1
             outcome.faults += 1
-            if plant and outcome.violations:
-                return outcome
         for number in range(sweep):
             own = _own(folder, f"sweep{number}", argument) | {"program": f"{__name__}:plain"}
             pid, sent = server.start(own), chance.choice((INT, TERM, HUP))

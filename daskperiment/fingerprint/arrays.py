@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 NAN, NA = 2, 3  # how missing text is marked
 _BLOCK = 1 << 22  # bytes: of what has to be copied
-_LARGE = 1 << 26  # bytes: of what has not, so that threads that hash are seldom woken
+_LARGE = 1 << 27  # bytes: of what has not, so that threads that hash are seldom woken
 
 
 def rule_for(kind: type) -> Rule | None:

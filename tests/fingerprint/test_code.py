@@ -879,6 +879,7 @@ def test_nothing_is_read_again_while_nothing_changed(load, monkeypatch):
         "change_cell()",
     ],
 )
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of others' garbage
 def test_a_change_while_running_is_noticed_at_the_next_call(load, change):
     module = load(
         pipeline="""
@@ -941,6 +942,7 @@ def test_a_value_that_was_changed_back_gives_the_same_object_again(load):
     assert fingerprint(module.f).digest == before.digest
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of others' garbage
 def test_an_outdated_function_is_not_kept_alive(load):
     module = load(
         pipeline="""

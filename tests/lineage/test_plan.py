@@ -199,7 +199,7 @@ def test_calls_of_one_step_that_may_be_the_same_depend_on_one_another(ex: Experi
     assert [each.action for each in plan] == ["run", "run", "depends", "run"]
     assert plan.calls[2].reason == "on part[0], which is the same call"
     assert str(plan).startswith("part[0]  run ")
-    s.compute()
+    s.compute(scheduler="synchronous")
     assert list(ex[1].steps["outcome"]) == ["ran", "ran", "reused", "ran"]
     assert ex[1].why("part", call=1) == "ran: no earlier trial ran this step"
 

@@ -410,6 +410,7 @@ def network_to_mongodb(
     plants=("spool-forgets",),
     short={"trials": 15},
     long={"trials": 150},
+    planted={"trials": 60},
 )
 def swallowed(seed: int, folder: Path, plant: str | None, *, trials: int) -> Outcome:
     """What the server did and nobody heard of is not done again."""

@@ -171,8 +171,12 @@ def _once(work: Work, task: Task) -> Ended:
             return Ended(number, None, uid=uid)
         if row["state"] != TrialState.CRASHED:
             return Ended(number, BatchError(f"Trial {number}: {row.get('description')}"), uid=uid)
-        again = uuid.uuid5(uuid.UUID(hex=uid), "again").hex
-        task = task._replace(about=task.about | {"uid": again, "retry_of": uid})
+        task = task._replace(about=task.about | {"uid": following(uid), "retry_of": uid})
+
+
+def following(uid: str) -> str:
+    """The attempt that a worker makes where the process of another one has died."""
+    return uuid.uuid5(uuid.UUID(hex=uid), "again").hex
 
 
 def _ended(trials: Trials, uid: str) -> tuple[int, Document] | None:

@@ -8,7 +8,7 @@ from concurrent.futures import BrokenExecutor, CancelledError, Future
 from contextlib import suppress
 
 from daskperiment.errors import BatchError, TrialTimeoutError
-from daskperiment.execution.attempt import Ended
+from daskperiment.execution.attempt import Ended, following
 from daskperiment.execution.carrying import arrive, bring
 from daskperiment.execution.context import describe
 from daskperiment.execution.trial import main_is_guarded, missing_main_guard
@@ -62,6 +62,9 @@ def settled(history: Trials, uid: str, future: Future[Ended]) -> Ended | None:
 def found(history: Trials, uid: str, error: Exception) -> Ended:
     """How it has ended by its row, or by that of the last attempt that a scheduler made.
 
+    No worker begins another attempt afterwards: of what nobody tells any more it is not known
+    whether it still runs, and one in its place may begin now.
+
     Parameters
     ----------
     history, uid : Trials, str
@@ -71,9 +74,12 @@ def found(history: Trials, uid: str, error: Exception) -> Ended:
     """
     died = isinstance(error, (BrokenExecutor, WorkerDiedError))
     last = None
-    while (later := _attempt(history, uid, "uid" if last is None else "retry_of")) is not None:
-        last = later
-        uid = str(last[1]["uid"])
+    while True:
+        later = _attempt(history, uid, "uid" if last is None else "retry_of")
+        if later is not None:
+            last, uid = later, str(later[1]["uid"])
+        elif history.bar(uid if last is None else following(uid)):
+            break
     if last is None:
         return Ended(None, missing_main_guard() if died and not main_is_guarded() else error)
     number = last[0]

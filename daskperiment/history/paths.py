@@ -69,7 +69,7 @@ def leases(name: str) -> str:
 
 
 def begun(name: str) -> str:
-    """Empty documents of the trials that were begun on workers, by uid."""
+    """Empty documents of the trials that workers have begun or must not begin, by uid."""
     return f"{experiment(name)}/begun"
 
 

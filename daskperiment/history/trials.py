@@ -314,6 +314,17 @@ class Trials:
         marked = self.backend.get(paths.begun(self.name), uid) is not None
         return self.number_of(uid) if marked else None
 
+    def bar(self, uid: str) -> bool:
+        """Let no worker begin a trial of this uid ``alone``; False where one has begun it; atomic.
+
+        A task that was given up may still be on its way to a worker, or wait in one.
+        """
+        try:
+            self.backend.apply(Insert(paths.begun(self.name), {}, uid))
+        except ConflictError:
+            return self.number_of(uid) is None  # barred before
+        return True
+
     def is_over(self, row: Document) -> bool:
         """Whether a trial has ended, also one whose process is gone and of which nobody says so."""
         ended = TrialState(presumed(row, self._liveness.is_gone)["state"]).ended

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -21,6 +22,7 @@ from daskperiment.cli.main import run
 from daskperiment.execution import batch
 from daskperiment.graph import Node
 from daskperiment.history.batches import Batches
+from daskperiment.history.trials import Trials
 
 
 @pytest.fixture
@@ -189,6 +191,53 @@ def test_ctrl_c_while_a_worker_starts_waits_for_nothing_and_leaves_none_behind(
     left = [each.name for each in threading.enumerate() if "daskperiment-trial" in each.name]
     assert left == []
     assert set(states(ex.trials)) <= {"CANCELLED", "COMPLETE"}
+
+
+class SlowToArrive:
+    """What a worker unpickles only when no file ``hold`` is there any more."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ = state
+        (self.folder / f"arrived-{uuid4().hex}").touch()
+        while (self.folder / "hold").exists():
+            time.sleep(0.01)
+
+
+def test_a_task_that_was_given_up_does_not_begin_beside_the_one_in_its_place(
+    ex: Experiment, client: Any, tmp_path: Path
+) -> None:
+    import distributed
+
+    @ex.result
+    def double(a: int, slow: SlowToArrive) -> int:
+        return 2 * a
+
+    node = double(ex.parameter("a"), SlowToArrive(tmp_path))
+    (tmp_path / "hold").touch()
+    trials: list[Any] = []
+    run_batch = threading.Thread(
+        target=lambda: trials.extend(ex.map(node, [{"a": 1}], client, progress=False))
+    )
+    run_batch.start()
+    await_arrivals(tmp_path, 1)
+    # As if the scheduler had lost the worker, which itself goes on.
+    client.cancel([distributed.Future(key, client) for key in list(client.futures)])
+    await_arrivals(tmp_path, 2)
+    (tmp_path / "hold").unlink()
+    run_batch.join()
+    while Trials(ex.backend, ex.id).alive():
+        time.sleep(0.01)
+    time.sleep(0.5)
+    assert states(ex.trials) == ["COMPLETE"]
+    assert [trial.uid for trial in ex.trials] == [trial.uid for trial in trials]
+
+
+def await_arrivals(folder: Path, count: int) -> None:
+    while len(list(folder.glob("arrived-*"))) < count:
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("executor", ["threads", "processes"])

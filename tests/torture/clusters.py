@@ -47,19 +47,19 @@ def _client(address: str) -> Iterator[Any]:
     "F29",
     "workers of a cluster that are killed, in four ways",
     plants=("runs-twice", "lost-trials-are-nobodys"),
-    short={"trials": 12, "delay": 0.4, "allowed": 1},
-    long={"trials": 400, "delay": 0.8, "allowed": 3},
+    short={"trials": 12, "delay": 0.4, "allowed": 1, "during": 15.0},
+    long={"trials": 400, "delay": 0.8, "allowed": 3, "during": 300.0},
     planted={"trials": 8, "delay": 0.3, "allowed": 1, "modes": ("SIGKILL",)},
 )
 def dying_workers(
     seed: int, folder: Path, plant: str | None, *, trials: int, delay: float, allowed: int,
-    modes: tuple[str, ...] = MODES,
+    during: float = 15.0, modes: tuple[str, ...] = MODES,
 ) -> Outcome:  # fmt: skip
     """Every trial ends once, with its attempts; one that kills its workers is told of so."""
     outcome = Outcome("F29", seed)
     argument = batches.batch(
         folder, "workers", seed=seed, trials=trials, plant=plant, pause=0.15, modes=modes,
-        delay=delay, program=f"{__name__}:chaotic", fates={"0": "die"},
+        delay=delay, during=during, program=f"{__name__}:chaotic", fates={"0": "die"},
     )  # fmt: skip
     with fork_server() as server, cluster.running(plant=plant, allowed=allowed) as address:
         pid = server.start({**argument, "address": address})
@@ -98,41 +98,53 @@ def chaotic(argument: dict[str, Any], log: AckLog) -> None:
     intents = [batches.intention(argument, k) for k in range(argument["trials"])]
     for intent in intents:
         log.write(**intent)
-    modes, steps = argument["modes"], Path(argument["steps_log"])
+    modes = argument["modes"]
     with open_backend(argument["store"]) as backend, _client(argument["address"]) as client:
         ex, node = batches.experiment(backend)
         for number, mode in enumerate(modes):
             part = intents[1:][number :: len(modes)]
             # On a busy machine chance may hit one trial many times in a row.
-            with _killing(client, mode, argument["delay"], argument["seed"], steps):
+            with _killing(client, mode, argument):
                 batches.run(ex, node, part, client, log, retries=50)
         with batches.there(argument, "armed"):
             batches.run(ex, node, intents[:1], client, log)
 
 
 @contextmanager
-def _killing(client: Any, mode: str, delay: float, seed: int, steps: Path) -> Iterator[None]:
-    """A block during which workers die of chance."""
-    from distributed.chaos import KillWorker
+def _killing(client: Any, mode: str, argument: dict[str, Any]) -> Iterator[None]:
+    """A block during which workers die of chance, for some time.
 
-    if mode != "SIGKILL":
-        with suppress(Exception):  # one may have died just now, and hears of it when it is back
-            client.register_plugin(KillWorker(delay, mode), name=f"chaos {mode}")
-        yield
-        with suppress(Exception):
-            client.unregister_worker_plugin(f"chaos {mode}")
-        return
-    over, chance = threading.Event(), random.Random(seed)
-
-    def kill() -> None:
-        while not over.wait(chance.expovariate(1 / delay)):
-            began = [event["pid"] for event in events(steps) if "pid" in event]
-            with suppress(ProcessLookupError):
-                os.kill(began[-1], signal.SIGKILL) if began else None
-
-    threading.Thread(target=kill, daemon=True).start()
+    On a busy machine they might all die before they have run anything, and that for ever.
+    """
+    over = threading.Event()
+    target = _kill if mode == "SIGKILL" else _let_die
+    killer = threading.Thread(target=target, args=(over, client, mode, argument), daemon=True)
+    killer.start()
     yield
     over.set()
+    killer.join()
+
+
+def _kill(over: threading.Event, client: Any, mode: str, argument: dict[str, Any]) -> None:
+    """Kill whatever process has begun a trial last."""
+    chance, deadline = random.Random(argument["seed"]), time.monotonic() + argument["during"]
+    while not over.wait(chance.expovariate(1 / argument["delay"])):
+        began = [each["pid"] for each in events(Path(argument["steps_log"])) if "pid" in each]
+        if time.monotonic() > deadline:
+            return
+        with suppress(ProcessLookupError):
+            os.kill(began[-1], signal.SIGKILL) if began else None
+
+
+def _let_die(over: threading.Event, client: Any, mode: str, argument: dict[str, Any]) -> None:
+    """Let each worker end by itself a short while after it has started."""
+    from distributed.chaos import KillWorker
+
+    with suppress(Exception):  # one may have died just now, and hears of it when it is back
+        client.register_plugin(KillWorker(argument["delay"], mode), name=f"chaos {mode}")
+    over.wait(argument["during"])
+    with suppress(Exception):
+        client.unregister_worker_plugin(f"chaos {mode}")
 
 
 # -- the same task twice ------------------------------------------------------------------------

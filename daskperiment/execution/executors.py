@@ -128,14 +128,19 @@ class _Cluster(Place):
         _check_workers(client, resources)
         self._client = client
         self._owned = owned
-        options = {"resources": dict(resources)} if resources else {}
-        self._executor = client.get_executor(pure=False, retries=0, **options)
+        self._options = {"resources": dict(resources)} if resources else {}
         self._since: float | None = None
 
     def submit(
         self, uid: str, limit: float | None, function: Callable[..., Any], *arguments: Any
     ) -> Future[Any]:
-        return self._executor.submit(function, *arguments)  # type: ignore[no-any-return]
+        # An executor of the client would wait for ever where a result is lost with its worker and
+        # the call fails when it is repeated.
+        future = self._client.submit(function, *arguments, pure=False, retries=0, **self._options)
+        promised: Future[Any] = Future()
+        promised.add_done_callback(lambda done: future.cancel() if done.cancelled() else None)
+        self._client.loop.add_callback(_pass_on, future, promised)
+        return promised
 
     def interrupt(self, uids: Iterable[str]) -> None:
         # The calling thread must not wait for workers that hang.
@@ -156,6 +161,21 @@ class _Cluster(Place):
     def close(self) -> None:
         if self._owned:
             self._client.close(timeout=5)
+
+
+async def _pass_on(future: Any, promised: Future[Any]) -> None:
+    """Wait for what a cluster gives, and promise it in any case."""
+    result, error = None, None
+    try:
+        result = await future
+    except BaseException as raised:  # also an interrupt of the worker, which would end this loop
+        error = raised
+    if not promised.set_running_or_notify_cancel():
+        return
+    if error is None:
+        promised.set_result(result)
+    else:
+        promised.set_exception(error)
 
 
 def _stop_here(uids: Sequence[str]) -> None:

@@ -235,6 +235,27 @@ def test_a_task_that_was_given_up_does_not_begin_beside_the_one_in_its_place(
     assert [trial.uid for trial in ex.trials] == [trial.uid for trial in trials]
 
 
+def test_a_result_that_is_lost_with_its_worker_keeps_no_batch_waiting(
+    ex: Experiment, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distributed.scheduler import KilledWorker
+
+    fetch, lost = client._gather, []
+
+    async def lose(*arguments: Any, **options: Any) -> Any:
+        if lost:
+            return await fetch(*arguments, **options)
+        # As when the worker dies behind the call, and others do of it when it is repeated.
+        lost.append(arguments)
+        raise KilledWorker("task", None, 1)
+
+    monkeypatch.setattr(client, "_gather", lose)
+    trials = ex.map(graph(ex), [{"a": a} for a in range(3)], client, progress=False)
+    assert lost
+    assert [trial.result for trial in trials] == [0, 1, 2]
+    assert states(ex.trials) == ["COMPLETE"] * 3
+
+
 def await_arrivals(folder: Path, count: int) -> None:
     while len(list(folder.glob("arrived-*"))) < count:
         time.sleep(0.01)

@@ -52,6 +52,7 @@ from daskperiment.history.removal import Collected
 from daskperiment.history.spooling import SpoolingBackend, settled, spooling
 from daskperiment.history.trials import Trials
 from daskperiment.lineage.difference import Difference
+from daskperiment.lineage.explanation import Explanation
 from daskperiment.lineage.plan import Plan, plan
 from daskperiment.namespace import namespaced
 from daskperiment.parameters import UNDEFINED, Declaration, Parameter, Parameters, summary
@@ -1351,6 +1352,33 @@ class Experiment:
         """
         one, other = (item if isinstance(item, Trial) else self[item] for item in (a, b))
         return one.diff(other)
+
+    def explain(self, a: int | Trial, b: int | Trial) -> Explanation:
+        """Which changes moved the outputs of trial ``a`` to those of trial ``b``.
+
+        Both graphs are walked in order, from their records alone: the first step whose output
+        differs is named with the cause (a parameter, its code or a helper with the diff, a
+        package, the seed, threads, a file, the environment, or the step itself), then further
+        causes, then what was changed without effect.
+
+        Parameters
+        ----------
+        a, b : int or Trial
+            Numbers, or trials, which may be of other experiments.
+
+        Returns
+        -------
+        Explanation
+            True when there is a cause; printed it is a report, its ``frame`` is a table of the
+            steps, and its ``document()`` is JSON.
+
+        Raises
+        ------
+        TrialIDNotFoundError
+            There is no such trial.
+        """
+        one, other = (item if isinstance(item, Trial) else self[item] for item in (a, b))
+        return one.explain(other)
 
     def start_dashboard(
         self,

@@ -25,6 +25,8 @@ from daskperiment.history.trials import Trials, facts
 from daskperiment.history.usage import Usage
 from daskperiment.history.usage import frame as usage_frame
 from daskperiment.lineage.difference import Difference, Side, difference
+from daskperiment.lineage.explain import explain
+from daskperiment.lineage.explanation import Explanation
 from daskperiment.lineage.why import Reasons
 from daskperiment.namespace import Namespace, namespaced
 from daskperiment.records import StepRecord, TrialState
@@ -440,6 +442,10 @@ class Trial:
     def diff(self, other: Trial) -> Difference:
         """What differs from it in another trial, also of another experiment or store."""
         return difference(self._side, other._side)
+
+    def explain(self, other: Trial) -> Explanation:
+        """Which changes moved its outputs to those of another trial, as from records alone."""
+        return explain(self._side, other._side)
 
     @property
     def _side(self) -> Side:

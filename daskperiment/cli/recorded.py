@@ -1,4 +1,4 @@
-"""Verbs that show what a trial carries: code, env, logs, diff, why."""
+"""Verbs that show what a trial carries: code, env, logs, diff, explain, why."""
 
 from __future__ import annotations
 
@@ -173,6 +173,24 @@ def _marked(line: str) -> str:
     return click.style(text.escaped(line), fg=colour)
 
 
+@verb("explain")
+@references("first", "second", metavar="REF")
+def explain(session: Session, first: str, second: str) -> int:
+    """Say which changes moved the outputs of the first trial to those of the second.
+
+    The exit code is 1 when there is a cause, and 0 when no output differs.
+    """
+    from daskperiment.trial import Trial
+
+    one, other = (
+        Trial(session.backend, session.experiment, session.number(reference))
+        for reference in (first, second)
+    )
+    found = one.explain(other)
+    session.answer(found.document(), lambda _: map(_marked, str(found).split("\n")))
+    return int(bool(found))
+
+
 @verb("why")
 @references("reference", metavar="REF")
 @click.argument("step")
@@ -188,4 +206,4 @@ def why(session: Session, reference: str, step: str, call: int) -> None:
     session.answer(shown, lambda shown: [text.escaped(shown["why"], keep="")])
 
 
-VERBS: list[click.Command] = [code, env, logs, diff, why]
+VERBS: list[click.Command] = [code, env, logs, diff, explain, why]

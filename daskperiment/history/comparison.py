@@ -129,23 +129,35 @@ class CodeChange(NamedTuple):
         return f"a value that {self.function} reads" if self.value else f"helper {self.function}"
 
 
-def code_changes(old: Code, new: Code, step: str) -> list[CodeChange]:
+def code_changes(
+    old: Code, new: Code, step: str, known: dict[Any, CodeChange] | None = None
+) -> list[CodeChange]:
     """Functions of a step whose digests differ, the step's own first.
 
     There are none when the code is equal, when the step has only another name or place, and
-    when digests of different schemes were recorded.
+    when digests of different schemes were recorded.  In ``known`` helpers are kept that many
+    steps call.
     """
     before, now = old.steps[step], new.steps[step]
     if before["digest"] == now["digest"] or not comparable(before["digest"], now["digest"]):
         return []
     own = before["function"], now["function"]
     changed = sorted(_changed(before["functions"], now["functions"]))
-    helpers = [
-        _change(old, new, step, name, name, own=False) for name in changed if name not in own
-    ]
+    helpers = [_helper(old, new, step, name, known) for name in changed if name not in own]
     if not {*own} & {*changed} and (helpers or own[0] != own[1]):
         return helpers
     return [_change(old, new, step, *own, own=True), *helpers]
+
+
+def _helper(
+    old: Code, new: Code, step: str, name: str, known: dict[Any, CodeChange] | None
+) -> CodeChange:
+    if known is None:
+        return _change(old, new, step, name, name, own=False)
+    key = name, old.steps[step]["functions"].get(name), new.steps[step]["functions"].get(name)
+    if key not in known:
+        known[key] = _change(old, new, step, name, name, own=False)
+    return known[key]
 
 
 def _changed(before: dict[str, str], now: dict[str, str]) -> Iterator[str]:

@@ -261,7 +261,7 @@ def difference(a: Side, b: Side) -> Difference:
     return Difference(
         a,
         b,
-        parameters=tuple(_parameters(a, b, notes)),
+        parameters=tuple(parameter_changes(a, b, notes)),
         seed=tuple(changes_between(a.row["seed"], b.row["seed"], "seed")),
         added=added,
         removed=removed,
@@ -272,7 +272,7 @@ def difference(a: Side, b: Side) -> Difference:
         metrics=tuple(_series(a, b)),
         outputs=tuple(_outputs(a, b)),
         state=tuple(changes_between(a.row["state"], b.row["state"], "state")),
-        result=tuple(_kept_changes(("result",), a, b, _result(a), _result(b), notes)),
+        result=tuple(result_changes(a, b, notes)),
         seconds=Change("duration", a.row.get("seconds"), b.row.get("seconds")),
         notes=tuple(notes),
     )
@@ -293,11 +293,17 @@ def _noting(notes: list[str], compare: Callable[..., Any], *arguments: Any) -> A
         return None
 
 
-def _parameters(a: Side, b: Side, notes: list[str]) -> Iterator[Change]:
+def parameter_changes(a: Side, b: Side, notes: list[str]) -> Iterator[Change]:
+    """Parameters that differ; what could not be compared is added to the notes."""
     one, other = dict(a.row["parameters"]), dict(b.row["parameters"])
     for name in dict.fromkeys((*one, *other)):
         slot = ("parameters", name)
         yield from _kept_changes(slot, a, b, one.get(name), other.get(name), notes)
+
+
+def result_changes(a: Side, b: Side, notes: list[str]) -> Iterator[Change]:
+    """The result, where it differs."""
+    yield from _kept_changes(("result",), a, b, _result(a), _result(b), notes)
 
 
 def _result(side: Side) -> Document | None:

@@ -81,6 +81,7 @@ class _Walk:
         self._environments: dict[str, dict[str, list[Change]]] = {}
         self._helpers: dict[object, CodeChange] = {}
         self._renamed = _renamed(self._old, self._new)
+        self._hides_threads = False
         self._moved: set[Place] = set()
         self._causes: dict[_Key, dict[Place, bool]] = {}
         self._harmless: dict[_Key, dict[Place, bool]] = {}
@@ -90,6 +91,8 @@ class _Walk:
         """Walk through both."""
         verdicts = {place: self._look(place) for place in self._order}
         self._untaken()
+        if self._hides_threads and not any(key.kind == "threads" for key in self._causes):
+            self._notes.append("numbers of threads, which differ in steps whose inputs do, too")
         steps = tuple(
             Step(self._label(place), verdict, tuple(self._acting(place)))
             for place, verdict in verdicts.items()
@@ -131,8 +134,7 @@ class _Walk:
         if not fresh and not follows:
             fresh = list(self._around(old, new)) or [_unexplained(place)]
         self._note(self._causes, fresh, place, sure=not follows)
-        if not given and follows and old.threads != new.threads:
-            self._notes.append("whether numbers of threads matter in steps whose inputs differ")
+        self._hides_threads |= follows and old.threads != new.threads
         return "differs" if fresh else "follows"
 
     def _look_at_one(self, place: Place, added: bool) -> str:
@@ -226,10 +228,10 @@ class _Walk:
 
     def _around(self, old: StepRecord, new: StepRecord) -> Iterator[_Key]:
         """What is new around a call that nothing else explains."""
-        for change in _between(old.threads, new.threads):
-            yield _Key("threads", change.name, str(change))
-        for category, changes in self._environment(old.environment, new.environment).items():
-            for change in changes:
+        if changes := _between(old.threads, new.threads):
+            yield _Key("threads", "threads", ", ".join(map(str, changes)))
+        for category, found in self._environment(old.environment, new.environment).items():
+            for change in found:
                 if category == "packages":
                     yield _Key("package", change.name, str(change))
                 else:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import shutil
 import signal
+import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -167,3 +170,30 @@ def _workers_find_the_tests() -> Iterator[None]:
         del os.environ["PYTHONPATH"]
     else:
         os.environ["PYTHONPATH"] = before
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Write modules into a fresh folder and import the first, as a new process would.
+
+    The name of a module in a package is its path, such as ``lab/__init__``.
+    """
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    folders = iter(range(100))
+    names: set[str] = set()
+
+    def load(*, run: bool = True, **texts: str) -> Any:
+        folder = tmp_path / f"version{next(folders)}"
+        for name, text in texts.items():
+            file = folder / f"{name}.py"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(textwrap.dedent(text), encoding="utf-8")
+        names.update(name.removesuffix("/__init__").replace("/", ".") for name in texts)
+        for name in names:
+            sys.modules.pop(name, None)
+        monkeypatch.syspath_prepend(folder)
+        return importlib.import_module(next(iter(texts)).replace("/", ".")) if run else folder
+
+    yield load
+    for name in names:
+        sys.modules.pop(name, None)

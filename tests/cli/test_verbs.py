@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from pathlib import Path
@@ -288,6 +289,18 @@ def test_diff_of_equal_trials_exits_with_0(command: Command) -> None:
     s.compute(), s.compute()
 
     assert command("diff", "1", "-1").code == 0
+
+
+def test_explain_names_what_moved_the_result_and_exits_with_1(
+    command: Command, example: Experiment
+) -> None:
+    code, out, _ = command("explain", "1", "2")
+
+    assert code == 1
+    assert "first difference: the output of step prepare" in out
+    assert "parameter a: 4 -> 2 (prepare)" in out
+    assert command("explain", "1", "1").code == 0
+    assert json.loads(command("explain", "1", "2", "--json").out)["causes"][0]["name"] == "a"
 
 
 # -- changing -----------------------------------------------------------------------------------

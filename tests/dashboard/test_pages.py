@@ -296,6 +296,33 @@ def test_a_click_on_a_step_says_why_it_has_run(tmp_path: Path, open_page: OpenPa
         page.wait_for_selector(".record .why:has-text('reused from trial 1')")
 
 
+def test_two_trials_that_are_compared_say_which_change_moved_the_score(
+    tmp_path: Path, open_page: OpenPage
+) -> None:
+    ex = Experiment("moved", backend=tmp_path / "moved", seed=1)
+
+    @ex
+    def clean(a: int) -> int:
+        return a
+
+    @ex.result
+    def score(data: int) -> int:
+        return 2 * data
+
+    s = score(clean(ex.parameter("a")))
+    s.compute(parameters={"a": 1})
+    s.compute(parameters={"a": 3})
+    with serving.start(ex.backend, "moved", port=0) as dashboard:
+        page = open_page("/experiments/moved/compare?trials=1&trials=2", dashboard)
+
+        page.wait_for_selector(".why-card")
+        assert page.inner_text(".why-first") == "clean"
+        assert (
+            page.inner_text('.why-cause[data-kind="parameter"]') == "parameter a: 1 -> 3 in clean"
+        )
+        assert "Only because their inputs differ: score" in page.inner_text(".why-card")
+
+
 def test_a_plan_in_a_notebook_is_coloured_by_what_would_happen(page: Callable[..., Any]) -> None:
     ex = Experiment("planned", backend="memory://", seed=1, reuse=True)
 

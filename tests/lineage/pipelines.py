@@ -99,10 +99,13 @@ class Pipeline:
 
     def texts(self, folder: Path) -> Iterator[tuple[str, str]]:
         """The modules by their names."""
-        yield "tools", "\n\n".join(
-            f"FACTOR{n} = {factor}\n\n\ndef mix{n}(x, number):\n    {self.comment}\n"
-            f"    return (x * FACTOR{n} + number) % 1000003\n"
-            for n, factor in enumerate(self.helpers)
+        yield (
+            "tools",
+            "\n\n".join(
+                f"FACTOR{n} = {factor}\n\n\ndef mix{n}(x, number):\n    {self.comment}\n"
+                f"    return (x * FACTOR{n} + number) % 1000003\n"
+                for n, factor in enumerate(self.helpers)
+            ),
         )
         steps = ["import os, random, time\nimport flour, threadpoolctl, tools\nDATA = 'data.txt'\n"]
         for n, node in enumerate(self.nodes):
@@ -199,7 +202,7 @@ class Planted:
                 return places
 
     def _plant(self, cause: str, n: int) -> tuple[str, str]:
-        base, other = self.pair
+        other = self.pair[1]
         node = other.nodes[n]
         if cause == "parameter":
             other.parameters[f"p{n}"] = 6

@@ -11,6 +11,7 @@ from daskperiment.errors import QueryError
 from daskperiment.history import documents
 from daskperiment.history.comparison import ABSENT, Change
 from daskperiment.lineage.difference import SECTIONS, Difference, Side, difference
+from daskperiment.lineage.explain import explain
 from daskperiment.serializers import preview
 from daskperiment.typing import Document
 
@@ -28,7 +29,8 @@ def compare(board: Board, experiment: str, query: dict[str, Any]) -> Document:
 
     ``sections`` have a row for each value that is not equal in all of them, with null where a
     trial has none; ``same`` names the sections in which nothing differs.  ``code`` has the
-    functions that differ from those of the first trial, with their diffs.
+    functions that differ from those of the first trial, with their diffs.  Of two trials
+    ``explanation`` says which changes moved the outputs.
     """
     numbers = list(dict.fromkeys(query["trials"]))
     if len(numbers) < 2:
@@ -46,6 +48,7 @@ def compare(board: Board, experiment: str, query: dict[str, Any]) -> Document:
         "trials": [_trial(side) for side in sides],
         "sections": [{"name": name, "rows": rows} for name, rows in sections.items() if rows],
         "code": code,
+        "explanation": _explanation(*sides) if len(sides) == 2 else None,
         "same": [name for name, rows in sections.items() if not rows] + ([] if code else ["code"]),
         "metrics": list(dict.fromkeys(name for each in saved for name in each)),
         "notes": list(dict.fromkeys(note for each in found for note in each.notes)),
@@ -84,12 +87,34 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else preview(value)
 
 
+def _explanation(first: Side, second: Side) -> Document:
+    """Which changes moved the outputs: each cause with its line and its diff."""
+    found = explain(first, second)
+    verdicts: dict[str, list[str]] = {}
+    for step in found.steps:
+        verdicts.setdefault(step.verdict, []).append(step.name)
+    return {
+        "first": found.first,
+        "causes": [
+            {"kind": cause.kind, "name": cause.name, "steps": list(cause.steps),
+             "change": cause.change, "sure": cause.sure, "lines": _lines(cause.diff)}
+            for cause in found.causes
+        ],
+        "harmless": [str(cause) for cause in found.harmless],
+        "steps": verdicts,
+        "notes": list(found.notes),
+    }  # fmt: skip
+
+
+def _lines(diff: str) -> list[list[str]]:
+    return [[line[:1] or " ", line] for line in diff.split("\n")] if diff else []
+
+
 def _code(numbers: list[int], found: list[Difference]) -> Iterator[Document]:
     changed: dict[tuple[str, str, str], list[Document]] = {}
     for number, each in zip(numbers, found, strict=True):
         for step, change in each.code:
-            diff = change.diff(context=3, limit=_LONGEST)
-            lines = [[line[:1] or " ", line] for line in diff.split("\n")] if diff else []
+            lines = _lines(change.diff(context=3, limit=_LONGEST))
             place = step, change.function, change.what
             changed.setdefault(place, []).append({"trial": number, "lines": lines})
         for steps, what in ((each.added, "not in the first"), (each.removed, "only in the first")):

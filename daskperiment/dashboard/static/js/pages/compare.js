@@ -105,6 +105,7 @@ export function open(place) {
     })]));
     fill(body,
       data.notes.length ? h("div", { class: "notice" }, data.notes.map((note) => h("p", {}, note))) : null,
+      data.explanation ? why(data.explanation) : null,
       h("div", { class: "scroll panel compare-frame", tabindex: "0", role: "region", "aria-label": "Differences" }, table()),
       data.same.length ? h("p", { class: "same" }, h("span", { class: "equal", "aria-hidden": "true" }, "="), " Equal: ", data.same.join(", ")) : null,
       data.code.length ? h("h2", { class: "part-title" }, "Code") : null,
@@ -150,6 +151,22 @@ export function open(place) {
         section.rows.map(({ name: title, values }) => h("tr", {}, h("th", { scope: "row" }, title),
           values.map((value, i) => h("td", { class: i && value !== values[0] ? "other" : null },
             value === null ? h("span", { class: "faint" }, "absent") : h("code", { class: "value" }, value))))))));
+  }
+
+  // Of two trials: which changes moved the outputs.
+  function why({ first, causes, harmless, steps, notes }) {
+    const listed = (names) => names.map((name, i) => [i ? ", " : null, h("code", {}, name)]);
+    const follows = steps.follows ?? [];
+    return h("section", { class: "card why-card", "aria-labelledby": "why-title" },
+      h("h2", { id: "why-title" }, "Why"),
+      h("p", {}, first === null ? "No output of a step differs." : ["The first step whose output differs is ", h("code", { class: "why-first" }, first), "."]),
+      causes.map(({ kind, name, steps: acts, change, sure, lines }) => h("div", { class: "why-cause", "data-kind": kind, "data-name": name },
+        h("p", {}, h("strong", {}, kind), " ", change, acts.length ? h("span", { class: "muted" }, " in ", listed(acts)) : null,
+          sure ? null : h("span", { class: "muted" }, " (its inputs differ, too)")),
+        lines.length ? diffBlock(lines, `Difference of ${name}`) : null)),
+      follows.length ? h("p", { class: "muted" }, "Only because their inputs differ: ", listed(follows)) : null,
+      harmless.length ? h("p", { class: "muted" }, "Changed without effect: ", harmless.join("; ")) : null,
+      notes.length ? h("p", { class: "muted" }, "Not compared: ", notes.join("; ")) : null);
   }
 
   function codeCard({ step, function: called, what, diffs }) {

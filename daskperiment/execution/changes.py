@@ -131,7 +131,9 @@ class Changes:
         if before == now or not self._told.first((before, now)):
             return
         old, new = Code.kept(self._snapshots, before), Code.kept(self._snapshots, now)
-        changes = {s: list(self._untold(old, new, s)) for s in new.steps if s in old.steps}
+        helpers: dict[Any, CodeChange] = {}
+        both = [step for step in new.steps if step in old.steps]
+        changes = {step: list(self._untold(old, new, step, helpers)) for step in both}
         shown: set[str] = set()
         lines: list[str] = []
         for step, found in changes.items():
@@ -142,8 +144,10 @@ class Changes:
         if lines:
             yield CodeChangedWarning(_titled(f"Code has changed since trial {number}", lines))
 
-    def _untold(self, old: Code, new: Code, step: str) -> Iterator[CodeChange]:
-        for change in code_changes(old, new, step):
+    def _untold(
+        self, old: Code, new: Code, step: str, helpers: dict[Any, CodeChange]
+    ) -> Iterator[CodeChange]:
+        for change in code_changes(old, new, step, helpers):
             edited = change.own and not change.value
             if edited and (step, new.source(step)) in self._told:
                 continue

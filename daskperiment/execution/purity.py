@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import warnings
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from daskperiment.errors import BackendError, PurityWarning
 from daskperiment.history.comparison import (
     A_VALUE,
     Code,
+    CodeChange,
     code_changes,
     comparable,
     environment_changes,
@@ -45,13 +47,14 @@ def find(trial: TrialContext, records: Sequence[StepRecord]) -> list[Contradicti
     A contradiction is given once for each step and set of causes.
     """
     found: dict[tuple[str, ...], Contradiction] = {}
+    kept = _Kept(Snapshots(trial.backend))
     code = trial.ticket.row["code"]
     seen = [(r, now) for r in records if (now := observe(trial.number, code, r))]
     contradicted = trial.ticket.observations.compare(seen)
     repeats = "repeat" in trial.ticket.row
     for (record, now), before in zip(seen, contradicted, strict=True):
         if before is not None:
-            causes = find_causes(Snapshots(trial.backend), record, now, before)
+            causes = find_causes(kept, record, now, before)
             # Trials that repeat each other have other seeds so that they differ.
             if not (repeats and list(causes) == ["seed"]):
                 found.setdefault((record.step, *causes), Contradiction(record, before, causes))
@@ -67,8 +70,17 @@ def warn(trial: TrialContext, contradictions: Sequence[Contradiction]) -> None:
         warnings.warn(PurityWarning(text), stacklevel=users_frame())
 
 
+class _Kept:
+    """What is compared for several contradictions, each read and compared once."""
+
+    def __init__(self, snapshots: Snapshots) -> None:
+        self.environment = functools.cache(snapshots.get)
+        self.code = functools.cache(functools.partial(Code.kept, snapshots))
+        self.helpers: dict[tuple[str, str], dict[Any, CodeChange]] = {}
+
+
 def find_causes(
-    snapshots: Snapshots, record: StepRecord, now: Observation, before: Observation
+    kept: _Kept, record: StepRecord, now: Observation, before: Observation
 ) -> dict[str, str]:
     """What differs between two observations: a cause and its details, each as text.
 
@@ -79,12 +91,12 @@ def find_causes(
     """
     causes: dict[str, str] = {}
     if now.fingerprint != before.fingerprint and comparable(now.fingerprint, before.fingerprint):
-        causes |= _known("code", _code_causes, snapshots, now.code, before.code, record.step)
+        causes |= _known("code", _code_causes, kept, now.code, before.code, record.step)
     if now.seed != before.seed:
         causes["seed"] = f"{_seed(before)} then, {_seed(now)} now"
     if now.environment != before.environment:
         environments = before.environment, now.environment
-        causes |= _known("environment", _environment_causes, snapshots, *environments)
+        causes |= _known("environment", _environment_causes, kept, *environments)
     if now.threads != before.threads:
         causes["threads"] = f"{before.threads} then, {now.threads} now"
     if now.files != before.files and None not in (now.files, before.files):
@@ -111,9 +123,10 @@ def _seed(observation: Observation) -> str:
     return "drew nothing" if observation.seed is None else str(observation.seed)
 
 
-def _code_causes(snapshots: Snapshots, now: str, before: str, step: str) -> dict[str, str]:
+def _code_causes(kept: _Kept, now: str, before: str, step: str) -> dict[str, str]:
     causes = {}
-    changes = code_changes(Code.kept(snapshots, before), Code.kept(snapshots, now), step)
+    known = kept.helpers.setdefault((before, now), {})
+    changes = code_changes(kept.code(before), kept.code(now), step, known)
     for change in changes[:1]:
         if change.own:
             text = change.diff() and f"\n{change.diff()}"
@@ -123,8 +136,8 @@ def _code_causes(snapshots: Snapshots, now: str, before: str, step: str) -> dict
     return causes
 
 
-def _environment_causes(snapshots: Snapshots, before: str, now: str) -> dict[str, str]:
-    changes = environment_changes(snapshots.get(before), snapshots.get(now))
+def _environment_causes(kept: _Kept, before: str, now: str) -> dict[str, str]:
+    changes = environment_changes(kept.environment(before), kept.environment(now))
     packages = changes.pop("packages", [])
     others = [f"{category}: {change}" for category in changes for change in changes[category]]
     causes = {"package": ", ".join(map(str, packages)), "environment": ", ".join(others)}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
 import textwrap
-from collections.abc import Iterator
 
 from daskperiment.fingerprint.parsing import parse
 from daskperiment.fingerprint.source import Place
@@ -22,19 +22,25 @@ def definition(text: str, qualname: str) -> str:
     def fit(self):
         return 1
     """
-    found = [source for name, source in _definitions(text) if name == qualname]
-    return found[-1] if found else ""
+    place = _definitions(text).get(qualname)
+    if place is None:
+        return ""
+    first, last = place
+    return textwrap.dedent("\n".join(text.split("\n")[first - 1 : last]))
 
 
-def _definitions(text: str) -> Iterator[tuple[str, str]]:
+@functools.lru_cache(maxsize=64)
+def _definitions(text: str) -> dict[str, tuple[int, int]]:
+    """The first and the last line of each definition, from 1."""
+    found = {}
     todo: list[tuple[ast.AST, str]] = [(_parsed(text), "")]
-    while todo:
-        node, prefix = todo.pop(0)
+    for node, prefix in todo:
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             name = prefix + node.name
-            yield name, Place(node, "", text).source
+            found[name] = Place(node, "", text).lines
             prefix = f"{name}." if isinstance(node, ast.ClassDef) else f"{name}.<locals>."
         todo += [(child, prefix) for child in ast.iter_child_nodes(node)]
+    return found
 
 
 def read_values(text: str, source: str) -> str:

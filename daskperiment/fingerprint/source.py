@@ -53,8 +53,15 @@ class Place:
         """Its own lines, those of its decorators included, indentation trimmed."""
         if isinstance(self.node, ast.Module):
             return self.text.rstrip("\n")
-        lines = self.text.split("\n")[_first_line(self.node) - 1 : _last(self.node)]
-        return textwrap.dedent("\n".join(lines))
+        first, last = self.lines
+        return textwrap.dedent("\n".join(self.text.split("\n")[first - 1 : last]))
+
+    @property
+    def lines(self) -> tuple[int, int]:
+        """Its first and its last line, from 1; of a whole text both are 1."""
+        if isinstance(self.node, ast.Module):
+            return 1, 1
+        return _first_line(self.node), _last(self.node)
 
 
 def place_of_function(function: FunctionType) -> Place | None:

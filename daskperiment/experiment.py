@@ -50,9 +50,11 @@ from daskperiment.history.places import Trust, check_trust
 from daskperiment.history.ranking import Direction
 from daskperiment.history.removal import Collected
 from daskperiment.history.spooling import SpoolingBackend, settled, spooling
+from daskperiment.history.taints import check_reason, taint
 from daskperiment.history.trials import Trials
 from daskperiment.lineage.difference import Difference
 from daskperiment.lineage.explanation import Explanation
+from daskperiment.lineage.impact import Impact, Selector, impact, input_digest
 from daskperiment.lineage.plan import Plan, plan
 from daskperiment.namespace import namespaced
 from daskperiment.parameters import UNDEFINED, Declaration, Parameter, Parameters, summary
@@ -1379,6 +1381,96 @@ class Experiment:
         """
         one, other = (item if isinstance(item, Trial) else self[item] for item in (a, b))
         return one.explain(other)
+
+    def impact(
+        self,
+        name: str | None = None,
+        *,
+        code: str | int | Trial | None = None,
+        input: Any = UNDEFINED,
+    ) -> Impact:
+        """What descends from a step, a helper, a version of its code, or an input.
+
+        Parameters
+        ----------
+        name : str, optional
+            A step, or the full name of a function that steps call, such as ``"utils.scale"``.
+        code : str, int or Trial, optional
+            A version of it: the beginning of its digest, or the trial in which it was called.
+        input : optional
+            An input of a step, or a file that one has read: the value, the path of the file as
+            it is now, or the beginning of its digest.
+
+        Returns
+        -------
+        Impact
+            Trials, artifacts and reuses of all experiments of the backend: printed it is a
+            report, its ``frame`` is a table, and its ``document()`` is JSON.
+
+        Raises
+        ------
+        QueryError
+            Nothing is asked for, or there is no such version.
+
+        Examples
+        --------
+        >>> import daskperiment
+        >>> ex = daskperiment.Experiment("doc_impact", backend=daskperiment.MemoryBackend())
+        >>> @ex
+        ... def clean(a):
+        ...     return a + 1
+        >>> @ex.result
+        ... def score(x):
+        ...     return 10 / x
+        >>> score(clean(ex.parameter("a", default=4))).compute()
+        2.0
+        >>> print(ex.impact("clean"))
+        1 trial descends from clean
+          trial 1 of 'doc_impact': clean, score
+            result 2.0
+        """
+        if not isinstance(code, str | None):
+            code = (code if isinstance(code, Trial) else self[code]).version(name)
+        wanted = Selector(name, code, None if input is UNDEFINED else input_digest(input))
+        return impact(self.backend, wanted)
+
+    def taint(
+        self,
+        name: str | None = None,
+        *,
+        code: str | int | Trial | None = None,
+        input: Any = UNDEFINED,
+        reason: str,
+    ) -> Impact:
+        """Mark what descends from something, so that nobody uses it any more.
+
+        The calls are never taken by other trials, ``trial.taints`` has the reason, and so have
+        the column ``Tainted`` of the history and a badge in the dashboard.  It counts in all
+        experiments of the backend; :meth:`Trial.untaint` takes it back for one trial.
+
+        Parameters
+        ----------
+        name, code, input
+            As for :meth:`impact`.
+        reason : str
+            Why, in a few words.
+
+        Returns
+        -------
+        Impact
+            What was marked.
+
+        Raises
+        ------
+        OptionError
+            There is no reason.  Besides errors of :meth:`impact`.
+        """
+        text = check_reason(reason)
+        found = self.impact(name, code=code, input=input)
+        by = environment.process()["user"]
+        for each in found.affected:
+            taint(Trials(self.backend, each.experiment), each.number, each.places, text, by)
+        return found
 
     def start_dashboard(
         self,

@@ -21,12 +21,14 @@ from daskperiment.history.output import Output, Outputs
 from daskperiment.history.places import Place, Trust, Values
 from daskperiment.history.snapshots import Snapshots, with_texts
 from daskperiment.history.steps import Steps, frame, with_numbers
+from daskperiment.history.taints import Taint, taints_of, untaint
 from daskperiment.history.trials import Trials, facts
 from daskperiment.history.usage import Usage
 from daskperiment.history.usage import frame as usage_frame
 from daskperiment.lineage.difference import Difference, Side, difference
 from daskperiment.lineage.explain import explain
 from daskperiment.lineage.explanation import Explanation
+from daskperiment.lineage.impact import version
 from daskperiment.lineage.why import Reasons
 from daskperiment.namespace import Namespace, namespaced
 from daskperiment.records import StepRecord, TrialState
@@ -510,6 +512,19 @@ class Trial:
     @note.setter
     def note(self, note: str) -> None:
         self._trials.change(self.number, {"note": str(note)})
+
+    def version(self, name: str | None) -> str:
+        """The digest that the code of a step or helper had in it; QueryError where it has none."""
+        return version(self._trials, self.number, name)
+
+    @property
+    def taints(self) -> list[Taint]:
+        """Why some of its calls should not be used; see :meth:`Experiment.taint`."""
+        return taints_of(self._trials.get(self.number))
+
+    def untaint(self) -> None:
+        """Let its calls be used again; other trials that are tainted stay so."""
+        untaint(self._trials, self.number)
 
     def __repr__(self) -> str:
         return f"Trial({self.number}, {self.state.value}, experiment={self.experiment!r})"

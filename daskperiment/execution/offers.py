@@ -162,6 +162,7 @@ class Offers:
             return Answer(found, why=f"trial {entry.number}, which computed it, was removed")
         record, kept = candidate.record, candidate.kept
         reason = refusal(record, kept, identity._replace(call=record.call))
+        reason = reason or candidate.tainted
         if reason is None and record.files and (file := changed(record.files)):
             reason = f"the file {file} is not what it was"
         if reason is None and self.is_impure(identity):

@@ -17,6 +17,7 @@ from daskperiment.history.attempts import Attempt, Attempts
 from daskperiment.history.belongings import Belongings, carry
 from daskperiment.history.places import Place, Slot
 from daskperiment.history.steps import output_slot
+from daskperiment.history.taints import taint_of
 from daskperiment.history.trials import duration
 from daskperiment.records import CallIdentity, Number, StepRecord
 from daskperiment.secrets import Hidden, holds_living, scrub
@@ -150,6 +151,12 @@ class Candidate(NamedTuple):
     def others(self) -> Iterator[StepRecord]:
         """What the other calls of its trial did."""
         return self.attempt.others(*self.record.place)
+
+    @property
+    def tainted(self) -> str | None:
+        """Why somebody says that it should not be taken; None where nobody does."""
+        reason = taint_of(self.attempt.row, self.record.place)
+        return None if reason is None else f"it is tainted there: {reason}"
 
 
 def candidate_of(attempt: Attempt, record: StepRecord, final: bool) -> Candidate:
@@ -295,7 +302,7 @@ def _take(
     trial: TrialContext, call: StepCall, wanted: CallIdentity, candidate: Candidate
 ) -> tuple[Taken | None, str | None]:
     record, kept = candidate.record, candidate.kept
-    reason = refusal(record, kept, wanted)
+    reason = refusal(record, kept, wanted) or candidate.tainted
     if reason is None and trial.ticket.observations.is_impure(record.step, record.fingerprint):
         reason = IMPURE
     if reason is not None or kept is None:

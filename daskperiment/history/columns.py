@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from daskperiment.backends import documents
 from daskperiment.history import query
 from daskperiment.history.places import Place, Slot
+from daskperiment.history.taints import taints_of
 from daskperiment.records import TrialState
 from daskperiment.serializers import decode
 from daskperiment.typing import Document
@@ -144,6 +145,7 @@ def _fields(place: Callable[[str], Place], number: int, row: Document) -> tuple[
         _same(row.get("note", "")),
         bool(row.get("late")),
         row.get("time_saved"),
+        "; ".join(each.reason for each in taints_of(row)) or None,
         not row.get("removed"),
     )
 
@@ -442,6 +444,7 @@ COLUMNS: dict[str, type[Column]] = {
     "Note": Column,
     "Late": Column,
     "time_saved": _Durations,
+    "Tainted": Column,
 }
 
 

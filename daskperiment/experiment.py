@@ -50,11 +50,10 @@ from daskperiment.history.places import Trust, check_trust
 from daskperiment.history.ranking import Direction
 from daskperiment.history.removal import Collected
 from daskperiment.history.spooling import SpoolingBackend, settled, spooling
-from daskperiment.history.taints import check_reason, taint
 from daskperiment.history.trials import Trials
 from daskperiment.lineage.difference import Difference
 from daskperiment.lineage.explanation import Explanation
-from daskperiment.lineage.impact import Impact, Selector, impact, input_digest
+from daskperiment.lineage.impact import Impact, Selector, impact, input_digest, taint
 from daskperiment.lineage.plan import Plan, plan
 from daskperiment.namespace import namespaced
 from daskperiment.parameters import UNDEFINED, Declaration, Parameter, Parameters, summary
@@ -1429,10 +1428,12 @@ class Experiment:
           trial 1 of 'doc_impact': clean, score
             result 2.0
         """
+        return impact(self.backend, self._selector(name, code, input))
+
+    def _selector(self, name: str | None, code: str | int | Trial | None, input: Any) -> Selector:
         if not isinstance(code, str | None):
             code = (code if isinstance(code, Trial) else self[code]).version(name)
-        wanted = Selector(name, code, None if input is UNDEFINED else input_digest(input))
-        return impact(self.backend, wanted)
+        return Selector(name, code, None if input is UNDEFINED else input_digest(input))
 
     def taint(
         self,
@@ -1465,12 +1466,7 @@ class Experiment:
         OptionError
             There is no reason.  Besides errors of :meth:`impact`.
         """
-        text = check_reason(reason)
-        found = self.impact(name, code=code, input=input)
-        by = environment.process()["user"]
-        for each in found.affected:
-            taint(Trials(self.backend, each.experiment), each.number, each.places, text, by)
-        return found
+        return taint(self.backend, self._selector(name, code, input), reason)
 
     def start_dashboard(
         self,

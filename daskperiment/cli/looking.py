@@ -88,6 +88,7 @@ def _trials(rows: list[dict[str, Any]]) -> Iterator[str]:
                 "parameters": text.pairs(row["parameters"]),
                 "tags": " ".join(row["tags"]),
                 "note": row["note"],
+                "tainted": row["tainted"] or "",
                 "removed": text.local(row["removed"]),
             }
             for row in rows
@@ -127,6 +128,7 @@ def _facts(shown: dict[str, Any]) -> Iterator[str]:
         ("seed", "" if shown["seed"] is None else str(shown["seed"])),
         ("tags", " ".join(shown["tags"])),
         ("note", shown["note"]),
+        ("tainted", shown["tainted"] or ""),
         ("git", _git(shown["git"])),
         ("run by", _owner(shown)),
         ("uid", shown["uid"]),

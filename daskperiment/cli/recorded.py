@@ -1,4 +1,4 @@
-"""Verbs that show what a trial carries: code, env, logs, diff, explain, why."""
+"""Verbs that show what a trial carries: code, env, logs, diff, why."""
 
 from __future__ import annotations
 
@@ -163,32 +163,14 @@ def diff(session: Session, first: str, second: str) -> int:
         for number in numbers
     )
     found = difference(one, other)
-    session.answer(found.document(), lambda _: map(_marked, str(found).split("\n")))
+    session.answer(found.document(), lambda _: map(marked, str(found).split("\n")))
     return int(bool(found))
 
 
-def _marked(line: str) -> str:
+def marked(line: str) -> str:
     """A line of a difference, in colour when it was added or removed."""
     colour = {"+": "green", "-": "red", "@": "cyan"}.get(line.lstrip()[:1])
     return click.style(text.escaped(line), fg=colour)
-
-
-@verb("explain")
-@references("first", "second", metavar="REF")
-def explain(session: Session, first: str, second: str) -> int:
-    """Say which changes moved the outputs of the first trial to those of the second.
-
-    The exit code is 1 when there is a cause, and 0 when no output differs.
-    """
-    from daskperiment.trial import Trial
-
-    one, other = (
-        Trial(session.backend, session.experiment, session.number(reference))
-        for reference in (first, second)
-    )
-    found = one.explain(other)
-    session.answer(found.document(), lambda _: map(_marked, str(found).split("\n")))
-    return int(bool(found))
 
 
 @verb("why")
@@ -206,4 +188,4 @@ def why(session: Session, reference: str, step: str, call: int) -> None:
     session.answer(shown, lambda shown: [text.escaped(shown["why"], keep="")])
 
 
-VERBS: list[click.Command] = [code, env, logs, diff, explain, why]
+VERBS: list[click.Command] = [code, env, logs, diff, why]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from daskperiment.backends import documents
 from daskperiment.history import query
 from daskperiment.history.places import Place, Slot
-from daskperiment.history.taints import taints_of
+from daskperiment.history.taints import tainted
 from daskperiment.records import TrialState
 from daskperiment.serializers import decode
 from daskperiment.typing import Document
@@ -145,7 +145,7 @@ def _fields(place: Callable[[str], Place], number: int, row: Document) -> tuple[
         _same(row.get("note", "")),
         bool(row.get("late")),
         row.get("time_saved"),
-        "; ".join(each.reason for each in taints_of(row)) or None,
+        tainted(row),
         not row.get("removed"),
     )
 

@@ -24,6 +24,7 @@ from daskperiment.history.places import Kept
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.history.steps import Steps
 from daskperiment.history.summaries import Summary
+from daskperiment.history.taints import tainted
 from daskperiment.history.trials import Trials
 from daskperiment.history.usage import Call
 from daskperiment.records import StepRecord
@@ -77,6 +78,7 @@ def summary(backend: Backend, number: int, row: Document) -> Document:
         "seed": row["seed"],
         "tags": row.get("tags", []),
         "note": row.get("note", ""),
+        "tainted": tainted(row),
         "failure": row.get("description"),
         "removed": time(float(row["removed"])) if row.get("removed") else None,
     }

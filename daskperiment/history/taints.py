@@ -56,6 +56,11 @@ def taints_of(row: Document) -> list[Taint]:
     return sorted(found, key=lambda each: each.time)
 
 
+def tainted(row: Document) -> str | None:
+    """All reasons in one line; None where there is none."""
+    return "; ".join(each.reason for each in taints_of(row)) or None
+
+
 def taint_of(row: Document, place: tuple[str, int]) -> str | None:
     """The reason why a call should not be used; None where there is none.
 

@@ -23,6 +23,7 @@ from daskperiment.history.liveness import Liveness
 from daskperiment.history.mirror import Mirror, changed
 from daskperiment.history.places import Place, Trust
 from daskperiment.history.shape import problem
+from daskperiment.history.taints import tainted
 from daskperiment.platform import is_alive
 from daskperiment.records import Number, Provisional, TrialState
 from daskperiment.typing import Document, Key, Where
@@ -382,6 +383,7 @@ def facts(row: Document) -> dict[str, str]:
         "Process Time": duration(row.get("seconds")),
         "Tags": ", ".join(row.get("tags", [])),
         "Note": row.get("note"),
+        "Tainted": tainted(row),
     }
     known = {name: str(value) for name, value in told.items() if value not in (None, "")}
     return {name: document["preview"] for name, document in row["parameters"]} | known

@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from daskperiment.backends.base import Backend
 from daskperiment.errors import BackendError, QueryError
 from daskperiment.fingerprint.values import try_digest
+from daskperiment.history import taints
 from daskperiment.history.artifacts import Artifacts
 from daskperiment.history.comparison import Code
 from daskperiment.history.experiments import experiments
 from daskperiment.history.places import Place as Where
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.history.steps import Steps, with_numbers
+from daskperiment.history.taints import check_reason
 from daskperiment.history.trials import Trials
 from daskperiment.lineage.why import label
 from daskperiment.records import StepRecord
 from daskperiment.serializers import preview
+from daskperiment.tracking import environment
 from daskperiment.typing import Document
 
 if TYPE_CHECKING:
@@ -157,13 +160,13 @@ class Selector:
     """
 
     def __init__(self, name: str | None, code: str | None, value: str | None) -> None:
+        if code is not None and name is None:
+            raise QueryError("code is a version of a step or helper: name it, too")
         if name is None and value is None:
             raise QueryError(
                 "Ask for a step or helper, such as impact('clean'), for a version of it, such as "
                 "impact('clean', code=7), or for an input, such as impact(input=Path('data.csv'))"
             )
-        if code is not None and name is None:
-            raise QueryError("code is a version of a step or helper: name it, too")
         self._name, self._code, self._value = name, _hex(code), _hex(value)
 
     def __str__(self) -> str:
@@ -224,11 +227,14 @@ def input_digest(value: Any) -> str:
     return digest
 
 
-def impact(backend: Backend, selector: Selector) -> Impact:
-    """What descends from the calls that a selector matches, in all experiments of a backend."""
+def impact(backend: Backend, selector: Selector, names: Sequence[str] | None = None) -> Impact:
+    """What descends from the calls that a selector matches, in all experiments of a backend.
+
+    ``names`` are those experiments, where they are known.
+    """
     affected: list[Affected] = []
     notes: list[str] = []
-    for name in experiments(backend):
+    for name in experiments(backend) if names is None else names:
         look = _Look(Trials(backend, name), selector)
         for number, row in look.trials.find():
             try:
@@ -239,6 +245,18 @@ def impact(backend: Backend, selector: Selector) -> Impact:
             if found is not None:
                 affected.append(found)
     return Impact(str(selector), tuple(affected), tuple(notes))
+
+
+def taint(
+    backend: Backend, selector: Selector, reason: str, names: Sequence[str] | None = None
+) -> Impact:
+    """Mark what descends from the calls that a selector matches; errors as for `check_reason`."""
+    text = check_reason(reason)
+    found = impact(backend, selector, names)
+    by = environment.process()["user"]
+    for each in found.affected:
+        taints.taint(Trials(backend, each.experiment), each.number, each.places, text, by)
+    return found
 
 
 class _Look:

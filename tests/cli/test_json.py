@@ -38,6 +38,7 @@ SUMMARY = {
     "seed": "int",
     "tags": [],
     "note": "str",
+    "tainted": "NoneType",
     "failure": "NoneType",
     "removed": "NoneType",
 }
@@ -79,7 +80,21 @@ HISTORY = {
     "Process Time": "float",
     "Description": "NoneType",
 }
+IMPACT = {
+    "of": "str",
+    "trials": [
+        {
+            "experiment": "str", "trial": "int", "state": "str", "calls": ["str"],
+            "result": result, "artifacts": ["str"], "reused": [],
+        }
+        for result in ("str", "str", "NoneType")
+    ],
+    "notes": [],
+}  # fmt: skip
 SHAPES: dict[str, tuple[list[str], Any]] = {
+    "impact": (["impact", "score", "--as-in", "1"], IMPACT),
+    "taint": (["taint", "score", "--reason", "off by one"], IMPACT),
+    "untaint": (["untaint", "1"], [{"trial": "int"}]),
     "ls": (
         ["ls"],
         [
@@ -182,7 +197,7 @@ def test_every_verb_has_a_shape_that_is_tested() -> None:
     from daskperiment.cli import cli
 
     elsewhere = {
-        "run", "plan", "resume", "diff", "config", "salvage", "sync", "copy", "import",
+        "run", "plan", "resume", "diff", "explain", "config", "salvage", "sync", "copy", "import",
         "import-legacy", "dashboard",
     }  # fmt: skip
 

@@ -303,6 +303,32 @@ def test_explain_names_what_moved_the_result_and_exits_with_1(
     assert json.loads(command("explain", "1", "2", "--json").out)["causes"][0]["name"] == "a"
 
 
+def test_impact_lists_trials_with_their_results_and_artifacts(
+    command: Command, example: Experiment
+) -> None:
+    assert command("impact", "prepare", "--as-in", "1").out.splitlines()[:4] == [
+        "3 trials descend from prepare in the version " + example[1].version("prepare")[3:15],
+        "  trial 1 of 'example': prepare, score",
+        "    result 2.5",
+        "    artifacts notes/read.txt",
+    ]
+    code, _, err = command("impact", "--code", "77de")
+    assert (code, err) == (2, "Error: code is a version of a step or helper: name it, too\n")
+
+
+def test_what_is_tainted_says_so_until_it_is_taken_back(
+    command: Command, example: Experiment
+) -> None:
+    command("taint", "prepare", "--reason", "off by one")
+    assert example[1].taints[0].reason == "off by one"
+    assert "off by one" in command("show", "1").out
+
+    command("untaint", "1")
+
+    assert example[1].taints == []
+    assert "off by one" not in command("show", "1").out
+
+
 # -- changing -----------------------------------------------------------------------------------
 
 
@@ -642,7 +668,8 @@ def test_the_experiment_must_be_chosen_where_there_are_several(
         ["ls"], ["show"], ["history"], ["metrics"], ["artifacts"], ["code"], ["env"],
         ["diff", "1", "2"], ["tag", "1"], ["note", "1"], ["rm", "1"], ["restore", "1"], ["gc"],
         ["forget", "1", "note"], ["why", "1", "score"], ["reuse", "ls"], ["reuse", "size"],
-        ["reuse", "prune", "--keep-last", "0"],
+        ["reuse", "prune", "--keep-last", "0"], ["explain", "1", "2"], ["impact", "score"],
+        ["taint", "score", "--reason", "wrong"], ["untaint", "1"],
     ],
     ids=lambda verb: verb[0],
 )  # fmt: skip

@@ -323,6 +323,22 @@ def test_two_trials_that_are_compared_say_which_change_moved_the_score(
         assert "Only because their inputs differ: score" in page.inner_text(".why-card")
 
 
+def test_a_tainted_trial_has_a_badge_and_its_page_the_reason(
+    tmp_path: Path, open_page: OpenPage
+) -> None:
+    ex = Experiment("tainted", backend=tmp_path / "tainted", seed=1)
+    ex.result(lambda a: a, name="score")(ex.parameter("a", default=1)).compute()
+    with serving.start(ex.backend, "tainted", port=0) as dashboard:
+        page = open_page("/experiments/tainted", dashboard)
+        page.wait_for_selector('tr[data-trial="1"]')
+
+        ex.taint("score", reason="off by one")
+
+        page.wait_for_selector('tr[data-trial="1"] [data-tainted="off by one"]')
+        page.goto(page.url + "/trials/1")
+        page.wait_for_selector("text=Tainted: off by one")
+
+
 def test_a_plan_in_a_notebook_is_coloured_by_what_would_happen(page: Callable[..., Any]) -> None:
     ex = Experiment("planned", backend="memory://", seed=1, reuse=True)
 

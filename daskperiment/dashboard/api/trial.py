@@ -12,6 +12,7 @@ from daskperiment.errors import BackendError
 from daskperiment.history import documents, paths
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.history.summaries import stamp
+from daskperiment.history.taints import tainted
 from daskperiment.typing import Document
 
 _LONGEST = 20_000
@@ -46,6 +47,7 @@ def trial(board: Board, experiment: str, number: int, query: dict[str, Any]) -> 
         "seed": row["seed"],
         "tags": row.get("tags", []),
         "note": row.get("note", ""),
+        "tainted": tainted(row),
         "failure": row.get("description"),
         "traceback": None if traceback is None else traceback[-_LONGEST:],
         "user": owner.get("user"),

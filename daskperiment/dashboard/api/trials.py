@@ -12,6 +12,7 @@ from daskperiment.history import documents, table
 from daskperiment.history.columns import ABSENT, INDEX
 from daskperiment.history.places import Kept
 from daskperiment.history.summaries import Summary
+from daskperiment.history.taints import tainted
 from daskperiment.serializers import preview
 from daskperiment.typing import JSON, Document
 
@@ -117,6 +118,7 @@ def _row(
         "failure": row.get("description"),
         "tags": row.get("tags", []),
         "note": row.get("note", ""),
+        "tainted": tainted(row),
         "values": [_cell(name, value) for name, value in zip(columns, values, strict=True)],
         "absent": [at for at, value in enumerate(values) if value is ABSENT],
         "metrics": {name: _short(summaries[name]) for name in wanted if name in summaries},

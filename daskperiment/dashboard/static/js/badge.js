@@ -56,6 +56,12 @@ export function badge(state) {
   );
 }
 
+// Why nobody should use it any more.
+export function taint(reason) {
+  if (!reason) return null;
+  return h("span", { class: "badge bad", title: reason, "data-tainted": reason }, sign("slash"), "Tainted");
+}
+
 export function tags(names) {
   if (!names?.length) return null;
   return h("span", { class: "tags" }, names.map((name) => h("span", { class: "tag" }, name)));

@@ -1,13 +1,13 @@
 // Values of the table of trials as cells.
 
-import { badge, tags } from "./badge.js";
+import { badge, tags, taint } from "./badge.js";
 import { h, svg } from "./dom.js";
 import { duration, integer, number, plain, ticking, time } from "./format.js";
 
 // Columns which each row has anyway, with what shows them.
 export const ROW = {
   __proto__: null, // a parameter may be named like what every object has
-  State: (row) => badge(row.state),
+  State: (row) => (row.tainted ? h("span", { class: "line" }, badge(row.state), taint(row.tainted)) : badge(row.state)),
   Started: (row) => (row.started ? time(row.started) : missing("not started")),
   "Process Time": (row) => {
     if (row.seconds !== null) return duration(row.seconds);

@@ -166,7 +166,7 @@ function update(entry, row, columns) {
 function content(column, row, absent) {
   const { name, kind, at } = column;
   if (kind === "row") {
-    const facts = [row.state, row.started, row.seconds, row.tags, row.note];
+    const facts = [row.state, row.started, row.seconds, row.tags, row.note, row.tainted];
     return [JSON.stringify(facts), () => ROW[name](row)];
   }
   if (kind === "metric") {

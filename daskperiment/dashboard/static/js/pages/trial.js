@@ -1,7 +1,7 @@
 // One trial: what it is, and its parts, of which only the one that is shown is loaded.
 
 import { get } from "../api.js";
-import { badge, tags } from "../badge.js";
+import { badge, tags, taint } from "../badge.js";
 import { fill, h, say } from "../dom.js";
 import { duration, ticking, time } from "../format.js";
 import { poll } from "../live.js";
@@ -75,12 +75,13 @@ export function open(place) {
       h("div", { class: "trial-title" },
         h("h1", {}, `Trial ${trial.trial}`), badge(trial.state),
         trial.late ? h("span", { class: "tag", title: "It completed after it had been taken for dead." }, "late") : null,
-        tags(trial.tags),
+        taint(trial.tainted), tags(trial.tags),
         h("span", { class: "gap" }),
         h("span", { class: "line steps" },
           trial.previous === null ? null : h("a", { class: "button quiet", href: pages.compare(id, [trial.previous, trial.trial]) }, `Compare with ${trial.previous}`),
           step(previous, "←", "Previous trial"), step(next, "→", "Next trial"))),
       h("p", { class: "facts" }, facts()),
+      trial.tainted ? h("p", { class: "trouble" }, `Tainted: ${trial.tainted}`) : null,
       trial.note ? h("p", { class: "note" }, trial.note) : null);
     if (focused) head.querySelector(`[data-step="${focused}"]`)?.focus();
   }

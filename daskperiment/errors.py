@@ -237,6 +237,10 @@ class MissingMainGuardError(DaskperimentError, RuntimeError):
     """A script that starts worker processes lacks ``if __name__ == "__main__":``."""
 
 
+class RebuildError(DaskperimentError, RuntimeError):
+    """A recorded trial cannot be run again; the message says what is missing or is not what ran."""
+
+
 class DaskperimentWarning(UserWarning):
     """Root of every warning of daskperiment."""
 

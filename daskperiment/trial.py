@@ -29,6 +29,7 @@ from daskperiment.lineage.difference import Difference, Side, difference
 from daskperiment.lineage.explain import explain
 from daskperiment.lineage.explanation import Explanation
 from daskperiment.lineage.impact import version
+from daskperiment.lineage.reproduce import Reproduction, reproduce
 from daskperiment.lineage.why import Reasons
 from daskperiment.namespace import Namespace, namespaced
 from daskperiment.records import StepRecord, TrialState
@@ -512,6 +513,31 @@ class Trial:
     @note.setter
     def note(self, note: str) -> None:
         self._trials.change(self.number, {"note": str(note)})
+
+    def reproduce(self, parameters: Mapping[str, Any] | None = None) -> Reproduction:
+        """Run it again from its record, and compare every step.
+
+        The recorded sources run, with the recorded parameters, seed and numbers of threads and
+        without reuse, in a process and a folder of their own: what became of the working tree
+        does not matter.  The new trial names this one in :attr:`reproduces`.
+
+        Parameters
+        ----------
+        parameters : mapping of str to value, optional
+            Values that were not kept, such as secrets.
+
+        Returns
+        -------
+        Reproduction
+            Its ``match`` is ``bitwise``, ``tolerance``, ``different`` or ``error``, its ``steps``
+            are a table.
+        """
+        return reproduce(self._trials, self.number, parameters)
+
+    @property
+    def reproduces(self) -> Trial | None:
+        """The trial that it has run again."""
+        return self._linked("reproduces")
 
     def version(self, name: str | None) -> str:
         """The digest that the code of a step or helper had in it; QueryError where it has none."""

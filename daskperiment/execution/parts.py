@@ -18,7 +18,7 @@ from daskperiment.records import TrialState
 from daskperiment.secrets import Hidden, hide
 from daskperiment.tracking import environment
 
-_SHARED = ("seed", "started", "code", "environment", "session", "configuration", "repeat")
+_SHARED = ("seed", "started", "code", "environment", "session", "configuration", "graph", "repeat")
 """What a part has in common with the whole."""
 
 

@@ -32,6 +32,7 @@ from daskperiment.graph.lazy import resolved
 from daskperiment.history.experiments import enlist
 from daskperiment.history.observations import Observations
 from daskperiment.history.places import Place, check_key
+from daskperiment.history.signatures import signed
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.parameters import check_may_travel, summary
 from daskperiment.records import Number, TrialState
@@ -79,6 +80,7 @@ class Recorder:
         callbacks: Callbacks | None = None,
         handle: Callable[[Number, Document | None], Any] | None = None,
         reuse: Reuse | None = None,
+        graph: bytes | None = None,
     ) -> Ticket:
         """Capture code and environment and settle the seed: all that precedes the number.
 
@@ -103,6 +105,8 @@ class Recorder:
             are told of its beginning, here, and of its end.
         reuse : Reuse, optional
             Which calls may be taken from other trials.
+        graph : bytes, optional
+            The recipe of its graph, to be kept.
 
         Raises
         ------
@@ -119,7 +123,7 @@ class Recorder:
         self._enlist()
         _log_start(settled, seed is not None, values)
         told = captured is not None
-        captured, kept = self._keep_snapshots(steps, loaded, captured)
+        captured, kept = self._keep_snapshots(steps, loaded, captured, graph)
         uid = (about or {}).get("uid") or uuid.uuid4().hex
         described, writes = self._row(uid, values)
         row = (
@@ -129,6 +133,7 @@ class Recorder:
                 "seed": settled,
                 "started": time.time(),
                 **kept,
+                **signed(Place(self.backend, self.name, uid), kept),
                 "owner": environment.process(),
             }
             | (about or {})
@@ -142,7 +147,7 @@ class Recorder:
         return Ticket(
             self.backend, self.name, row, fingerprints, self._observations, secrets,
             None if told else self._changes, writes,
-            partial(self._keep_again, steps, loaded, captured), time.monotonic(),
+            partial(self._keep_again, steps, loaded, captured, graph), time.monotonic(),
             callbacks=callbacks, handle=handle,
             usage=self._surroundings.keeps_usage,
             rules=None if reuse is None else reuse.rules(steps, captured),
@@ -186,6 +191,7 @@ class Recorder:
         steps: Mapping[str, Step[..., Any]],
         loaded: Configuration | None,
         captured: code.CodeCapture | None = None,
+        graph: bytes | None = None,
     ) -> tuple[code.CodeCapture, dict[str, str]]:
         if captured is None:
             captured = code.capture({name: step.fn for name, step in steps.items()})
@@ -199,6 +205,8 @@ class Recorder:
         if loaded is not None:
             self._snapshots.keep(loaded.digest, loaded.document, loaded.texts)
             digests["configuration"] = loaded.digest
+        if graph is not None and self._surroundings.keeps_code:
+            digests["graph"] = self._snapshots.keep_bytes(graph)
         return captured, digests
 
     def _keep_again(
@@ -206,10 +214,11 @@ class Recorder:
         steps: Mapping[str, Step[..., Any]],
         loaded: Configuration | None,
         captured: code.CodeCapture,
+        graph: bytes | None,
     ) -> dict[str, str]:
         self._snapshots.forget()
         enlist(self.backend, self.name)
-        return self._keep_snapshots(steps, loaded, captured)[1]
+        return self._keep_snapshots(steps, loaded, captured, graph)[1]
 
     def _row(self, uid: str, values: Mapping[str, Any]) -> tuple[Document, list[Write]]:
         return row_of(Place(self.backend, self.name, uid), values)
@@ -239,8 +248,9 @@ class Recorder:
         CANCELLED after ``KeyboardInterrupt``.
         """
         ticket = self.prepare(
-            layout.steps, values, seed, loaded, about, captured, callbacks, handle, reuse
-        )
+            layout.steps, values, seed, loaded, about, captured, callbacks, handle, reuse,
+            layout.pickled,
+        )  # fmt: skip
         if alone:
             ticket = replace(ticket, alone=True)
         context: TrialContext | None = None

@@ -138,6 +138,16 @@ class Layout:
             f"define all steps in one experiment"
         )
 
+    @cached_property
+    def pickled(self) -> bytes | None:
+        """Its :class:`~daskperiment.graph.recipe.Recipe`; None where that cannot be pickled."""
+        from daskperiment.graph.recipe import recipe_of
+
+        try:
+            return recipe_of(self).pickled()
+        except Exception:  # whatever pickling raises
+            return None
+
     def missing(self, values: Mapping[str, Any]) -> list[str]:
         """Names of the parameters that it uses and ``values`` lacks."""
         return [name for name in self.parameters if name not in values]

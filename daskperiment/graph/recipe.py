@@ -1,8 +1,8 @@
 """Recipe: a graph as data of its own, from which the same graph is built again elsewhere.
 
 It names steps and parameters, and holds what the graph itself brings: values that stand in it, and
-functions of undecorated nodes.  Dask's own classes are only in it where Dask has fused nodes, so that
-another version of Dask builds it, too.
+functions of undecorated nodes.  Dask's own classes are in it only where Dask has fused nodes, so
+that another version of Dask builds it, too.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ _POSSIBLE: Mapping[str, Callable[[Any], bool]] = {
     "traceback": _is_text,
     "ended_by": _is_text,
     "removed": _is_number_as_text,
-    **dict.fromkeys(("code", "environment", "session", "configuration"), _is_text),
+    **dict.fromkeys(("code", "environment", "session", "configuration", "graph"), _is_text),
 }
 _NEVER_NONE = frozenset({"result", "tags", "note"})
 

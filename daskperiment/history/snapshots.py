@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from blake3 import blake3
+
 from daskperiment.backends.base import Backend, Insert, Write
 from daskperiment.errors import ConflictError, SnapshotNotFoundError
+from daskperiment.fingerprint.values import digest
 from daskperiment.history import paths, payloads
 from daskperiment.history.collection import referring
 from daskperiment.typing import Document
 
-KINDS = ("code", "environment", "session", "configuration")
-"""Fields of a trial's row that name a snapshot; the last one is not always there."""
+KINDS = ("code", "environment", "session", "configuration", "graph")
+"""Fields of a trial's row that name a snapshot; the last two are not always there."""
 
 
 class Snapshots:
@@ -22,6 +26,7 @@ class Snapshots:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self._known: set[str] = set()
+        self._bytes: dict[bytes, str] = {}
         self._lock = threading.Lock()
 
     def keep(self, digest: str, document: Document, texts: Mapping[str, str] | None = None) -> None:
@@ -46,10 +51,29 @@ class Snapshots:
         with self._lock:
             self._known.add(digest)
 
+    def keep_bytes(self, content: bytes) -> str:
+        """Keep bytes as a capture of their own, once, and return its digest."""
+        with self._lock:
+            known = self._bytes.get(content)
+        if known is None:
+            text = base64.b64encode(content).decode("ascii")
+            name = blake3(text.encode()).hexdigest()
+            document = {"bytes": name}
+            known = digest(document)
+            self.keep(known, document, {name: text})
+            with self._lock:
+                self._bytes[content] = known
+        return known
+
+    def content(self, digest: str) -> bytes:
+        """The bytes of a capture; errors as for :meth:`get` and :meth:`text`."""
+        return base64.b64decode(self.text(self.get(digest)["bytes"]))
+
     def forget(self) -> None:
         """Forget which captures are kept, and ask the backend the next time."""
         with self._lock:
             self._known.clear()
+            self._bytes.clear()
 
     def get(self, digest: str) -> Document:
         """The capture of this digest; SnapshotNotFoundError where it is gone."""

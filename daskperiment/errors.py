@@ -241,6 +241,10 @@ class RebuildError(DaskperimentError, RuntimeError):
     """A recorded trial cannot be run again; the message says what is missing or is not what ran."""
 
 
+class AlteredRecordError(RebuildError):
+    """What is stored of a trial is not what ran."""
+
+
 class DaskperimentWarning(UserWarning):
     """Root of every warning of daskperiment."""
 

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from daskperiment.errors import RebuildError
+from daskperiment.errors import AlteredRecordError, RebuildError
 from daskperiment.lineage.request import ANSWER, REQUEST, STORE, Request
 from daskperiment.typing import Document
 
@@ -72,6 +72,8 @@ def main(folder: str) -> None:
     place = Path(folder)
     try:
         answer = run(place)
+    except AlteredRecordError as error:
+        answer = {"different": str(error)}
     except RebuildError as error:
         answer = {"error": str(error)}
     except Exception as error:

@@ -97,6 +97,22 @@ def _tell(session: Session, found: Impact) -> None:
     session.answer(found.document(), lambda _: map(text.escaped, str(found).split("\n")))
 
 
+@verb("reproduce")
+@references("reference", metavar="REF")
+def reproduce(session: Session, reference: str) -> int:
+    """Run the recorded code of a trial again, and compare every step.
+
+    The exit code is 0 where all is the same, 1 where something differs, and 2 where it could not be
+    run again.
+    """
+    from daskperiment.trial import Trial
+
+    trial = Trial(session.backend, session.experiment, session.number(reference))
+    found = trial.reproduce()
+    session.answer(found.document(), lambda _: map(text.escaped, str(found).split("\n")))
+    return {"error": 2, "different": 1}.get(found.match, 0)
+
+
 @verb("untaint")
 @some_trials
 def untaint(session: Session, reference: Sequence[str]) -> None:
@@ -109,4 +125,4 @@ def untaint(session: Session, reference: Sequence[str]) -> None:
     session.answer([{"trial": number} for number in numbers], lambda _: [])
 
 
-VERBS: list[click.Command] = [explain, impact, taint, untaint]
+VERBS: list[click.Command] = [explain, reproduce, impact, taint, untaint]

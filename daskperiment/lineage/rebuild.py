@@ -13,13 +13,14 @@ import importlib.abc
 import importlib.machinery
 import linecache
 import operator
+import symtable
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from daskperiment.errors import RebuildError
+from daskperiment.errors import AlteredRecordError, RebuildError
 from daskperiment.fingerprint.code import fingerprint
 from daskperiment.typing import Document
 
@@ -129,7 +130,9 @@ def functions_of(
     Raises
     ------
     RebuildError
-        A function cannot be made, or it is not what ran; the message says which, and why.
+        A function cannot be made; the message says which, and why.
+    AlteredRecordError
+        It is not what ran.
     """
     sys.meta_path.insert(0, Recorded(folder, sources))
     wanted = [step["function"] for step in code["steps"]]
@@ -169,7 +172,9 @@ def _compare(name: str, function: Callable[..., Any], step: Document) -> None:
     odd = [each for each in {**made.functions, **step["functions"]}
            if made.functions.get(each) != step["functions"].get(each)]  # fmt: skip
     what = f": {', '.join(sorted(odd))} differs" if odd else ""
-    raise RebuildError(f"What the stored sources give for step {name!r} is not what ran{what}")
+    raise AlteredRecordError(
+        f"What the stored sources give for step {name!r} is not what ran{what}"
+    )
 
 
 # -- the script
@@ -220,16 +225,25 @@ def needed(trees: Sequence[ast.Module], wanted: Iterable[str]) -> list[tuple[int
     """
     names = set(wanted)
     found = [(n, statement) for n, tree in enumerate(trees) for statement in tree.body]
+    # What a script does when it is run is not done again, unless it defines what is needed.
+    elsewhere = {name for _, each in found if not _is_guard(each) for name in _bound(each)}
     kept: set[int] = set()
     more = True
     while more:
         more = False
         for number, (_, statement) in enumerate(found):
-            if number not in kept and (_is_future(statement) or names & set(_bound(statement))):
+            looked_for = names - elsewhere if _is_guard(statement) else names
+            if number not in kept and (
+                _is_future(statement) or not looked_for.isdisjoint(_bound(statement))
+            ):
                 kept.add(number)
                 names |= set(_read(statement))
                 more = True
     return [found[number] for number in sorted(kept)]
+
+
+def _is_guard(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test)
 
 
 def _is_future(statement: ast.stmt) -> bool:
@@ -253,4 +267,10 @@ def _bound(statement: ast.stmt) -> Iterator[str]:
 
 
 def _read(statement: ast.stmt) -> Iterator[str]:
-    return (node.id for node in ast.walk(statement) if isinstance(node, ast.Name))
+    """Names of the module that a statement reads, in functions that it defines, too."""
+    tables = [symtable.symtable(ast.unparse(statement), "", "exec")]
+    for table in tables:
+        tables += table.get_children()
+        for symbol in table.get_symbols():
+            if table.get_type() == "module" or symbol.is_global():
+                yield symbol.get_name()

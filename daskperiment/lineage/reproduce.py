@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from daskperiment.backends.local import LocalBackend
-from daskperiment.errors import BackendError, RebuildError, ValueNotKeptError
+from daskperiment.errors import (
+    AlteredRecordError,
+    BackendError,
+    PayloadError,
+    PayloadNotFoundError,
+    RebuildError,
+    UntrustedPayloadError,
+    ValueNotKeptError,
+)
 from daskperiment.history import signatures
 from daskperiment.history.comparison import Change, comparable, environment_changes
 from daskperiment.history.copying import copy_trials
@@ -31,10 +39,12 @@ from daskperiment.typing import Document
 if TYPE_CHECKING:
     import pandas as pd
 
+Place: TypeAlias = tuple[str, int]
 Match: TypeAlias = Literal["bitwise", "tolerance", "different", "error"]
 COLUMNS = (
     "step", "call", "recorded", "now", "match", "max_abs_err", "seconds_then", "seconds_now",
 )  # fmt: skip
+_FATAL: tuple[Match, ...] = ("error", "different")
 _ABOUT = ("place", "repeat", "repeats")
 
 
@@ -158,14 +168,19 @@ def reproduce(
     row = trials.get(number)
     try:
         request = _request(trials, row, dict(parameters or {}))
+    except (PayloadNotFoundError, UntrustedPayloadError) as error:
+        return Reproduction(number, None, "error", reason=str(error))
+    except (AlteredRecordError, PayloadError) as error:
+        return Reproduction(number, None, "different", reason=str(error))
     except (RebuildError, BackendError, ValueNotKeptError) as error:
         return Reproduction(number, None, "error", reason=str(error))
     with tempfile.TemporaryDirectory(prefix="daskperiment-") as folder:
         place = Path(folder)
         (place / REQUEST).write_bytes(pickle.dumps(request))
         answer = _run(place, _variables(trials, row))
-        if "error" in answer:
-            return Reproduction(number, None, "error", reason=answer["error"])
+        for match in _FATAL:
+            if match in answer:
+                return Reproduction(number, None, match, reason=answer[match])
         with _opened(place / STORE) as again:
             return _compared(trials, number, row, Trials(again, trials.name), answer)
 
@@ -237,10 +252,11 @@ def _compared(
     calls = tuple(
         _step(place, before.get(place), now.get(place)) for place in dict.fromkeys((*before, *now))
     )
+    odd = next(_odd(row, before, new, now), None)
     moved = copy_trials(again.backend, trials.backend, trials.name, [1]).copied
     return Reproduction(
-        number, moved[0].target if moved else None, _verdict(calls), calls,
-        tuple(_differences(trials, row, again, new)), answer.get("failed"),
+        number, moved[0].target if moved else None, "different" if odd else _verdict(calls), calls,
+        tuple(_differences(trials, row, again, new)), odd or answer.get("failed"),
     )  # fmt: skip
 
 
@@ -254,6 +270,33 @@ def _step(place: tuple[str, int], then: StepRecord | None, now: StepRecord | Non
     else:
         match = "bitwise" if old == new else "different"
     return Step(*place, old, new, match, None, *seconds)
+
+
+def _odd(
+    row: Document,
+    before: Mapping[Place, StepRecord],
+    new: Document,
+    now: Mapping[Place, StepRecord],
+) -> Iterator[str]:
+    """What else is recorded that is not so."""
+    for place, then in before.items():
+        record = now.get(place)
+        if record is None or then.output != record.output:
+            continue
+        if then.fingerprint != record.fingerprint:
+            yield f"The record of step {place[0]!r} names other code than that which is stored"
+        inputs = [[(each.name, each.digest) for each in of.inputs] for of in (then, record)]
+        if inputs[0] != inputs[1]:
+            yield f"The record of step {place[0]!r} names other inputs than those that it got"
+    kept = [_content(of.get("result")) for of in (row, new)]
+    if kept[0] != kept[1] and all(each and "reason" not in each for each in kept):
+        yield "The stored result is not what came out"
+
+
+def _content(kept: Document | None) -> Document | None:
+    """What is stored, without what differs by the place where it is stored."""
+    return kept and {name: kept.get(name) for name in ("json", "codec", "digest", "reason")
+                     if kept.get(name) is not None}  # fmt: skip
 
 
 def _verdict(calls: tuple[Step, ...]) -> Match:

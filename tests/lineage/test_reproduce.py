@@ -1,0 +1,278 @@
+"""Running a recorded trial again: its code, wherever it was computed, and no lie passes."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from daskperiment import Experiment
+from daskperiment.backends import open_backend
+from daskperiment.backends.base import Insert, Remove
+from daskperiment.graph.recipe import Value, read
+from daskperiment.history import paths
+from daskperiment.history.snapshots import Snapshots
+
+SCRIPT = """
+    import random
+    import sys
+
+    import numpy as np
+
+    import helpers
+    from daskperiment import Experiment
+
+    ex = Experiment("again", backend=sys.argv[1], seed=3)
+    SHIFT = [1, 2]
+
+
+    def shift(x):
+        return x + SHIFT[0]
+
+
+    @ex
+    def load(n):
+        return np.arange(n, dtype=float)
+
+
+    @ex
+    def noisy(rows):
+        return rows + np.random.rand(len(rows)) + random.random() + ex.rng().random()
+
+
+    @ex
+    def clean(rows):
+        return shift(helpers.scale(rows))
+
+
+    @ex.result
+    def fit(rows, depth):
+        from sklearn.ensemble import RandomForestRegressor
+
+        model = RandomForestRegressor(5, max_depth=depth)
+        return float(model.fit(rows.reshape(-1, 1), rows).predict([[2.0]])[0])
+
+
+    if __name__ == "__main__":
+        rows = clean(noisy(load(ex.parameter("n", default=20))))
+        s = fit(rows, ex.parameter("depth", default=3) + 1)
+        how = sys.argv[2]
+        if how == "cluster":
+            from distributed import Client, LocalCluster
+
+            with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+                with Client(cluster):
+                    s.compute()
+        elif how == "map":
+            ex.map(s, [{"n": 10}], executor="processes", progress=False)
+        else:
+            s.compute(scheduler=how)
+"""
+HELPERS = """
+    import numpy as np
+
+    FACTOR = 2.5
+
+
+    def scale(x):
+        return x * FACTOR
+"""
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(load: Any) -> Write:
+    """Write the pipeline into a folder that is not imported here."""
+    return lambda: load(run=False, script=SCRIPT, helpers=HELPERS)  # type: ignore[no-any-return]
+
+
+def record(folder: Path, store: Path, how: str) -> Experiment:
+    """Let another process record a trial."""
+    subprocess.run(
+        [sys.executable, "script.py", str(store), how], cwd=folder, check=True, capture_output=True
+    )
+    return Experiment("again", backend=store)
+
+
+@pytest.mark.parametrize("how", ["synchronous", "threads", "processes", "map", "cluster"])
+def test_a_trial_is_the_same_to_the_last_bit_wherever_it_was_computed(
+    write: Write, tmp_path: Path, how: str
+) -> None:
+    pytest.importorskip("sklearn")
+    folder = write()
+    ex = record(folder, tmp_path / "store", how)
+    shutil.rmtree(folder)
+
+    again = ex[1].reproduce()
+
+    assert again.match == "bitwise", str(again)
+    assert list(again.steps["step"]) == ["load", "noisy", "clean", "fit"]
+    assert again.number == 2
+    assert ex[2].reproduces == ex[1]
+    assert ex[2].result == ex[1].result
+
+
+# -- lies
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with one trial."""
+    folder = tmp_path_factory.mktemp("recorded")
+    (folder / "script.py").write_text(textwrap.dedent(SCRIPT))
+    (folder / "helpers.py").write_text(textwrap.dedent(HELPERS))
+    record(folder, folder / "store", "synchronous").backend.close()
+    return folder / "store"
+
+
+class Liar:
+    """Changes what is stored of the first trial."""
+
+    def __init__(self, store: Path) -> None:
+        self._store = store
+        self.backend = open_backend(store)
+        self.first = self.backend.get(paths.trials("again"), 1) or {}
+
+    def row(self, **changes: Any) -> None:
+        self.backend.update(paths.trials("again"), 1, changes)
+
+    def parameter(self, name: str, text: str) -> None:
+        kept = [[n, {**each, "json": text} if n == name else each]
+                for n, each in self.first["parameters"]]  # fmt: skip
+        self.row(parameters=kept)
+
+    def steps(self, change: Callable[[list[Any]], list[Any]]) -> None:
+        path = paths.steps("again", self.first["uid"])
+        entries = self.backend.read(path)
+        self.backend.drop(path)
+        self.backend.append(path, change(entries))
+
+    def step(self, name: str, **changes: Any) -> None:
+        self.steps(lambda entries: [
+            {**entry, **changes} if entry["step"] == name else entry for entry in entries
+        ])  # fmt: skip
+
+    def code(self, change: Callable[[Any], Any]) -> None:
+        digest = self.first["code"]
+        document = change(self.backend.get(paths.SNAPSHOTS, digest))
+        self.backend.apply(Remove(paths.SNAPSHOTS, digest))
+        self.backend.apply(Insert(paths.SNAPSHOTS, document, digest))
+
+    def source(self, old: str, new: str) -> None:
+        """Another source, with a digest that is that of its text."""
+        snapshots = Snapshots(self.backend)
+
+        def change(document: Any) -> Any:
+            sources = {
+                name: self.backend.put(snapshots.text(digest).replace(old, new).encode())
+                for name, digest in document["sources"].items()
+            }
+            return {**document, "sources": sources}
+
+        self.code(change)
+
+    def digest(self, name: str) -> None:
+        """Another digest of a step."""
+
+        def change(document: Any) -> Any:
+            steps = [{**step, "digest": ZEROS} if step["name"] == name else step
+                     for step in document["steps"]]  # fmt: skip
+            return {**document, "steps": steps}
+
+        self.code(change)
+
+    def bytes_of(self, part: str) -> None:
+        """Other bytes under the digest of a stored text."""
+        with closing(sqlite3.connect(self._store / "store.sqlite")) as connection, connection:
+            for digest, data in connection.execute("SELECT digest, data FROM payloads").fetchall():
+                other = bytes(data).replace(part.encode(), b"#" * len(part))
+                connection.execute("UPDATE payloads SET data = ? WHERE digest = ?", (other, digest))
+
+    def graph(self) -> None:
+        """Another graph, with a digest that is that of its bytes."""
+        snapshots = Snapshots(self.backend)
+        recipe = read(snapshots.content(self.first["graph"]))
+
+        def changed(part: Any) -> Any:
+            return part._replace(value=2) if isinstance(part, Value) and part.value == 1 else part
+
+        nodes = [
+            node._replace(args=tuple(map(changed, node.args))) if hasattr(node, "args") else node
+            for node in recipe.nodes
+        ]
+        self.row(graph=snapshots.keep_bytes(recipe._replace(nodes=tuple(nodes)).pickled()))
+
+
+ZEROS = "v1:" + "0" * 32
+LIES: dict[str, Callable[[Liar], object]] = {
+    "bytes of a source": lambda liar: liar.bytes_of("FACTOR = 2.5"),
+    "a source with its digest": lambda liar: liar.source("FACTOR = 2.5", "FACTOR = 2.6"),
+    "the digest of code": lambda liar: liar.digest("clean"),
+    "the code of a record": lambda liar: liar.step("clean", fingerprint=ZEROS),
+    "the seed": lambda liar: liar.row(seed=4),
+    "a parameter": lambda liar: liar.parameter("n", "21"),
+    "the graph": lambda liar: liar.graph(),
+    "an output": lambda liar: liar.step("noisy", output=ZEROS),
+    "an input": lambda liar: liar.step("clean", inputs=[["rows", ZEROS, "", False]]),
+    "a record that is gone": lambda liar: liar.steps(lambda entries: entries[1:]),
+    "a record too many": lambda liar: liar.steps(lambda all: [*all, {**all[0], "call": 1}]),
+    "the result": lambda liar: liar.row(result={**liar.first["result"], "json": "1.5"}),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_no_lie_passes(recorded: Path, tmp_path: Path, lie: str) -> None:
+    shutil.copytree(recorded, tmp_path / "store")
+    liar = Liar(tmp_path / "store")
+    LIES[lie](liar)
+    liar.backend.close()
+
+    again = Experiment("again", backend=tmp_path / "store")[1].reproduce()
+
+    assert again.match == "different", str(again)
+
+
+def test_the_truth_passes(recorded: Path, tmp_path: Path) -> None:
+    shutil.copytree(recorded, tmp_path / "store")
+
+    assert Experiment("again", backend=tmp_path / "store")[1].reproduce().match == "bitwise"
+
+
+# -- what cannot be run again
+
+
+def test_a_graph_with_what_cannot_be_pickled_says_so() -> None:
+    ex = Experiment("locked", backend="memory://", seed=1)
+    lock = threading.Lock()
+    s = ex.result(lambda a, lock: a, name="score")(ex.parameter("a", default=1), lock)
+    s.compute(scheduler="synchronous")
+
+    again = ex[1].reproduce()
+
+    assert (again.match, again.number) == ("error", None)
+    assert "Its graph was not kept" in str(again)
+
+
+def _invert(a: int) -> float:
+    return 1 / a
+
+
+def test_a_failure_fails_again(tmp_path: Path) -> None:
+    ex = Experiment("failing", backend=tmp_path / "store", seed=1)
+    s = ex.result(_invert)(ex.parameter("a", default=0))
+    with pytest.raises(ZeroDivisionError):
+        s.compute()
+
+    again = ex[1].reproduce()
+
+    assert again.match == "bitwise"
+    assert again.reason == "ZeroDivisionError: division by zero"

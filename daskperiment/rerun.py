@@ -29,15 +29,15 @@ def run(folder: Path) -> Document:
     from daskperiment.backends.memory import MemoryBackend
     from daskperiment.execution.trial import Recorder
     from daskperiment.graph.recipe import built, read
-    from daskperiment.lineage.rebuild import functions_of, sources_of
+    from daskperiment.lineage.rebuild import Recorded, functions_of, sources_of
 
+    sources = sources_of(request.texts)
+    sys.meta_path.insert(0, Recorded(folder / "code", sources))
     recipe = read(request.graph)
     os.chdir(folder)
     facade.open_backend = lambda *_, **__: MemoryBackend()  # type: ignore[attr-defined]
-    functions = functions_of(
-        request.code, sources_of(request.texts), folder / "code", recipe.functions
-    )
     ex = facade.Experiment(request.experiment, backend=MemoryBackend())
+    functions = functions_of(request.code, sources, folder, recipe.functions, ex)
     store = LocalBackend(str(folder / STORE))
     layout = built(recipe, ex, functions)
     with ExitStack() as stack:

@@ -44,7 +44,7 @@ LEVELS: list[set[str]] = [
     {"lineage", "importers", "targets"},
     {"trial", "references", "script"},
     {"experiment"},
-    {"", "dashboard", "cli", "testing", "__main__"},
+    {"", "dashboard", "cli", "testing", "rerun", "__main__"},
 ]
 SEPARATE = [("history", "tracking"), ("search", "graph")]
 CLIENTS = {

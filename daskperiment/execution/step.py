@@ -395,7 +395,7 @@ def keep(
     call, (arguments, unhashed) = running.call, inputs
     found, reason = _form(Hidden(value) if holds_living(value) else value)
     kept = None
-    if call.step.persist or (keeps and not call.final):
+    if call.step.persist or ((keeps or call.step.compare is not None) and not call.final):
         kept = trial.keep(output_slot(call.step.name, call.call), value)
     if call.final:
         trial.keep_result(value)

@@ -132,7 +132,8 @@ def recipe_of(layout: Layout) -> Recipe:
     nodes = tuple(_part(layout.nodes[key], numbers) for key in keys)
     options = {
         name: {"persist": step.persist, "is_result": step.is_result, "timeout": step.timeout,
-               "resources": step.resources, "reuse": step.reuse}
+               "resources": step.resources, "reuse": step.reuse, "compare": step.compare,
+               "rtol": step.rtol, "atol": step.atol}
         for name, step in layout.steps.items()
     }  # fmt: skip
     functions = {name: step.fn for name, step in layout.steps.items() if is_unnamed(step.fn)}

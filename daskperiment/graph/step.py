@@ -10,7 +10,7 @@ import types
 import uuid
 from collections.abc import Callable, Container, Mapping
 from functools import cached_property
-from typing import Any, Generic, ParamSpec, TypedDict, TypeVar
+from typing import Any, Generic, Literal, ParamSpec, TypeAlias, TypedDict, TypeVar
 
 from dask.delayed import Delayed, unpack_collections
 from dask.highlevelgraph import HighLevelGraph
@@ -25,6 +25,7 @@ from daskperiment.names import check_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Compare: TypeAlias = Literal["allclose"] | Callable[[Any, Any], bool] | None
 
 
 class StepOptions(TypedDict, total=False):
@@ -35,6 +36,9 @@ class StepOptions(TypedDict, total=False):
     resources: Mapping[str, float] | None
     timeout: float | None
     reuse: bool | None
+    compare: Compare
+    rtol: float | None
+    atol: float | None
 
 
 class Step(Generic[P, R]):
@@ -60,6 +64,11 @@ class Step(Generic[P, R]):
         Seconds that each call may take.
     reuse : bool, optional
         Whether a call may be taken from an earlier trial; None leaves it to the experiment.
+    compare : str or callable, optional
+        How a reproduction compares its outputs, which are kept for that: ``"allclose"``, or a
+        function of the recorded one and the new one that tells whether they are near enough.
+    rtol, atol : float, optional
+        As for :func:`numpy.allclose`, with its defaults.
 
     Raises
     ------
@@ -78,6 +87,9 @@ class Step(Generic[P, R]):
         resources: Mapping[str, float] | None = None,
         timeout: float | None = None,
         reuse: bool | None = None,
+        compare: Compare = None,
+        rtol: float | None = None,
+        atol: float | None = None,
     ) -> None:
         self.owner = owner
         self.fn = fn
@@ -88,6 +100,8 @@ class Step(Generic[P, R]):
         self.resources = _checked_resources(resources, self.name)
         self.timeout = _checked_timeout(timeout, self.name)
         self.reuse = check_reuse(reuse)
+        _check_compare(compare, rtol, atol, self.name)
+        self.compare, self.rtol, self.atol = compare, rtol, atol
         self._check()
         self.__wrapped__ = fn
         self.__name__ = self.name
@@ -149,7 +163,7 @@ class Step(Generic[P, R]):
             return by_path, path
         rest = (
             self.owner, self.name, self.persist, self.is_result, self.nout, self.resources,
-            self.timeout, self.reuse,
+            self.timeout, self.reuse, self.compare, self.rtol, self.atol,
         )  # fmt: skip
         if getattr(_pickling, "now", False):  # a function that refers to steps, perhaps its own
             return _rebuilt, (self.fn, *rest)
@@ -228,6 +242,20 @@ def check_reuse(reuse: bool | None) -> bool | None:
     if reuse is None or isinstance(reuse, bool):
         return reuse
     raise StepDefinitionError(f"reuse is True, False or None, not {reuse!r}")
+
+
+def _check_compare(compare: Any, rtol: Any, atol: Any, name: str) -> None:
+    if not (compare is None or compare == "allclose" or callable(compare)):
+        raise StepDefinitionError(
+            f"compare of {name!r} is 'allclose' or a function of the recorded output and the new "
+            f"one, not {compare!r}"
+        )
+    for what, value in (("rtol", rtol), ("atol", atol)):
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value is not None and not (number and value >= 0):
+            raise StepDefinitionError(f"{what} of {name!r} is a number from 0 on, not {value!r}")
+        if value is not None and compare != "allclose":
+            raise StepDefinitionError(f"{what} of {name!r} is for compare='allclose' only")
 
 
 def _is_positive(amount: object) -> bool:

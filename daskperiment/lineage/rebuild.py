@@ -8,6 +8,7 @@ again.  What comes out is compared with the recorded digests.
 from __future__ import annotations
 
 import ast
+import builtins
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -17,11 +18,12 @@ import symtable
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 from daskperiment.errors import AlteredRecordError, RebuildError
 from daskperiment.fingerprint.code import fingerprint
+from daskperiment.fingerprint.source import place_of_function
 from daskperiment.typing import Document
 
 MAIN = "__main__"
@@ -109,12 +111,12 @@ class Recorded(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def functions_of(
-    code: Document, sources: Sequence[Source], folder: Path, known: Mapping[str, Any]
-) -> dict[str, Callable[..., Any]]:
+    code: Document, sources: Sequence[Source], folder: Path, known: Mapping[str, Any],
+    experiment: Any,
+) -> dict[str, Callable[..., Any]]:  # fmt: skip
     """The functions of steps, by their names.
 
-    This process imports the recorded modules from now on, and has the recorded script as its
-    ``__main__``.
+    This process has the recorded script as its ``__main__`` from now on.
 
     Parameters
     ----------
@@ -126,6 +128,9 @@ def functions_of(
         An empty folder.
     known : mapping of str to callable
         Functions of steps that are not found by a name.
+    experiment : Experiment
+        What stands for names that the stored cells of a notebook do not define: that of the
+        experiment is such a name.
 
     Raises
     ------
@@ -134,18 +139,41 @@ def functions_of(
     AlteredRecordError
         It is not what ran.
     """
-    sys.meta_path.insert(0, Recorded(folder, sources))
     wanted = [step["function"] for step in code["steps"]]
     main = [source for source in sources if source.module == MAIN]
     if main:
         _run_main(main, {name.split(".")[1] for name in wanted if name.startswith(f"{MAIN}.")},
-                  folder)  # fmt: skip
+                  folder, experiment)  # fmt: skip
+    for function in known.values():
+        _remember(function, sources)
     found: dict[str, Callable[..., Any]] = {}
     for step in code["steps"]:
         name = step["name"]
         found[name] = known[name] if name in known else _found(name, step["function"], sources)
         _compare(name, found[name], step)
     return found
+
+
+def _remember(function: Any, sources: Sequence[Source]) -> None:
+    """Let the text of a function be the stored one: pickled, it does not know its file."""
+    for source in sources:
+        if isinstance(function, FunctionType) and source.module == function.__module__:
+            file = f"{source.module}/{source.file}"
+            _put(file, source.text)
+            function.__code__ = _in_file(function.__code__, file)
+            if place_of_function(function) is not None:
+                return
+
+
+def _in_file(code: CodeType, file: str) -> CodeType:
+    inner = (
+        _in_file(each, file) if isinstance(each, CodeType) else each for each in code.co_consts
+    )
+    return code.replace(co_filename=file, co_consts=tuple(inner))
+
+
+def _put(file: str, text: str) -> None:
+    linecache.cache[file] = len(text), None, text.splitlines(keepends=True), file
 
 
 def _found(step: str, function: str, sources: Sequence[Source]) -> Callable[..., Any]:
@@ -180,36 +208,46 @@ def _compare(name: str, function: Callable[..., Any], step: Document) -> None:
 # -- the script
 
 
-def _run_main(sources: Sequence[Source], wanted: set[str], folder: Path) -> None:
+def _run_main(sources: Sequence[Source], wanted: set[str], folder: Path, experiment: Any) -> None:
     """Make a ``__main__`` of the statements that are needed, cell by cell."""
     module = ModuleType(MAIN)
     sys.modules[MAIN] = module
     files = []
     for number, source in enumerate(sources):
         file = str(folder / f"main{number}" / source.file.partition("#")[0])
-        lines = source.text.splitlines(keepends=True)
-        linecache.cache[file] = len(source.text), None, lines, file
+        _put(file, source.text)
         files.append(file)
     module.__file__ = files[-1]
     trees = [ast.parse(source.text) for source in sources]
     waiting = [(files[number], statement) for number, statement in needed(trees, wanted)]
     while waiting:
         left = [each for each in waiting if not _ran(each, module)]
-        if len(left) == len(waiting):
-            _ran(left[0], module, patient=False)
+        if len(left) == len(waiting) and not _lend(left[0], module, experiment):
+            raise RebuildError(f"No stored source defines what line {left[0][1].lineno} needs")
         waiting = left
 
 
-def _ran(item: tuple[str, ast.stmt], module: ModuleType, patient: bool = True) -> bool:
+def _ran(item: tuple[str, ast.stmt], module: ModuleType) -> bool:
     """Run a statement; False where it needs a name of a cell that comes later."""
     file, statement = item
     try:
         exec(compile(ast.Module([statement], []), file, "exec"), vars(module))
     except NameError:
-        if patient:
-            return False
-        raise
+        return False
     return True
+
+
+def _lend(item: tuple[str, ast.stmt], module: ModuleType, experiment: Any) -> bool:
+    """Let the experiment stand for what a decorator is not found by; False where it does."""
+    names = {
+        node.id
+        for decorator in getattr(item[1], "decorator_list", ())
+        for node in ast.walk(decorator)
+        if isinstance(node, ast.Name)
+    }
+    missing = names - vars(module).keys() - vars(builtins).keys()
+    vars(module).update(dict.fromkeys(missing, experiment))
+    return bool(missing)
 
 
 def needed(trees: Sequence[ast.Module], wanted: Iterable[str]) -> list[tuple[int, ast.stmt]]:

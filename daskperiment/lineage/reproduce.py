@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
@@ -25,13 +26,17 @@ from daskperiment.errors import (
     UntrustedPayloadError,
     ValueNotKeptError,
 )
+from daskperiment.fingerprint.values import digest
+from daskperiment.graph.recipe import read
 from daskperiment.history import signatures
 from daskperiment.history.comparison import Change, comparable, environment_changes
 from daskperiment.history.copying import copy_trials
+from daskperiment.history.places import Place
 from daskperiment.history.snapshots import Snapshots
-from daskperiment.history.steps import Steps
+from daskperiment.history.steps import Steps, output_slot
 from daskperiment.history.trials import Trials
 from daskperiment.lineage.request import ANSWER, REQUEST, STORE, Request
+from daskperiment.lineage.tolerance import distance, is_near
 from daskperiment.lineage.why import label
 from daskperiment.records import StepRecord, TrialState
 from daskperiment.typing import Document
@@ -39,7 +44,7 @@ from daskperiment.typing import Document
 if TYPE_CHECKING:
     import pandas as pd
 
-Place: TypeAlias = tuple[str, int]
+Records: TypeAlias = Mapping[tuple[str, int], StepRecord]
 Match: TypeAlias = Literal["bitwise", "tolerance", "different", "error"]
 COLUMNS = (
     "step", "call", "recorded", "now", "match", "max_abs_err", "seconds_then", "seconds_now",
@@ -249,8 +254,11 @@ def _compared(
         {record.place: record for record in Steps(each.backend, each.name).read(uid)}
         for each, uid in ((trials, row["uid"]), (again, new["uid"]))
     )
+    options = _Options(trials, row)
+    there, here = (trials.place(row["uid"]), row), (again.place(new["uid"]), new)
     calls = tuple(
-        _step(place, before.get(place), now.get(place)) for place in dict.fromkeys((*before, *now))
+        _step(place, before.get(place), now.get(place), there, here, options)
+        for place in dict.fromkeys((*before, *now))
     )
     odd = next(_odd(row, before, new, now), None)
     moved = copy_trials(again.backend, trials.backend, trials.name, [1]).copied
@@ -260,34 +268,86 @@ def _compared(
     )  # fmt: skip
 
 
-def _step(place: tuple[str, int], then: StepRecord | None, now: StepRecord | None) -> Step:
+class _Options:
+    """How steps were decorated; read from the graph when it is asked for."""
+
+    def __init__(self, trials: Trials, row: Document) -> None:
+        self._snapshots = Snapshots(trials.backend)
+        self._graph = row["graph"]
+
+    @cached_property
+    def _options(self) -> dict[str, dict[str, Any]]:
+        return read(self._snapshots.content(self._graph)).options
+
+    def is_near(self, step: str, old: Any, new: Any) -> bool:
+        """Whether two outputs of a step are as near as it asks for."""
+        how = self._options.get(step, {})
+        compare, rtol, atol = (how.get(name) for name in ("compare", "rtol", "atol"))
+        if callable(compare):
+            return bool(compare(old, new))
+        near = 1e-5 if rtol is None else rtol, 1e-8 if atol is None else atol
+        return compare is not None and is_near(old, new, *near)
+
+
+Kept: TypeAlias = tuple[Place, Document]
+"""Where the values of a trial are, and its row."""
+
+
+def _step(
+    at: tuple[str, int], then: StepRecord | None, now: StepRecord | None, there: Kept, here: Kept,
+    options: _Options,
+) -> Step:  # fmt: skip
     old, new = (None if record is None else record.output for record in (then, now))
     seconds = [None if record is None else record.seconds for record in (then, now)]
-    if then is None or now is None or (then.outcome == "failed") != (now.outcome == "failed"):
-        match = "missing"
-    elif not comparable(old, new):
-        match = "bitwise" if then.outcome == now.outcome == "failed" else "unhashed"
-    else:
-        match = "bitwise" if old == new else "different"
-    return Step(*place, old, new, match, None, *seconds)
+    match, apart = "missing", None
+    if then is not None and now is not None:
+        match = _match(then, now)
+        if match == "different":
+            match, apart = _apart(then, now, there, here, options)
+    return Step(*at, old, new, match, apart, *seconds)
 
 
-def _odd(
-    row: Document,
-    before: Mapping[Place, StepRecord],
-    new: Document,
-    now: Mapping[Place, StepRecord],
-) -> Iterator[str]:
+def _match(then: StepRecord, now: StepRecord) -> str:
+    failed = [record.outcome == "failed" for record in (then, now)]
+    if any(failed):
+        return "bitwise" if all(failed) else "different"
+    if not comparable(then.output, now.output):
+        return "unhashed"
+    return "bitwise" if then.output == now.output else "different"
+
+
+def _apart(
+    then: StepRecord, now: StepRecord, there: Kept, here: Kept, options: _Options
+) -> tuple[str, float | None]:
+    """Whether outputs that differ are near enough, and how far they lie apart."""
+    try:
+        old, new = _value(then, *there), _value(now, *here)
+    except Exception:  # not kept, or whatever decoding raises
+        return "different", None
+    near = options.is_near(then.step, old, new)
+    return "tolerance" if near else "different", distance(old, new)
+
+
+def _value(record: StepRecord, place: Place, row: Document) -> Any:
+    if record.kept is not None:
+        return place.load(output_slot(*record.place), record.kept)
+    value = place.load(("result",), row["result"])
+    if digest(value) != record.output:
+        raise ValueNotKeptError("The output was not kept")
+    return value
+
+
+def _odd(row: Document, before: Records, new: Document, now: Records) -> Iterator[str]:
     """What else is recorded that is not so."""
-    for place, then in before.items():
-        record = now.get(place)
-        if record is None or then.output != record.output:
-            continue
+    both = [(then, now[place]) for place, then in before.items() if place in now]
+    for then, record in both:
         if then.fingerprint != record.fingerprint:
-            yield f"The record of step {place[0]!r} names other code than that which is stored"
-        inputs = [[(each.name, each.digest) for each in of.inputs] for of in (then, record)]
-        if inputs[0] != inputs[1]:
-            yield f"The record of step {place[0]!r} names other inputs than those that it got"
+            yield f"The record of step {then.step!r} names other code than that which is stored"
+    if any(then.output != record.output for then, record in both):
+        return  # the rest follows from that
+    for then, record in both:
+        if then.identity.inputs != record.identity.inputs:
+            yield f"The record of step {then.step!r} names other inputs than those that it got"
     kept = [_content(of.get("result")) for of in (row, new)]
     if kept[0] != kept[1] and all(each and "reason" not in each for each in kept):
         yield "The stored result is not what came out"

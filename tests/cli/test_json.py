@@ -197,8 +197,8 @@ def test_every_verb_has_a_shape_that_is_tested() -> None:
     from daskperiment.cli import cli
 
     elsewhere = {
-        "run", "plan", "resume", "diff", "explain", "config", "salvage", "sync", "copy", "import",
-        "import-legacy", "dashboard",
+        "run", "plan", "resume", "diff", "explain", "reproduce", "config", "salvage", "sync",
+        "copy", "import", "import-legacy", "dashboard",
     }  # fmt: skip
 
     assert {name.split()[0] for name in SHAPES} | elsewhere == set(cli.commands)

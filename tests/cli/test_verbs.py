@@ -316,6 +316,18 @@ def test_impact_lists_trials_with_their_results_and_artifacts(
     assert (code, err) == (2, "Error: code is a version of a step or helper: name it, too\n")
 
 
+def test_reproduce_tells_by_its_exit_code_what_came_of_it(
+    command: Command, example: Experiment
+) -> None:
+    code, out, _ = command("reproduce", "1")
+
+    assert (code, out.splitlines()[0]) == (0, "trial 1: the same to the last bit, as trial 4")
+    example.backend.update(f"experiment/{example.id}/trials", 1, {"seed": 8})
+    example[2].forget("code")
+    assert command("reproduce", "2").code == 2
+    assert command("reproduce", "1", "--json").document["match"] == "bitwise"
+
+
 def test_what_is_tainted_says_so_until_it_is_taken_back(
     command: Command, example: Experiment
 ) -> None:
@@ -669,7 +681,7 @@ def test_the_experiment_must_be_chosen_where_there_are_several(
         ["diff", "1", "2"], ["tag", "1"], ["note", "1"], ["rm", "1"], ["restore", "1"], ["gc"],
         ["forget", "1", "note"], ["why", "1", "score"], ["reuse", "ls"], ["reuse", "size"],
         ["reuse", "prune", "--keep-last", "0"], ["explain", "1", "2"], ["impact", "score"],
-        ["taint", "score", "--reason", "wrong"], ["untaint", "1"],
+        ["taint", "score", "--reason", "wrong"], ["untaint", "1"], ["reproduce", "1"],
     ],
     ids=lambda verb: verb[0],
 )  # fmt: skip

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import uuid
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from daskperiment import Experiment
+from daskperiment import Experiment, StepDefinitionError
 from daskperiment.backends import open_backend
 from daskperiment.backends.base import Insert, Remove
 from daskperiment.graph.recipe import Value, read
@@ -119,6 +120,88 @@ def test_a_trial_is_the_same_to_the_last_bit_wherever_it_was_computed(
     assert again.number == 2
     assert ex[2].reproduces == ex[1]
     assert ex[2].result == ex[1].result
+
+
+NESTED = """
+    import sys
+
+    import helpers
+    from daskperiment import Experiment
+
+
+    def build(ex, factor):
+        @ex
+        def clean(n):
+            return helpers.scale(n) * factor
+
+        return ex.result(lambda x: x + 1, name="score")(clean(ex.parameter("n", default=4)))
+
+
+    build(Experiment("again", backend=sys.argv[1], seed=1), 3).compute()
+"""
+
+
+def test_functions_that_a_function_has_made_run_as_they_were(load: Any, tmp_path: Path) -> None:
+    folder = load(run=False, script=NESTED, helpers=HELPERS)
+    ex = record(folder, tmp_path / "store", "")
+    (folder / "helpers.py").write_text("def scale(x):\n    return 0\n")
+    (folder / "script.py").write_text("# empty\n")
+
+    again = ex[1].reproduce()
+
+    assert again.match == "bitwise", str(again)
+    assert ex[again.number or 0].result == 31.0
+
+
+def test_cells_run_as_they_were(tmp_path: Path) -> None:
+    cells = [
+        "from daskperiment import Experiment\nex = Experiment('again', backend=STORE, seed=1)",
+        "LIMIT = 3\n@ex\ndef clean(n):\n    return min(n, LIMIT) + more()",
+        "def more():\n    return 2",
+        "@ex.result\ndef score(x):\n    return x * 10",
+        "score(clean(ex.parameter('n', default=4))).compute()",
+    ]
+    program = """
+import sys
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+shell.user_ns["STORE"] = sys.argv[1]
+for cell in CELLS:
+    shell.run_cell(cell, store_history=True).raise_error()
+"""
+    (tmp_path / "cells.py").write_text(f"CELLS = {cells!r}\n{program}")
+    subprocess.run(
+        [sys.executable, "cells.py", str(tmp_path / "store")], cwd=tmp_path, check=True,
+        capture_output=True,
+    )  # fmt: skip
+    ex = Experiment("again", backend=tmp_path / "store")
+
+    again = ex[1].reproduce()
+
+    assert again.match == "bitwise", str(again)
+    assert ex[2].result == 50
+
+
+def test_a_team_runs_only_what_one_of_them_has_signed(
+    redis_running: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"e{uuid.uuid4().hex[:12]}"
+    with open_backend(redis_running.uri) as backend:
+        ex = Experiment(name, backend=backend, seed=1)
+        ex.result(_double, name="score")(ex.parameter("a", default=2)).compute()
+        assert ex[1].reproduce().match == "bitwise"
+
+        backend.update(paths.trials(name), 1, {"signed": "0" * 10})
+
+        again = ex[1].reproduce()
+        assert again.match == "error"
+        assert "may run code, in a store that others may write to" in str(again)
+        trusting = Experiment(name, backend=backend, trust="all")
+        assert trusting[1].reproduce().match == "bitwise"
+
+
+def _double(a: int) -> int:
+    return 2 * a
 
 
 # -- lies
@@ -276,3 +359,66 @@ def test_a_failure_fails_again(tmp_path: Path) -> None:
 
     assert again.match == "bitwise"
     assert again.reason == "ZeroDivisionError: division by zero"
+
+
+# -- tolerance
+
+ODD = """
+    import sys
+    import time
+
+    import numpy as np
+
+    from daskperiment import Experiment
+
+    ex = Experiment("odd", backend=sys.argv[1], seed=3)
+
+
+    def near(old, new):
+        return abs(old - new) < 1e-6
+
+
+    @ex(compare="allclose", rtol=1e-6)
+    def array(n):
+        return np.arange(n, dtype=float) + time.perf_counter_ns() % 10**9 * 1e-18
+
+
+    @ex(compare=near)
+    def number(rows):
+        return float(rows.sum() + time.perf_counter_ns() % 10**9 * 1e-17)
+
+
+    @ex.result
+    def score(x):
+        return round(x, 3)
+
+
+    if __name__ == "__main__":
+        score(number(array(ex.parameter("n", default=5)))).compute(scheduler="synchronous")
+"""
+
+
+@pytest.mark.parametrize(("loose", "verdict"), [(True, "tolerance"), (False, "different")])
+def test_what_is_near_enough_for_a_step_is_within_tolerance(
+    load: Any, tmp_path: Path, loose: bool, verdict: str
+) -> None:
+    text = ODD if loose else ODD.replace('@ex(compare="allclose", rtol=1e-6)', "@ex.persist")
+    folder = load(run=False, script=text)
+    store = tmp_path / "store"
+    subprocess.run([sys.executable, "script.py", str(store)], cwd=folder, check=True)
+
+    again = Experiment("odd", backend=store)[1].reproduce()
+
+    assert again.match == verdict, str(again)
+    steps = again.steps.set_index("step")
+    assert steps["match"].to_dict() == {"array": verdict, "number": "tolerance", "score": "bitwise"}
+    assert 0 < steps["max_abs_err"]["array"] < 1e-8
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"compare": "near"}, {"compare": 1}, {"rtol": 1e-6}, {"compare": "allclose", "rtol": -1}],
+)
+def test_a_tolerance_that_means_nothing_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(StepDefinitionError, match="compare|rtol"):
+        Experiment("refused", backend="memory://")(**options)(_invert)

@@ -51,6 +51,7 @@ from daskperiment.history.ranking import Direction
 from daskperiment.history.removal import Collected
 from daskperiment.history.spooling import SpoolingBackend, settled, spooling
 from daskperiment.history.trials import Trials
+from daskperiment.lineage.determinism import Determinism, check_determinism
 from daskperiment.lineage.difference import Difference
 from daskperiment.lineage.explanation import Explanation
 from daskperiment.lineage.impact import Impact, Selector, impact, input_digest, taint
@@ -1467,6 +1468,34 @@ class Experiment:
             There is no reason.  Besides errors of :meth:`impact`.
         """
         return taint(self.backend, self._selector(name, code, input), reason)
+
+    def check_determinism(self, step: str, n: int = 5) -> Determinism:
+        """What the output of a step depends on, beside its inputs.
+
+        The step of the latest trial that can be run again is called with its inputs of then, as
+        recorded, in processes of their own: ``n`` times with nothing varied, and with the seed,
+        Python's hash seed, numbers of threads and the scheduler varied one at a time.
+
+        Parameters
+        ----------
+        step : str
+            Name of the step.
+        n : int
+            How many values each of them gets.
+
+        Returns
+        -------
+        Determinism
+            Its ``depends_on`` names what changed the output; its ``frame`` has every call.
+
+        Raises
+        ------
+        StepNotFoundError
+            No trial that can be run again has called it.
+        RebuildError
+            It cannot be called again; the message says why.
+        """
+        return check_determinism(self._trials, step, n)
 
     def start_dashboard(
         self,

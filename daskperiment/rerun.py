@@ -1,6 +1,6 @@
-"""``python -m daskperiment.rerun FOLDER``: run a recorded trial again, in this process.
+"""``python -m daskperiment.rerun FOLDER``: run a recorded trial, or a step of it, again.
 
-The folder has a request of who has started this; it gets a store with the new trial, and an answer.
+The folder has a request of who has started this; it gets an answer, and a store with a new trial.
 Whatever experiments the recorded code opens are in memory: it reaches no store but that one.
 """
 
@@ -11,52 +11,109 @@ import logging
 import os
 import pickle
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from daskperiment.errors import AlteredRecordError, RebuildError
-from daskperiment.lineage.request import ANSWER, REQUEST, STORE, Request
+from daskperiment.lineage.request import ANSWER, INPUTS, REQUEST, STORE, Request
 from daskperiment.typing import Document
 
 
-def run(folder: Path) -> Document:
-    """Run the trial of a folder, and return what became of it."""
-    request: Request = pickle.loads((folder / REQUEST).read_bytes())
-    import daskperiment.experiment as facade
-    from daskperiment.backends.local import LocalBackend
-    from daskperiment.backends.memory import MemoryBackend
-    from daskperiment.execution.trial import Recorder
-    from daskperiment.graph.recipe import built, read
-    from daskperiment.lineage.rebuild import Recorded, functions_of, sources_of
+class _World:
+    """The recorded code, as this process has it from now on."""
 
-    sources = sources_of(request.texts)
-    sys.meta_path.insert(0, Recorded(folder / "code", sources))
-    recipe = read(request.graph)
-    os.chdir(folder)
-    facade.open_backend = lambda *_, **__: MemoryBackend()  # type: ignore[attr-defined]
-    ex = facade.Experiment(request.experiment, backend=MemoryBackend())
-    functions = functions_of(request.code, sources, folder, recipe.functions, ex)
-    store = LocalBackend(str(folder / STORE))
-    layout = built(recipe, ex, functions)
-    with ExitStack() as stack:
-        stack.enter_context(store)
-        stack.enter_context(_threads(request.threads))
+    def __init__(self, folder: Path, request: Request) -> None:
+        import daskperiment.experiment as facade
+        from daskperiment.backends.memory import MemoryBackend
+        from daskperiment.graph.recipe import read
+        from daskperiment.lineage.rebuild import Recorded, functions_of, sources_of
+
+        sources = sources_of(request.texts)
+        sys.meta_path.insert(0, Recorded(folder / "code", sources))
+        self.folder, self.request = folder, request
+        self.recipe = read(request.graph)
+        self.parameters: dict[str, Any] = pickle.loads(request.parameters)
+        os.chdir(folder)
+        facade.open_backend = lambda *_, **__: MemoryBackend()  # type: ignore[attr-defined]
+        self.ex = facade.Experiment(request.experiment, backend=MemoryBackend())
+        self.functions = functions_of(request.code, sources, folder, self.recipe.functions, self.ex)
+
+    def run(self, backend: Any) -> None:
+        """Run the trial."""
+        from daskperiment.execution.trial import Recorder
+        from daskperiment.graph.recipe import built
+
+        request = self.request
+        Recorder(backend, request.experiment).run(
+            built(self.recipe, self.ex, self.functions), self.parameters, request.seed,
+            {"scheduler": "synchronous"}, about={**request.about, "reproduces": request.uid},
+        )  # fmt: skip
+
+
+def _trial(world: _World) -> Document:
+    """Run the trial, and record it in the store of the folder."""
+    from daskperiment.backends.local import LocalBackend
+
+    with LocalBackend(str(world.folder / STORE)) as store:
         try:
-            Recorder(store, request.experiment).run(
-                layout, request.parameters, request.seed, {"scheduler": "synchronous"},
-                about={**request.about, "reproduces": request.uid},
-            )  # fmt: skip
+            world.run(store)
         except Exception as error:  # as the recorded trial may have failed, too
             return {"failed": f"{type(error).__name__}: {error}"}
     return {}
 
 
+class _Seen(BaseException):
+    """A call has got its inputs."""
+
+
+def _inputs(world: _World) -> Document:
+    """Run the trial up to a call of a step, and keep the inputs of that."""
+    import cloudpickle
+
+    from daskperiment.backends.memory import MemoryBackend
+
+    step, wanted = world.request.call
+    function, calls = world.functions[step], iter(range(sys.maxsize))
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) != wanted:
+            return function(*args, **kwargs)
+        (world.folder / INPUTS).write_bytes(cloudpickle.dumps((args, kwargs)))
+        raise _Seen
+
+    world.functions[step] = watched
+    try:
+        world.run(MemoryBackend())
+    except _Seen:
+        return {}
+    return {"error": f"Step {step!r} was not called"}
+
+
+def _calls(world: _World) -> Document:
+    """Call a step with kept inputs, as often as there are seeds."""
+    import dask
+
+    from daskperiment.backends.memory import MemoryBackend
+
+    args, kwargs = pickle.loads((world.folder / INPUTS).read_bytes())
+    step, _ = world.request.call
+    backend = MemoryBackend()
+    ex = type(world.ex)(world.request.experiment, backend=backend)
+    node = ex.result(name=step)(world.functions[step])(*args, **kwargs)
+    # A process that is started anew would not find the recorded modules.
+    with dask.config.set({"multiprocessing.context": "fork"}):
+        for seed in world.request.seeds:
+            node.compute(seed=seed, scheduler=world.request.scheduler)
+    outputs = [list(trial.steps["output"])[-1] for trial in ex.trials]
+    return {"outputs": outputs}
+
+
 @contextmanager
-def _threads(recorded: Mapping[str, Any]) -> Iterator[None]:
-    """The recorded numbers of threads, of those libraries that can be told."""
-    counts = {name: count for name, count in recorded.items() if isinstance(count, int)}
+def _threads(wanted: Mapping[str, Any]) -> Iterator[None]:
+    """Numbers of threads, of those libraries that can be told."""
+    counts = {name: count for name, count in wanted.items() if isinstance(count, int)}
     try:
         import threadpoolctl
     except ModuleNotFoundError:
@@ -66,10 +123,24 @@ def _threads(recorded: Mapping[str, Any]) -> Iterator[None]:
         yield
 
 
+_TASKS: dict[str, Callable[[_World], Document]] = {
+    "trial": _trial, "inputs": _inputs, "calls": _calls,
+}  # fmt: skip
+
+
+def run(folder: Path) -> Document:
+    """Do what a folder asks for, and return the answer."""
+    request: Request = pickle.loads((folder / REQUEST).read_bytes())
+    with ExitStack() as stack:
+        world = _World(folder, request)
+        stack.enter_context(_threads(request.threads))
+        return _TASKS[request.task](world)
+
+
 def main(folder: str) -> None:
-    """Run it, and write the answer."""
+    """Do it, and write the answer."""
     logging.getLogger("daskperiment").setLevel(logging.CRITICAL)
-    place = Path(folder)
+    place = Path(folder).absolute()
     try:
         answer = run(place)
     except AlteredRecordError as error:

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import pickle
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,17 +23,16 @@ from daskperiment.errors import (
 )
 from daskperiment.fingerprint.values import digest
 from daskperiment.graph.recipe import read
-from daskperiment.history import signatures
 from daskperiment.history.comparison import Change, comparable, environment_changes
 from daskperiment.history.copying import copy_trials
 from daskperiment.history.places import Place
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.history.steps import Steps, output_slot
 from daskperiment.history.trials import Trials
-from daskperiment.lineage.request import ANSWER, REQUEST, STORE, Request
+from daskperiment.lineage.request import STORE, ask, request_of
 from daskperiment.lineage.tolerance import distance, is_near
 from daskperiment.lineage.why import label
-from daskperiment.records import StepRecord, TrialState
+from daskperiment.records import StepRecord
 from daskperiment.typing import Document
 
 if TYPE_CHECKING:
@@ -50,7 +44,6 @@ COLUMNS = (
     "step", "call", "recorded", "now", "match", "max_abs_err", "seconds_then", "seconds_now",
 )  # fmt: skip
 _FATAL: tuple[Match, ...] = ("error", "different")
-_ABOUT = ("place", "repeat", "repeats")
 
 
 class Step(NamedTuple):
@@ -172,7 +165,7 @@ def reproduce(
     """
     row = trials.get(number)
     try:
-        request = _request(trials, row, dict(parameters or {}))
+        request = request_of(trials, row, parameters or {})
     except (PayloadNotFoundError, UntrustedPayloadError) as error:
         return Reproduction(number, None, "error", reason=str(error))
     except (AlteredRecordError, PayloadError) as error:
@@ -181,63 +174,12 @@ def reproduce(
         return Reproduction(number, None, "error", reason=str(error))
     with tempfile.TemporaryDirectory(prefix="daskperiment-") as folder:
         place = Path(folder)
-        (place / REQUEST).write_bytes(pickle.dumps(request))
-        answer = _run(place, _variables(trials, row))
+        answer = ask(place, request)
         for match in _FATAL:
             if match in answer:
                 return Reproduction(number, None, match, reason=answer[match])
         with _opened(place / STORE) as again:
             return _compared(trials, number, row, Trials(again, trials.name), answer)
-
-
-def _request(trials: Trials, row: Document, given: dict[str, Any]) -> Request:
-    if not TrialState(row["state"]).ended:
-        raise RebuildError("It is still running")
-    snapshots = Snapshots(trials.backend)
-    place = trials.place(row["uid"])
-    if row.get("graph") is None:
-        raise RebuildError(
-            "Its graph was not kept: it holds what cannot be pickled, or it was not computed by "
-            "s.compute(), ex.map() or ex.run()"
-        )
-    signatures.check(place, row)
-    code = snapshots.get(row["code"])
-    if not code["with_text"]:
-        raise RebuildError("Its sources were not kept: DASKPERIMENT_CODE was off")
-    parameters = {}
-    for name, kept in row["parameters"]:
-        parameters[name] = given[name] if name in given else place.load(("parameters", name), kept)
-    records = Steps(trials.backend, trials.name).read(row["uid"])
-    return Request(
-        trials.name, row["uid"], row["seed"], parameters,
-        {name: row[name] for name in _ABOUT if name in row},
-        code, {name: snapshots.text(text) for name, text in code["sources"].items()},
-        snapshots.content(row["graph"]), records[0].threads if records else {},
-    )  # fmt: skip
-
-
-def _variables(trials: Trials, row: Document) -> dict[str, str]:
-    """The recorded variables that change results."""
-    found = Snapshots(trials.backend).find(row.get("environment")) or {}
-    recorded = found.get("variables")
-    return dict(recorded) if isinstance(recorded, dict) else {}
-
-
-def _run(folder: Path, variables: Mapping[str, str]) -> Document:
-    from daskperiment.tracking.environment import VARIABLES
-
-    here = {name: value for name, value in os.environ.items() if name not in VARIABLES}
-    done = subprocess.run(
-        [sys.executable, "-m", "daskperiment.rerun", str(folder)],
-        cwd=folder, env={**here, **variables}, stdin=subprocess.DEVNULL, capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
-    try:
-        answer: Document = json.loads((folder / ANSWER).read_text(encoding="utf-8"))
-    except OSError:
-        last = done.stderr.strip().rpartition("\n")[2]
-        return {"error": f"Its process ended with status {done.returncode}: {last}"}
-    return answer
 
 
 @contextmanager

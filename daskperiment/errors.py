@@ -245,6 +245,10 @@ class AlteredRecordError(RebuildError):
     """What is stored of a trial is not what ran."""
 
 
+class BundleError(DaskperimentError, ValueError):
+    """A file is no bundle, is of a newer format, or was changed."""
+
+
 class DaskperimentWarning(UserWarning):
     """Root of every warning of daskperiment."""
 

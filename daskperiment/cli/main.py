@@ -15,6 +15,7 @@ import click
 
 from daskperiment.cli import (
     board,
+    bundling,
     changing,
     keys,
     lineage,
@@ -97,6 +98,7 @@ for module in (
     looking,
     recorded,
     lineage,
+    bundling,
     watching,
     board,
     changing,

@@ -36,6 +36,7 @@ _STAMP = (1980, 1, 1, 0, 0, 0)
 """Of all files in a bundle, so that equal ones have equal bytes."""
 _MOST_BYTES = 64 << 30
 _DIGEST = 64
+_CHUNK = 1 << 20
 
 
 class Manifest(NamedTuple):
@@ -147,7 +148,7 @@ def _pack(place: Path, manifest: Manifest, path: Path) -> Manifest:
                 archive.open(info, "w", force_zip64=True) as target,
                 (place / name).open("rb") as f,
             ):
-                while chunk := f.read(1 << 20):
+                while chunk := f.read(_CHUNK):
                     target.write(chunk)
         archive.comment = b"0" * _DIGEST
     _seal(part)
@@ -173,7 +174,7 @@ def _until(path: Path, end: int) -> str:
     hasher = blake3()
     with path.open("rb") as file:
         left = end
-        while left and (chunk := file.read(min(left, 1 << 20))):
+        while left and (chunk := file.read(min(left, _CHUNK))):
             hasher.update(chunk)
             left -= len(chunk)
     return hasher.hexdigest()
@@ -248,7 +249,7 @@ def _extract(archive: zipfile.ZipFile, name: str, place: Path, digest: str, size
     target.parent.mkdir(parents=True, exist_ok=True)
     hasher, left = blake3(), size
     with archive.open(name) as source, target.open("wb") as file:
-        while left and (chunk := source.read(min(left, 1 << 20))):
+        while left and (chunk := source.read(min(left, _CHUNK))):
             hasher.update(chunk)
             file.write(chunk)
             left -= len(chunk)
@@ -289,9 +290,8 @@ class Verification(NamedTuple):
                   "| --- | --- | --- | --- | --- | --- |"]  # fmt: skip
         for each in self.reproduction.calls:
             apart = "" if each.max_abs_err is None else f"{each.max_abs_err:.3g}"
-            lines.append(
-                f"| {each.step} | {each.call} | {each.match} | {apart} | {each.recorded} | {each.now} |"
-            )
+            cells = each.step, each.call, each.match, apart, each.recorded, each.now
+            lines.append(f"| {' | '.join(map(str, cells))} |")
         if self.reproduction.differences:
             lines += ["", "Not as it was:", ""]
             lines += [f"- {change}" for change in self.reproduction.differences]

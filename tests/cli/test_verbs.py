@@ -682,6 +682,7 @@ def test_the_experiment_must_be_chosen_where_there_are_several(
         ["forget", "1", "note"], ["why", "1", "score"], ["reuse", "ls"], ["reuse", "size"],
         ["reuse", "prune", "--keep-last", "0"], ["explain", "1", "2"], ["impact", "score"],
         ["taint", "score", "--reason", "wrong"], ["untaint", "1"], ["reproduce", "1"],
+        ["bundle", "1"],
     ],
     ids=lambda verb: verb[0],
 )  # fmt: skip

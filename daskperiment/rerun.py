@@ -11,8 +11,7 @@ import logging
 import os
 import pickle
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -110,19 +109,28 @@ def _calls(world: _World) -> Document:
     return {"outputs": outputs}
 
 
-@contextmanager
-def _threads(wanted: Mapping[str, Any]) -> Iterator[None]:
-    """Numbers of threads, of those libraries that can be told."""
+def _limit(wanted: Mapping[str, Any]) -> None:
+    """Set numbers of threads, also of libraries that are loaded later."""
+    from daskperiment.tracking import environment
+
+    environment.snapshot()  # before: what is set here is not of the environment
     counts = {name: count for name, count in wanted.items() if isinstance(count, int)}
+    for name, variable in _VARIABLES.items():
+        if name in counts:
+            os.environ[variable] = str(counts[name])
     try:
-        import threadpoolctl
+        from threadpoolctl import ThreadpoolController
     except ModuleNotFoundError:
-        yield
         return
-    with threadpoolctl.threadpool_limits(limits=counts or None):
-        yield
+    for library in ThreadpoolController().lib_controllers:
+        if library.internal_api in counts:
+            library.set_num_threads(counts[library.internal_api])
 
 
+_VARIABLES = {
+    "openblas": "OPENBLAS_NUM_THREADS", "openmp": "OMP_NUM_THREADS", "mkl": "MKL_NUM_THREADS",
+    "blis": "BLIS_NUM_THREADS",
+}  # fmt: skip
 _TASKS: dict[str, Callable[[_World], Document]] = {
     "trial": _trial, "inputs": _inputs, "calls": _calls,
 }  # fmt: skip
@@ -131,10 +139,9 @@ _TASKS: dict[str, Callable[[_World], Document]] = {
 def run(folder: Path) -> Document:
     """Do what a folder asks for, and return the answer."""
     request: Request = pickle.loads((folder / REQUEST).read_bytes())
-    with ExitStack() as stack:
-        world = _World(folder, request)
-        stack.enter_context(_threads(request.threads))
-        return _TASKS[request.task](world)
+    world = _World(folder, request)
+    _limit(request.threads)
+    return _TASKS[request.task](world)
 
 
 def main(folder: str) -> None:

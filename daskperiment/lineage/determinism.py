@@ -156,7 +156,8 @@ def _latest(trials: Trials, step: str) -> tuple[int, Document, StepRecord]:
 def _variations(request: Request, record: StepRecord, n: int) -> Iterator[tuple[str, str, Request]]:
     """What is varied, to what, and what is to be asked for; one at a time."""
     seed = record.seed
-    base = request._replace(task="calls", seeds=(seed,))
+    pinned = {"PYTHONHASHSEED": "0", **request.variables}
+    base = request._replace(task="calls", seeds=(seed,), variables=pinned)
     yield "nothing", "", base._replace(seeds=(seed,) * n)
     for other in range(1, n + 1):
         yield "seed", str(seed ^ other), base._replace(seeds=(seed ^ other,))

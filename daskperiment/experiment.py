@@ -1415,7 +1415,7 @@ class Experiment:
         Examples
         --------
         >>> import daskperiment
-        >>> ex = daskperiment.Experiment("doc_impact", backend=daskperiment.MemoryBackend())
+        >>> ex = daskperiment.Experiment("doc_impact", backend="memory://")
         >>> @ex
         ... def clean(a):
         ...     return a + 1

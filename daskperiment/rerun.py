@@ -32,11 +32,11 @@ class _World:
         sources = sources_of(request.texts)
         sys.meta_path.insert(0, Recorded(folder / "code", sources))
         self.folder, self.request = folder, request
-        self.recipe = read(request.graph)
-        self.parameters: dict[str, Any] = pickle.loads(request.parameters)
-        os.chdir(folder)
         facade.open_backend = lambda *_, **__: MemoryBackend()  # type: ignore[attr-defined]
         self.ex = facade.Experiment(request.experiment, backend=MemoryBackend())
+        self.recipe = read(request.graph, self.ex, MemoryBackend())
+        self.parameters: dict[str, Any] = pickle.loads(request.parameters)
+        os.chdir(folder)
         self.functions = functions_of(request.code, sources, folder, self.recipe.functions, self.ex)
 
     def run(self, backend: Any) -> None:

@@ -41,7 +41,7 @@ from daskperiment.graph.tasks import (
     values_key,
 )
 from daskperiment.records import Origin
-from daskperiment.secrets import Hidden
+from daskperiment.secrets import Hidden, holds_living
 
 if TYPE_CHECKING:
     from daskperiment.graph.step import Step
@@ -144,8 +144,9 @@ class Layout:
         from daskperiment.graph.recipe import recipe_of
 
         try:
-            return recipe_of(self).pickled()
-        except Exception:  # whatever pickling raises
+            found = recipe_of(self).pickled(self.owner)
+            return None if holds_living(found) else found
+        except (Exception, SystemExit):  # whatever pickling raises
             return None
 
     def missing(self, values: Mapping[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ that another version of Dask builds it, too.
 from __future__ import annotations
 
 import io
+import pickle
 from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from cloudpickle import cloudpickle as reducing
 from dask._task_spec import Dict, List, Set, Tuple
 from dask.task_spec import Alias, DataNode, GraphNode, Task, TaskRef
 
+from daskperiment.backends.base import Backend
 from daskperiment.errors import PayloadError
 from daskperiment.fingerprint.origin import border
 from daskperiment.graph.layout import Layout
@@ -100,19 +102,34 @@ class Recipe(NamedTuple):
     options: dict[str, dict[str, Any]]
     functions: dict[str, Any]
 
-    def pickled(self) -> bytes:
-        """The recipe as bytes; errors are those of what cannot be pickled."""
+    def pickled(self, owner: Owner | None = None) -> bytes:
+        """The recipe as bytes, without the experiment and without any backend.
+
+        What refers to these gets others where it is read.  Errors are those of what cannot be
+        pickled.
+        """
         with io.BytesIO() as stream:
-            _Pickler(stream, protocol=5).dump(tuple(self))
+            _Pickler(stream, owner).dump(tuple(self))
             return stream.getvalue()
 
 
 _NODES = {"list": List, "tuple": Tuple, "set": Set, "dict": Dict}
+_EXPERIMENT, _BACKEND = "experiment", "backend"
 _KINDS = {cls: kind for kind, cls in _NODES.items()}
 
 
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles what is of the user by value, so that it is read without any of the user's files."""
+
+    def __init__(self, stream: io.BytesIO, owner: Owner | None) -> None:
+        super().__init__(stream, protocol=5)
+        self._owner = owner
+
+    def persistent_id(self, obj: Any) -> str | None:
+        """Leave out what knows addresses and passwords, and would ask its server."""
+        if obj is self._owner and obj is not None:
+            return _EXPERIMENT
+        return _BACKEND if isinstance(obj, Backend) else None
 
     def reducer_override(self, obj: Any) -> Any:
         """As of :mod:`cloudpickle`, but for functions and classes of the user's modules."""
@@ -174,16 +191,29 @@ def _part(node: Any, numbers: Mapping[GraphKey, int]) -> Any:
     return Called(function, parts, kwargs)
 
 
-def read(pickled: bytes) -> Recipe:
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, stream: io.BytesIO, others: Mapping[str, Any]) -> None:
+        super().__init__(stream)
+        self._others = others
+
+    def persistent_load(self, pid: str) -> Any:
+        """What stands for the experiment, or for a backend."""
+        return self._others[pid]
+
+
+def read(pickled: bytes, owner: Any = None, backend: Backend | None = None) -> Recipe:
     """What :meth:`Recipe.pickled` gave; it runs code of whoever has made it.
+
+    ``owner`` and ``backend`` stand for the experiment and for backends in it.
 
     Raises
     ------
     PayloadError
         It cannot be read.
     """
+    others = {_EXPERIMENT: owner, _BACKEND: backend}
     try:
-        return Recipe(*cloudpickle.loads(pickled))
+        return Recipe(*_Unpickler(io.BytesIO(pickled), others).load())
     except Exception as error:  # whatever unpickling raises
         raise PayloadError(f"The graph cannot be read: {type(error).__name__}: {error}") from error
 

@@ -183,5 +183,7 @@ def texts(document: Document) -> Iterator[str]:
     if "resolved" in document:
         yield document["resolved"]
         yield from document["files"].values()
+    if "bytes" in document:
+        yield document["bytes"]
     repository = document.get("git") or {}
     yield from filter(None, [repository.get("diff"), *repository.get("untracked", {}).values()])

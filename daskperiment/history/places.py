@@ -88,17 +88,19 @@ class Place:
         document, writes = payloads.keep(value, inline=inline)
         return self.sign(slot, document), writes
 
-    def sign(self, slot: Slot, document: Document) -> Document:
+    def sign(self, slot: Slot, document: Document, *, anywhere: bool = False) -> Document:
         """A description as it is kept here, with a signature if one is needed.
 
         Whoever takes a description from another place calls :meth:`check` there first.  Where no
         key can be had it stays unsigned, and a warning says so once.  Where the store is away and
-        was never seen, so that its id is not known, the signature holds for this trial anywhere.
+        was never seen, so that its id is not known, the signature holds for this trial anywhere,
+        and so it does where that is asked for: then the store is not asked.
         """
         if document.get("codec") != "pickle" or self.backend.owned:
             return document
         try:
-            signature = self._signer().sign(self._message(slot, document, self._store()))
+            store = None if anywhere else self._store()
+            signature = self._signer().sign(self._message(slot, document, store))
         except OSError as error:
             _warn_unsigned(scrub(str(error)))
             return {name: value for name, value in document.items() if name != "signed"}

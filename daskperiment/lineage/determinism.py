@@ -136,8 +136,8 @@ def check_determinism(trials: Trials, step: str, n: int = 5) -> Determinism:
         assert (place / INPUTS).exists()
         found = [
             (factor, value, output)
-            for factor, value, asked in _variations(request, record, n)
-            for output in _answered(place, asked)["outputs"]
+            for factor, values, asked in _variations(request, record, n)
+            for value, output in zip(values, _answered(place, asked)["outputs"], strict=True)
         ]
     first = found[0][2]
     runs = tuple(Run(*each, same=each[2] is not None and each[2] == first) for each in found)
@@ -153,22 +153,24 @@ def _latest(trials: Trials, step: str) -> tuple[int, Document, StepRecord]:
     raise StepNotFoundError(f"No trial that can be run again has called a step {step!r}")
 
 
-def _variations(request: Request, record: StepRecord, n: int) -> Iterator[tuple[str, str, Request]]:
-    """What is varied, to what, and what is to be asked for; one at a time."""
-    seed = record.seed
+def _variations(
+    request: Request, record: StepRecord, n: int
+) -> Iterator[tuple[str, list[str], Request]]:
+    """What is varied, to what values, and what is to be asked for; one at a time."""
+    seed, others = record.seed, range(1, n + 1)
     pinned = {"PYTHONHASHSEED": "0", **request.variables}
     base = request._replace(task="calls", seeds=(seed,), variables=pinned)
-    yield "nothing", "", base._replace(seeds=(seed,) * n)
-    for other in range(1, n + 1):
-        yield "seed", str(seed ^ other), base._replace(seeds=(seed ^ other,))
-    for other in range(1, n + 1):
-        variables = {**request.variables, "PYTHONHASHSEED": str(other)}
-        yield "hash seed", str(other), base._replace(variables=variables)
-    if counts := {name: count for name, count in record.threads.items() if type(count) is int}:
-        for other in range(1, n + 1):
-            yield "threads", str(other), base._replace(threads=dict.fromkeys(counts, other))
+    yield "nothing", [""] * n, base._replace(seeds=(seed,) * n)
+    seeds = tuple(seed ^ other for other in others)
+    yield "seed", list(map(str, seeds)), base._replace(seeds=seeds)
+    for other in others:
+        variables = {**pinned, "PYTHONHASHSEED": str(other)}
+        yield "hash seed", [str(other)], base._replace(variables=variables)
+    if counts := [name for name, count in record.threads.items() if type(count) is int]:
+        for other in others:
+            yield "threads", [str(other)], base._replace(threads=dict.fromkeys(counts, other))
     for scheduler in _SCHEDULERS:
-        yield "scheduler", scheduler, base._replace(scheduler=scheduler)
+        yield "scheduler", [scheduler], base._replace(scheduler=scheduler)
 
 
 def _answered(folder: Path, request: Request) -> Any:

@@ -67,11 +67,11 @@ def test_what_a_step_depends_on_is_named_and_nothing_else(
     rows = ex(prepare)(ex.parameter("n", default=6))
     ex.result(lambda x: 0, name="last")(ex(function, name="step")(rows)).compute()
 
-    found = ex.check_determinism("step", n=3)
+    found = ex.check_determinism("step", n=2)
 
     assert set(found.depends_on) == depends_on, str(found)
     assert bool(found) is (depends_on <= {"seed"})
-    assert len(found.frame) == 3 + 3 + 3 + 3 + 2
+    assert len(found.frame) == 2 + 2 + 2 + 2 + 2
     assert len(ex.trials) == 1
 
 

@@ -357,15 +357,15 @@ def _of_redis(folder: str) -> list[Row]:
 
 
 def _of_mongo(folder: str) -> list[Row]:
-    program = shutil.which("nx-27017") or shutil.which("nx-27017", path=_own_programs())
-    if program is None or find_spec("pymongo") is None:
-        return [_absent("pages on MongoDB", "nx-27017 or pymongo is not installed")]
-    with _mongo(program, folder) as uri:
-        found, took = {}, 0.0
-        for trials in (_SMALL, _LARGE_MONGO):
-            place = f"{uri}/trials{trials}"
-            took = fresh(filled, place, trials, 500, folder=folder)
-            found[trials] = fresh(asked, place, trials, folder=folder)
+    found, took = {}, 0.0
+    try:
+        with mongo_server(folder) as uri:
+            for trials in (_SMALL, _LARGE_MONGO):
+                place = f"{uri}/trials{trials}"
+                took = fresh(filled, place, trials, 500, folder=folder)
+                found[trials] = fresh(asked, place, trials, folder=folder)
+    except redis_server.AbsentError as error:
+        return [_absent("pages on MongoDB", str(error))]
     note = (
         f"on {_SERVER}, and looks at every row for each query, so that its time grows with them; "
         f"{_LARGE_MONGO:,} trials took {duration(took)} to write; {_LARGE:,} take minutes for "
@@ -379,8 +379,17 @@ def _own_programs() -> str:
 
 
 @contextmanager
-def _mongo(program: str, folder: str) -> Iterator[str]:
-    """A running server with its data in memory; gives its URI."""
+def mongo_server(folder: str) -> Iterator[str]:
+    """A running server of MongoDB's protocol with its data in memory; gives its URI.
+
+    Raises
+    ------
+    AbsentError
+        There is none here, or no client.
+    """
+    program = shutil.which("nx-27017") or shutil.which("nx-27017", path=_own_programs())
+    if program is None or find_spec("pymongo") is None:
+        raise redis_server.AbsentError("nx-27017 or pymongo is not installed")
     port, place = redis_server.free_port(), Path(folder, "mongo")
     place.mkdir()
     process = subprocess.Popen(

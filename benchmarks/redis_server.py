@@ -39,7 +39,7 @@ _TRIALS = 10_000
 
 
 class AbsentError(RuntimeError):
-    """There is no redis-server here."""
+    """There is no such server here."""
 
 
 def free_port() -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import batches, code, dashboard, records, report, work
+from benchmarks import batches, code, dashboard, explain, records, report, work
 from benchmarks.measure import Row, fresh
 from daskperiment import Experiment
 from daskperiment.backends import Backend, open_backend
@@ -121,6 +121,21 @@ def test_a_fingerprint_is_measured_cold_and_warm_beside_parsing(tmp_path: Path) 
 def test_a_fingerprint_that_lacks_functions_is_not_measured() -> None:
     with pytest.raises(records.RecordError, match="does not hold all functions"):
         code.check(fingerprint(code.text), 200)
+
+
+def test_an_explanation_is_measured_beside_reading_the_records(tmp_path: Path) -> None:
+    found = fresh(explain.seconds, str(tmp_path / "store"), 2, 50, folder=str(tmp_path))
+
+    assert found.keys() == {"explain", "read"}
+    assert all(len(seconds) == 2 and min(seconds) > 0 for seconds in found.values())
+
+
+def test_an_explanation_that_is_wrong_is_not_measured() -> None:
+    ex = Experiment("explain", backend="memory://", seed=1)
+    explain.record(ex, 50)
+
+    with pytest.raises(records.RecordError, match="0 steps|steps were explained by"):
+        explain.check(ex.explain(1, 1), 50)
 
 
 @pytest.mark.parametrize("kind", batches.KINDS)

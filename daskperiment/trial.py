@@ -19,6 +19,7 @@ from daskperiment.history.forgetting import Forgotten, check_kept
 from daskperiment.history.metrics import Metrics, Point
 from daskperiment.history.output import Output, Outputs
 from daskperiment.history.places import Place, Trust, Values
+from daskperiment.history.reproductions import verdict_of
 from daskperiment.history.snapshots import Snapshots, with_texts
 from daskperiment.history.steps import Steps, frame, with_numbers
 from daskperiment.history.taints import Taint, taints_of, untaint
@@ -538,6 +539,23 @@ class Trial:
     def reproduces(self) -> Trial | None:
         """The trial that it has run again."""
         return self._linked("reproduces")
+
+    @property
+    def verdict(self) -> str | None:
+        """What came of it, if it has run another trial again: the ``match`` of the reproduction.
+
+        ``bitwise``, ``tolerance`` or ``different``; None where :attr:`reproduces` is.
+        """
+        return verdict_of(self._known)
+
+    @property
+    def reproductions(self) -> list[Trial]:
+        """The trials that have run it again, each with its :attr:`verdict`."""
+        found = self._trials.find({"reproduces": self.uid})
+        return [
+            Trial(self._backend, self.experiment, number, row, trust=self._trials.trust)
+            for number, row in found
+        ]
 
     def version(self, name: str | None) -> str:
         """The digest that the code of a step or helper had in it; QueryError where it has none."""

@@ -129,6 +129,8 @@ def _facts(shown: dict[str, Any]) -> Iterator[str]:
         ("tags", " ".join(shown["tags"])),
         ("note", shown["note"]),
         ("tainted", shown["tainted"] or ""),
+        ("reproduces", _link(shown["reproduces"])),
+        *[("again as", _link(each)) for each in shown["reproductions"]],
         ("git", _git(shown["git"])),
         ("run by", _owner(shown)),
         ("uid", shown["uid"]),
@@ -138,6 +140,13 @@ def _facts(shown: dict[str, Any]) -> Iterator[str]:
     for name, fact in facts:
         if fact:
             yield text.escaped(f"{name:<12}{fact}", keep="")
+
+
+def _link(other: dict[str, Any] | None) -> str:
+    if other is None:
+        return ""
+    trial = "a trial that is not here" if other["trial"] is None else f"trial {other['trial']}"
+    return f"{trial}: {other['verdict'] or 'no verdict was kept'}"
 
 
 def _owner(shown: dict[str, Any]) -> str:

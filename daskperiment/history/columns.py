@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from daskperiment.backends import documents
 from daskperiment.history import query
 from daskperiment.history.places import Place, Slot
+from daskperiment.history.reproductions import verdict_of
 from daskperiment.history.taints import tainted
 from daskperiment.records import TrialState
 from daskperiment.serializers import decode
@@ -146,6 +147,8 @@ def _fields(place: Callable[[str], Place], number: int, row: Document) -> tuple[
         bool(row.get("late")),
         row.get("time_saved"),
         tainted(row),
+        row.get("reproduces"),
+        _same(verdict_of(row)),
         not row.get("removed"),
     )
 
@@ -445,6 +448,8 @@ COLUMNS: dict[str, type[Column]] = {
     "Late": Column,
     "time_saved": _Durations,
     "Tainted": Column,
+    "Reproduces": Column,
+    "Verdict": Column,
 }
 
 
@@ -542,6 +547,12 @@ class Columns:
         if states is not None:
             chosen = chosen & self.standard["State"].each(lambda state: state in states)
         return np.flatnonzero(chosen)
+
+    def having(self, name: str, text: str) -> list[int]:
+        """Positions of the rows that were not removed, and have this text in a column of ours."""
+        shown = self._shown.held
+        held = enumerate(self.standard[name].held)
+        return [at for at, value in held if value == text and shown[at]]
 
     def names(self, positions: Array) -> Iterable[str]:
         """Parameters of some rows, in the order in which the rows name them."""

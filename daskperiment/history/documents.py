@@ -21,6 +21,7 @@ from daskperiment.history.forgetting import check_kept
 from daskperiment.history.metrics import Metrics, Point
 from daskperiment.history.output import Line, Outputs
 from daskperiment.history.places import Kept
+from daskperiment.history.reproductions import reproduced, reproductions
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.history.steps import Steps
 from daskperiment.history.summaries import Summary
@@ -196,6 +197,7 @@ def trial(trials: Trials, number: int) -> Document:
         "experiment": trials.name,
         **summary(backend, number, row),
         "uid": row["uid"],
+        **links(trials, row),
         "result_type": row.get("result", {}).get("type"),
         "traceback": row.get("traceback"),
         "user": owner.get("user"),
@@ -210,6 +212,16 @@ def trial(trials: Trials, number: int) -> Document:
             for name, points in Metrics(backend, trials.name).read(row["uid"]).items()
         },
         "artifacts": artifacts(trials, row["uid"]),
+    }
+
+
+def links(trials: Trials, row: Document) -> Document:
+    """The trial that one has run again, and those that have run it again, with the verdicts."""
+    original = reproduced(trials, row)
+    again = reproductions(trials, row["uid"])
+    return {
+        "reproduces": original and original._asdict(),
+        "reproductions": [each._asdict() for each in again],
     }
 
 

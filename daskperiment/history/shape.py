@@ -89,6 +89,8 @@ _POSSIBLE: Mapping[str, Callable[[Any], bool]] = {
     "description": _is_text,
     "traceback": _is_text,
     "ended_by": _is_text,
+    "reproduces": _is_text,
+    "verdict": _is_text,
     "removed": _is_number_as_text,
     **dict.fromkeys(("code", "environment", "session", "configuration", "graph"), _is_text),
 }

@@ -203,9 +203,11 @@ def _compared(
         for place in dict.fromkeys((*before, *now))
     )
     odd = next(_odd(row, before, new, now), None)
+    match: Match = "different" if odd else _verdict(calls)
+    again.edit(1, {"verdict": match})  # before it is copied: it never stands there without
     moved = copy_trials(again.backend, trials.backend, trials.name, [1]).copied
     return Reproduction(
-        number, moved[0].target if moved else None, "different" if odd else _verdict(calls), calls,
+        number, moved[0].target if moved else None, match, calls,
         tuple(_differences(trials, row, again, new)), odd or answer.get("failed"),
     )  # fmt: skip
 

@@ -56,6 +56,8 @@ TRIAL = {
     "experiment": "str",
     **SUMMARY,
     "uid": "str",
+    "reproduces": "NoneType",
+    "reproductions": [],
     "result_type": "str",
     "traceback": "NoneType",
     "user": "str",

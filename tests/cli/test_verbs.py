@@ -328,6 +328,21 @@ def test_reproduce_tells_by_its_exit_code_what_came_of_it(
     assert command("reproduce", "1", "--json").document["match"] == "bitwise"
 
 
+def test_a_trial_shows_what_has_run_it_again_and_with_what_verdict(
+    command: Command, example: Experiment
+) -> None:
+    command("reproduce", "1")
+
+    assert "again as    trial 4: bitwise" in command("show", "1").out
+    assert "reproduces  trial 1: bitwise" in command("show", "4").out
+    shown = command("show", "4", "--json").document
+    assert (shown["reproduces"], shown["reproductions"]) == ({"trial": 1, "verdict": "bitwise"}, [])
+    history = command("history", "--columns", "Verdict", "--where", "Verdict == 'bitwise'")
+    assert history.out.split() == ["Trial", "ID", "Verdict", "4", "bitwise"]
+    example[1].remove()
+    assert "reproduces  a trial that is not here: bitwise" in command("show", "4").out
+
+
 def test_what_is_tainted_says_so_until_it_is_taken_back(
     command: Command, example: Experiment
 ) -> None:

@@ -120,6 +120,7 @@ def test_a_trial_is_the_same_to_the_last_bit_wherever_it_was_computed(
     assert again.number == 2
     assert ex[2].reproduces == ex[1]
     assert ex[2].result == ex[1].result
+    assert (ex[2].verdict, ex[1].verdict, ex[1].reproductions) == ("bitwise", None, [ex[2]])
 
 
 NESTED = """
@@ -407,9 +408,11 @@ def test_what_is_near_enough_for_a_step_is_within_tolerance(
     store = tmp_path / "store"
     subprocess.run([sys.executable, "script.py", str(store)], cwd=folder, check=True)
 
-    again = Experiment("odd", backend=store)[1].reproduce()
+    ex = Experiment("odd", backend=store)
+    again = ex[1].reproduce()
 
     assert again.match == verdict, str(again)
+    assert ex[2].verdict == verdict
     steps = again.steps.set_index("step")
     assert steps["match"].to_dict() == {"array": verdict, "number": "tolerance", "score": "bitwise"}
     assert 0 < steps["max_abs_err"]["array"] < 1e-8

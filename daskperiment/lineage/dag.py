@@ -46,6 +46,8 @@ class Node(NamedTuple):
         Height in units of one row, downwards from 0.
     record : StepRecord or None
         Last record of the call.
+    name : str
+        Name of the step or parameter.
     """
 
     id: str
@@ -58,6 +60,7 @@ class Node(NamedTuple):
     layer: int
     slot: float
     record: StepRecord | None
+    name: str
 
 
 class Dag(NamedTuple):
@@ -124,11 +127,11 @@ def dag(records: Sequence[StepRecord], most: int = 200) -> Dag:
     >>> graph.edges
     (('a', 'clean[0]'), ('clean[0]', 'fit[0]'))
     """
-    calls: dict[Origin, StepRecord | None] = {_place(record): record for record in records}
+    calls: dict[Origin, StepRecord | None] = {node_of(record): record for record in records}
     parameters: dict[Origin, None] = {}
     edges: dict[tuple[Origin, Origin], None] = {}
     for key, record in list(calls.items()):
-        for origin in _origins(record):
+        for origin in origins_of(record):
             if origin[0] == "step":
                 calls.setdefault(origin, None)
             else:
@@ -154,7 +157,7 @@ def dag(records: Sequence[StepRecord], most: int = 200) -> Dag:
     often = Counter(name for _, name, _ in calls)
     ids = _ids([name for _, name, _ in shown], list(map(_id, steps)))
     nodes = [
-        Node(ids[i], "parameter", _short(key[1]), None, 0, None, None, *_at(drawn, i), None)
+        Node(ids[i], "parameter", _short(key[1]), None, 0, None, None, *_at(drawn, i), None, key[1])
         for i, key in enumerate(shown)
     ]
     for i, keys in enumerate(steps, len(shown)):
@@ -196,6 +199,7 @@ def _step(
         sum(took) if took else None,
         *at,
         records[0] if alone else None,
+        name,
     )
 
 
@@ -225,13 +229,15 @@ def _ids(parameters: list[str], steps: list[str]) -> list[str]:
 # -- what stands in a shared store may be anything --------------------------------------------
 
 
-def _place(record: StepRecord) -> Origin:
+def node_of(record: StepRecord) -> Origin:
+    """The node of a record, as origins of arguments name it."""
     call: Any = record.call
     known = isinstance(call, int) and -_MOST_CALLS <= call < _MOST_CALLS
     return "step", _name(record.step), int(call) if known else 0
 
 
-def _origins(record: StepRecord | None) -> list[Origin]:
+def origins_of(record: StepRecord | None) -> list[Origin]:
+    """The nodes that a call was made from, one for each origin of each argument."""
     arguments = record.inputs if record is not None else ()
     return [
         (kind, _name(name), call if kind == "step" else 0)

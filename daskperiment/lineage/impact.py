@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from daskperiment.backends.base import Backend
 from daskperiment.errors import BackendError, QueryError
@@ -23,6 +23,8 @@ from daskperiment.history.snapshots import Snapshots
 from daskperiment.history.steps import Steps, with_numbers
 from daskperiment.history.taints import check_reason
 from daskperiment.history.trials import Trials
+from daskperiment.lineage.dag import node_of
+from daskperiment.lineage.descent import descent
 from daskperiment.lineage.why import label
 from daskperiment.records import StepRecord
 from daskperiment.serializers import preview
@@ -235,7 +237,7 @@ def impact(backend: Backend, selector: Selector, names: Sequence[str] | None = N
     affected: list[Affected] = []
     notes: list[str] = []
     for name in experiments(backend) if names is None else names:
-        look = _Look(Trials(backend, name), selector)
+        look = Look(Trials(backend, name), selector)
         for number, row in look.trials.find():
             try:
                 found = look.at(number, row)
@@ -259,10 +261,25 @@ def taint(
     return found
 
 
-class _Look:
-    """A look at the trials of one experiment."""
+class Selects(Protocol):
+    """Whatever says which calls are asked for."""
 
-    def __init__(self, trials: Trials, selector: Selector) -> None:
+    def matches(self, record: StepRecord, code: Callable[[], Code | None]) -> bool:
+        """Whether a call is one; ``code`` gives the code of its trial."""
+
+
+class Look:
+    """A look at the trials of one experiment.
+
+    Parameters
+    ----------
+    trials : Trials
+        The trials.
+    selector : Selects
+        Which calls are asked for.
+    """
+
+    def __init__(self, trials: Trials, selector: Selects) -> None:
         self.trials = trials
         self._selector = selector
         self._steps = Steps(trials.backend, trials.name)
@@ -319,22 +336,9 @@ def descending(records: Sequence[StepRecord], matches: Callable[[StepRecord], bo
     >>> descending(graph, lambda record: record.step == "clean")
     [('clean', 0), ('score', 0)]
     """
-    reached = {record.place for record in records if matches(record)}
-    more = bool(reached)
-    while more:
-        below = {record.place for record in records
-                 if record.place not in reached and _is_made_from(record, reached)}  # fmt: skip
-        reached |= below
-        more = bool(below)
-    return [record.place for record in records if record.place in reached]
-
-
-def _is_made_from(record: StepRecord, places: set[Place]) -> bool:
-    return any(
-        kind == "step" and (step, call) in places
-        for argument in record.inputs
-        for kind, step, call in argument.origins
-    )
+    start = [node_of(record) for record in records if matches(record)]
+    reached = {*start, *descent(records, start).below}
+    return [record.place for record in records if node_of(record) in reached]
 
 
 def version(trials: Trials, number: int, name: str | None) -> str:

@@ -96,6 +96,8 @@ class Page(NamedTuple):
         How many trials fit the condition.
     states : dict of str to int
         How many trials there are in each state, whatever the condition.
+    tainted : int
+        How many of them are tainted.
     """
 
     rows: list[tuple[int, list[Any]]]
@@ -104,6 +106,7 @@ class Page(NamedTuple):
     parameters: int
     found: int
     states: dict[str, int]
+    tainted: int
 
 
 def page(
@@ -129,6 +132,7 @@ def page(
         if question.columns is None:
             answer.wanted = [*list(answer.parameters)[:parameters], *question.standard]
         states = _states(columns.standard["State"], positions)
+        tainted = int(columns.standard["Tainted"].each(bool)[positions].sum())
         if question.where is not None:
             holds = query.parse(question.where, answer.known).among(answer.column)
             positions = positions[holds[positions]]
@@ -137,7 +141,9 @@ def page(
         found = [answer.column(name) for name in answer.wanted]
         rows = [(columns.numbers[at], [each[at] for each in found]) for at in shown.tolist()]
         known = list(dict.fromkeys((*answer.parameters, INDEX, *COLUMNS)))
-        return Page(rows, answer.wanted, known, len(answer.parameters), len(positions), states)
+        return Page(
+            rows, answer.wanted, known, len(answer.parameters), len(positions), states, tainted
+        )
 
 
 def _states(column: Column, positions: Array) -> dict[str, int]:

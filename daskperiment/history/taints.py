@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _LONGEST = 500
 """Characters of a reason."""
 _FIELD = "taint_"
+_MOST_SECONDS = 1e11
 
 
 class Taint(NamedTuple):
@@ -49,8 +50,9 @@ def taints_of(row: Document) -> list[Taint]:
         try:
             if field.startswith(_FIELD) and (each := row[field]):
                 calls = tuple((str(step), int(call)) for step, call in each["calls"])
-                by = each.get("by")
-                found.append(Taint(str(each["reason"]), calls, by, float(each["time"])))
+                by, said = each.get("by"), float(each["time"])
+                if abs(said) < _MOST_SECONDS:
+                    found.append(Taint(str(each["reason"]), calls, by, said))
         except (KeyError, TypeError, ValueError, AttributeError):
             continue
     return sorted(found, key=lambda each: each.time)

@@ -20,6 +20,7 @@ from daskperiment.dashboard.board import Board
 from daskperiment.dashboard.endpoint import ENDPOINTS
 from daskperiment.errors import BackendUnreachableError, StoreReadOnlyError
 from daskperiment.history import paths
+from daskperiment.history.trials import Trials
 
 ROOT = "/api/v1/experiments/example"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
@@ -222,6 +223,104 @@ def test_why_a_call_has_run_is_said_in_a_sentence(ex: Experiment, ask: Asked) ->
     }  # fmt: skip
     assert ask.refused("trials/2/why", step="clean", call=1)[0] == 404
     assert ask.refused("trials/2/why")[0] == 404
+
+
+def test_a_step_has_what_it_descends_from_and_what_descends_from_it(
+    ex: Experiment, ask: Asked
+) -> None:
+    above = {"kind": "parameter", "name": "a", "preview": "2"}
+    found = ask("trials/2/lineage", step="clean")
+    score = ask("trials/2/lineage", step="score", call=0)
+
+    assert found["above"] == {"entries": [above], "calls": 0, "parameters": 1, "left_out": 0}
+    (below,) = found["below"]["entries"]
+    assert (below["name"], below["call"], below["outcome"]) == ("score", 0, "ran")
+    assert [each["name"] for each in score["above"]["entries"]] == ["clean", "rate", "a"]
+    clean = score["above"]["entries"][0]
+    assert (clean["preview"], clean["output"]) == ("2", ex[2].steps["output"][0])
+    names = [e["name"] for e in ask("trials/2/lineage", parameter="rate")["below"]["entries"]]
+    assert names == ["score"]
+    assert ask.refused("trials/2/lineage", step="clean", call=1)[0] == 404
+    assert ask.refused("trials/2/lineage", parameter="clean")[0] == 404
+
+
+def test_of_many_calls_the_lineage_has_an_entry_for_each_step() -> None:
+    ex = Experiment("example", backend=MemoryBackend())
+    part = ex(lambda i: i, name="part")
+    total = ex.result(lambda parts: sum(parts), name="total")
+    total([part(i) for i in range(300)]).compute()
+
+    found = Asked(ex.backend)("trials/1/lineage", step="total")["above"]
+
+    assert (found["calls"], found["left_out"]) == (300, 0)
+    assert [(e["name"], e["call"], e["calls"]) for e in found["entries"]] == [("part", None, 300)]
+
+
+def test_who_has_taken_an_output_is_listed_and_what_was_not_looked_at_is_counted() -> None:
+    ex = Experiment("example", backend=MemoryBackend(), reuse=True)
+    clean = ex(lambda a: a, name="clean")
+    s = ex.result(lambda a, b: a + b, name="score")(
+        clean(ex.parameter("a", default=1)), ex.parameter("b")
+    )
+    for b in range(4):
+        s.compute(parameters={"b": b})
+    ask = Asked(ex.backend)
+
+    found = ask("trials/1/takers", step="clean", most=2)
+
+    assert [(e["trial"], e["calls"], e["result"]) for e in found["trials"]] == [
+        (2, ["clean", "score"], "2"), (3, ["clean", "score"], "3"),
+    ]  # fmt: skip
+    assert (found["looked"], found["left"]) == (2, 1)
+    assert ask("trials/1/takers", step="clean")["left"] == 0
+    assert ask("trials/1/takers", step="score")["trials"] == []
+    assert ask.refused("trials/1/takers", step="none")[0] == 404
+
+
+def test_a_reproduction_is_linked_both_ways_with_its_verdict(ex: Experiment, ask: Asked) -> None:
+    Trials(ex.backend, ex.id).edit(5, {"reproduces": ex[1].uid, "verdict": "tolerance"})
+
+    assert ask("trials/5/reproductions") == {
+        "reproduces": {"trial": 1, "verdict": "tolerance"}, "reproductions": [],
+    }  # fmt: skip
+    assert ask("trials/1/reproductions") == {
+        "reproduces": None, "reproductions": [{"trial": 5, "verdict": "tolerance"}],
+    }  # fmt: skip
+    page = ask("trials", where="Verdict == 'tolerance'", columns=["Verdict"])
+    assert [(row["trial"], row["values"]) for row in page["rows"]] == [(5, ["tolerance"])]
+
+
+def test_links_of_reproductions_are_read_from_memory_when_they_are_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ex = trained(MemoryBackend())
+    ask = Asked(ex.backend)
+    ask("trials/1/reproductions")
+    found, asked = ex.backend.find, []
+
+    def noted(path: str, *args: Any, **options: Any) -> Any:
+        asked.append((path, options.get("after")))
+        return found(path, *args, **options)
+
+    monkeypatch.setattr(ex.backend, "find", noted)
+    ask("trials/1/reproductions")
+
+    rows = [after for path, after in asked if path == paths.trials("example")]
+    assert rows
+    assert all(after is not None and after >= 4 for after in rows)
+
+
+def test_a_taint_is_told_with_its_calls_and_counted(ex: Experiment, ask: Asked) -> None:
+    assert (ask("trials/1")["taints"], ask("trials")["tainted"]) == ([], 0)
+
+    ex.taint("clean", input=2, reason="off by one")
+
+    (taint,) = ask("trials/2")["taints"]
+    assert (taint["reason"], taint["calls"]) == ("off by one", ["clean[0]", "score[0]"])
+    assert taint["by"] is not None
+    assert taint["time"].endswith("+00:00")
+    page = ask("trials", where="Tainted != none")
+    assert ([row["trial"] for row in page["rows"]], page["tainted"]) == ([2], 1)
 
 
 def test_code_is_given_in_words_that_joined_are_the_source(ex: Experiment, ask: Asked) -> None:

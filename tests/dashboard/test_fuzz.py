@@ -44,7 +44,7 @@ def addresses(trials: range = range(1, 6)) -> Iterator[tuple[str, str]]:
                 yield filled, "name=notes.txt&as=text"
             if path.endswith("/file"):
                 yield filled, "name=tests.dashboard.stores:stores.py"
-            if path.endswith("/why"):
+            if path.endswith(("/why", "/lineage", "/takers")):
                 yield filled, "step=prepare"
 
 
@@ -53,7 +53,7 @@ def is_absent(request: Request) -> bool:
     path, named = request.path, request.query
     if "/api/" not in path or path.endswith("/3/environment") or "/trials/5" in path:
         return "/api/" in path
-    asks = path.endswith(("/artifact", "/file", "/why"))
+    asks = path.endswith(("/artifact", "/file", "/why", "/lineage", "/takers"))
     return path.endswith("/4/artifact") or (asks and not named)
 
 

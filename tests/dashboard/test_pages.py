@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from daskperiment import Experiment
 from daskperiment.backends import Backend, open_backend
 from daskperiment.dashboard import serving
 from daskperiment.dashboard.serving import Dashboard
+from daskperiment.history.trials import Trials
 from tests.dashboard.stores import fill
 from tests.servers import MongoServer, RedisServer
 
@@ -337,6 +339,228 @@ def test_a_tainted_trial_has_a_badge_and_its_page_the_reason(
         page.wait_for_selector('tr[data-trial="1"] [data-tainted="off by one"]')
         page.goto(page.url + "/trials/1")
         page.wait_for_selector("text=Tainted: off by one")
+
+
+def test_tainted_trials_are_chosen_by_their_chip(tmp_path: Path, open_page: OpenPage) -> None:
+    ex = Experiment("tainted", backend=tmp_path / "tainted", seed=1)
+    s = ex.result(lambda a: a, name="score")(ex.parameter("a"))
+    for a in (1, 2, 3):
+        s.compute(parameters={"a": a})
+    with serving.start(ex.backend, "tainted", port=0) as dashboard:
+        page = open_page("/experiments/tainted", dashboard)
+        page.wait_for_selector('tr[data-trial="3"]')
+        assert page.locator(".chip").count() == 1
+
+        ex.taint("score", input=2, reason="two is wrong")
+        page.get_by_role("button", name="Tainted 1").click()
+        page.wait_for_function("() => document.querySelectorAll('tr[data-trial]').length === 1")
+        page.wait_for_selector('[aria-pressed="true"] >> text=Tainted')
+        assert rows(page) == ["2"]
+        page.reload()
+        page.wait_for_selector('tr[data-trial="2"]')
+        assert rows(page) == ["2"]
+        page.get_by_role("button", name="Tainted 1").click()
+        page.wait_for_selector('tr[data-trial="3"]')
+
+
+HOSTILE = '<script>window.__pwned = 1</script> "it\'s"'
+
+
+def test_a_taint_says_why_by_whom_and_which_calls_and_they_are_marked_in_the_graph(
+    tmp_path: Path, open_page: OpenPage
+) -> None:
+    ex = Experiment("tainted", backend=tmp_path / "tainted", seed=1)
+    clean = ex(lambda a: a, name=HOSTILE)
+    ex.result(lambda a, b: a, name="score")(clean(ex.parameter("a", default=1)), 2).compute()
+    with serving.start(ex.backend, "tainted", port=0) as dashboard:
+        page = open_page("/experiments/tainted/trials/1#graph", dashboard)
+        page.wait_for_selector('[data-node="score[0]"]')
+        assert page.locator(".node-taint").count() == 0
+
+        ex.taint(HOSTILE, reason=HOSTILE)
+
+        page.wait_for_selector(".node-taint >> nth=1")
+        told = page.get_by_role("list", name="Taints")
+        assert f"Tainted: {HOSTILE}" in told.inner_text()
+        assert f"by {ex[1].taints[0].by}" in told.inner_text()
+        told.get_by_role("link", name=f"{HOSTILE}[0]").click()
+        page.wait_for_selector(f".record >> text=Tainted: {HOSTILE}")
+        assert page.inner_text(".record h2") == f"{HOSTILE}[0]"
+        assert page.get_by_role("button", name="tainted").count() == 2
+        page.wait_for_selector('[data-kin="Descendants"] [data-kin-name="score"]')
+        assert page.evaluate("window.__pwned === undefined")
+        ex[1].untaint()
+        page.wait_for_selector(".taints", state="detached", timeout=20_000)
+        page.wait_for_selector(".node-taint", state="detached")
+
+
+@pytest.fixture
+def reused(tmp_path: Path) -> Iterator[Dashboard]:
+    """Three trials, of which the last ones have taken ``clean`` from the first."""
+    ex = Experiment("reused", backend=tmp_path / "reused", seed=1, reuse=True)
+
+    @ex
+    def clean(a: int) -> int:
+        return a
+
+    @ex
+    def other(a: int) -> int:
+        return a
+
+    @ex.result
+    def score(data: int, b: int, more: int) -> int:
+        return data + b + more
+
+    a, b = ex.parameter("a", default=1), ex.parameter("b")
+    for value in (2, 3, 4):
+        score(clean(a), b, other(b)).compute(parameters={"b": value})
+    with serving.start(ex.backend, "reused", port=0) as dashboard:
+        yield dashboard
+
+
+def kin(page: Any, title: str) -> list[str]:
+    """Names of what a step descends from, or of its descendants."""
+    page.wait_for_selector(f'[data-kin="{title}"]')
+    return page.eval_on_selector_all(  # type: ignore[no-any-return]
+        f'[data-kin="{title}"] [data-kin-name]', "them => them.map(it => it.dataset.kinName)"
+    )
+
+
+def marked(page: Any, how: str) -> list[str]:
+    return page.eval_on_selector_all(f".node.{how}", "them => them.map(it => it.dataset.node)")  # type: ignore[no-any-return]
+
+
+def test_a_click_on_a_step_shows_its_lineage_here_and_in_other_trials(
+    reused: Dashboard, open_page: OpenPage
+) -> None:
+    page = open_page("/experiments/reused/trials/1#graph", reused)
+
+    page.click('[data-node="clean[0]"]')
+    assert (kin(page, "Descends from"), kin(page, "Descendants")) == (["a"], ["score"])
+    assert (marked(page, "above"), marked(page, "below")) == (["a"], ["score[0]"])
+    taker = page.locator('[data-taker="2"]')
+    taker.wait_for()
+    assert "clean, score" in taker.inner_text()
+    assert "Result 7" in " ".join(taker.inner_text().split())
+    assert page.locator("[data-taker]").count() == 2
+
+    page.get_by_role("link", name="score[0]").click()
+    page.wait_for_selector('.record h2:has-text("score[0]")')
+    page.wait_for_selector('[data-kin="Descends from"] [data-kin-name="other"]')
+    assert sorted(kin(page, "Descends from")) == ["a", "b", "clean", "other"]
+    assert page.locator(".edge.below").count() == 0
+    page.wait_for_selector("text=None has taken its output")
+    page.goto(page.url.replace("/1#", "/2#").replace("score", "clean"))
+    page.wait_for_selector('.record dd a:has-text("trial 1")')
+
+
+def test_the_lineage_of_a_parameter_is_reached_by_the_keyboard(
+    reused: Dashboard, open_page: OpenPage
+) -> None:
+    page = open_page("/experiments/reused/trials/1#graph", reused)
+    page.locator('[data-node="a"]').focus()
+
+    page.keyboard.press("Enter")
+    assert kin(page, "Descendants") == ["clean", "score"]
+    page.get_by_role("list", name="Descendants").get_by_role("link").first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector('.record h2:has-text("clean[0]")')
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".record", state="hidden")
+    assert page.evaluate("document.activeElement.dataset.node") == "clean[0]"
+    assert marked(page, "above") == ["a"]  # for it has the focus
+
+
+def test_a_lineage_that_was_cut_off_says_so_and_goes_further(
+    reused: Dashboard, open_page: OpenPage, page: Callable[..., Any]
+) -> None:
+    made = page()
+    made.route(
+        re.compile(r"/takers\?step=clean&call=0$"),
+        lambda route: route.continue_(url=f"{route.request.url}&most=1"),
+    )
+    made.goto(reused.url.rstrip("/") + "/experiments/reused/trials/1#graph/clean%5B0%5D")
+
+    made.wait_for_selector("text=Not complete: 1 trial was looked at, 1 more may have taken it.")
+    assert made.locator("[data-taker]").count() == 1
+    made.get_by_role("button", name="Look further").click()
+    made.wait_for_selector('[data-taker="3"]')
+    assert made.locator("text=Not complete").count() == 0
+
+
+def test_a_thousand_steps_stay_fluent_and_each_call_has_a_lineage(open_page: OpenPage) -> None:
+    ex = Experiment("many", backend="memory://", seed=1)
+
+    @ex
+    def part(i: int) -> int:
+        return i
+
+    @ex
+    def twice(i: int) -> int:
+        return 2 * i
+
+    total = ex.result(lambda values: sum(values), name="total")
+    total([twice(part(i)) for i in range(500)]).compute(scheduler="synchronous")
+    with serving.start(ex.backend, "many", port=0) as dashboard:
+        page = open_page("/experiments/many/trials/1#graph", dashboard)
+        page.wait_for_selector('[data-node="twice[*]"]')
+        began = time.monotonic()
+        page.click('[data-node="twice[*]"]')
+        assert (kin(page, "Descends from"), kin(page, "Descendants")) == (["part"], ["total"])
+        assert "part \u00d7 500" in page.inner_text('[data-kin="Descends from"]')
+        page.get_by_label("Which call of twice").fill("17")
+        page.keyboard.press("Enter")
+        page.wait_for_selector('[data-kin="Descends from"] >> text="part[17]"')
+        page.click('[data-kin="Descendants"] a')
+        page.wait_for_selector('[data-kin="Descends from"] >> text=twice \u00d7 500')
+        assert time.monotonic() - began < 10
+        assert page.locator(".record .inputs a, .record .kin li").count() < 50
+
+
+def test_a_reproduction_and_its_original_tell_of_each_other_with_the_verdict(
+    tmp_path: Path, open_page: OpenPage
+) -> None:
+    ex = Experiment("again", backend=tmp_path / "again", seed=1)
+    ex.result(lambda a: a, name="score")(ex.parameter("a", default=1)).compute()
+    with serving.start(ex.backend, "again", port=0) as dashboard:
+        page = open_page("/experiments/again/trials/1", dashboard)
+        page.wait_for_selector("text=Took")
+        assert not page.locator(".reproductions").is_visible()
+
+        assert ex[1].reproduce().match == "bitwise"
+
+        page.wait_for_selector('.reproductions [data-verdict="bitwise"]', timeout=20_000)
+        page.wait_for_selector("text=Reproduced by trial 2: bitwise")
+        page.get_by_role("link", name="trial 2", exact=True).click()
+        page.wait_for_selector("text=Reproduces trial 1: bitwise")
+        assert page.title() == "Trial 2 of again"
+        page.click(".reproductions >> text=Compare")
+        page.wait_for_selector("text=No output of a step differs")
+        assert page.url.endswith("/compare?trials=1&trials=2")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_lineage_taints_and_verdicts_can_be_read_and_fit_the_page(
+    tmp_path: Path, open_page: OpenPage, scheme: str, width: int
+) -> None:
+    ex = Experiment("again", backend=tmp_path / "again", seed=1)
+    s = ex.result(lambda a: a, name="score")(ex(lambda a: a, name="clean")(ex.parameter("a")))
+    for _ in range(2):
+        s.compute(parameters={"a": "x" * 200})
+    ex.taint("clean", reason="off by one " * 20)
+    trials = Trials(ex.backend, ex.id)
+    trials.edit(1, {"reproduces": ex[2].uid, "verdict": "different"})
+    trials.edit(2, {"reproduces": ex[1].uid, "verdict": "tolerance"})
+    with serving.start(ex.backend, "again", port=0) as dashboard:
+        for number in (1, 2):
+            path = f"/experiments/again/trials/{number}#graph/clean%5B0%5D"
+            page = open_page(path, dashboard, width=width, height=740, color_scheme=scheme)
+            page.wait_for_selector(".reproductions p >> nth=1")
+            page.wait_for_selector('[data-kin="Descendants"] .digest')
+
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert page.evaluate(POOR_CONTRAST) == []
 
 
 def test_a_plan_in_a_notebook_is_coloured_by_what_would_happen(page: Callable[..., Any]) -> None:

@@ -12,7 +12,7 @@ from daskperiment.errors import BackendError
 from daskperiment.history import documents, paths
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.history.summaries import stamp
-from daskperiment.history.taints import tainted
+from daskperiment.history.taints import tainted, taints_of
 from daskperiment.typing import Document
 
 _LONGEST = 20_000
@@ -24,7 +24,8 @@ def trial(board: Board, experiment: str, number: int, query: dict[str, Any]) -> 
     """Everything important about one trial.
 
     ``parameters`` and ``result`` have ``type`` and ``preview``, and ``value`` where they are
-    short plain data, or a ``reason`` why the value was not kept.
+    short plain data, or a ``reason`` why the value was not kept.  ``taints`` have the ``calls``
+    that should not be used, as ``clean[0]``, the ``reason``, and ``by`` whom it was said when.
     """
     shown = board.experiment(experiment)
     row = shown.trials.get(number)
@@ -48,6 +49,15 @@ def trial(board: Board, experiment: str, number: int, query: dict[str, Any]) -> 
         "tags": row.get("tags", []),
         "note": row.get("note", ""),
         "tainted": tainted(row),
+        "taints": [
+            {
+                "reason": each.reason,
+                "calls": [f"{step}[{call}]" for step, call in each.calls],
+                "by": documents.plain(each.by),
+                "time": documents.time(each.time),
+            }
+            for each in taints_of(row)
+        ],
         "failure": row.get("description"),
         "traceback": None if traceback is None else traceback[-_LONGEST:],
         "user": owner.get("user"),

@@ -48,8 +48,8 @@ def trials(board: Board, experiment: str, query: dict[str, Any]) -> Document:
     Each of ``rows`` has ``trial``, ``state``, ``started``, ``seconds``, ``failure``, ``tags``,
     ``note``, ``values`` of the ``columns`` in their order (``{"preview": text}`` for what is
     long or not plain data), ``absent`` positions of columns that it has not, and ``metrics`` in
-    short.  ``found`` counts the trials that fit the condition, ``states`` all trials.  ``known``
-    has every column that can be asked for.
+    short.  ``found`` counts the trials that fit the condition, ``states`` all trials, ``tainted``
+    those of them that are tainted.  ``known`` has every column that can be asked for.
     """
     shown = board.experiment(experiment)
     page = _page(shown, query)
@@ -64,6 +64,7 @@ def trials(board: Board, experiment: str, query: dict[str, Any]) -> Document:
         "offset": query["offset"],
         "limit": query["limit"],
         "states": page.states,
+        "tainted": page.tainted,
         "known": _known(page),
         "columns": page.columns,
         "metrics": wanted,

@@ -56,6 +56,14 @@ export function badge(state) {
   );
 }
 
+const VERDICTS = { __proto__: null, bitwise: ["good", "check"], tolerance: ["good", "check"], different: ["bad", "cross"] };
+
+// What came of running a trial again.
+export function verdict(name) {
+  const [colour, image] = VERDICTS[name] ?? ["calm", "dash"];
+  return h("span", { class: `badge ${colour}`, "data-verdict": name ?? "" }, sign(image), name ?? "no verdict");
+}
+
 // Why nobody should use it any more.
 export function taint(reason) {
   if (!reason) return null;

@@ -92,6 +92,7 @@ export function graphView(open, legend) {
         h("span", { class: "node-label" }, node.label,
           node.calls > 1 ? h("span", { class: "node-call" }, ` × ${node.calls}`) : null),
         h("span", { class: "node-note" }, step ? note(node) : "parameter")),
+      node.tainted ? h("span", { class: "node-taint", title: `Tainted: ${node.tainted}` }, sign("slash")) : null,
       share ? h("span", { class: "node-bar", style: { width: `${Math.max(2, share * 100)}%` } }) : null);
     return one;
   }
@@ -127,29 +128,34 @@ export function graphView(open, legend) {
 
   // Marks what a node came from and what came from it.
   function trace(id) {
-    const marked = new Set();
-    if (id && nodes.has(id)) {
-      walk(id, "from", "to", marked);
-      walk(id, "to", "from", marked);
+    const none = { edges: new Set(), nodes: new Set() };
+    const there = id && nodes.has(id);
+    const above = there ? walk(id, "from", "to") : none;
+    const below = there ? walk(id, "to", "from") : none;
+    element.classList.toggle("tracing", above.edges.size + below.edges.size > 0);
+    element.classList.toggle("chosen", Boolean(there) && id === chosen);
+    for (const one of edges) {
+      one.path.classList.toggle("above", above.edges.has(one));
+      one.path.classList.toggle("below", below.edges.has(one));
     }
-    element.classList.toggle("tracing", marked.size > 0);
-    for (const one of edges) one.path.classList.toggle("on", marked.has(one));
+    for (const [name, { element: one }] of nodes) {
+      one.classList.toggle("self", there && name === id);
+      one.classList.toggle("above", name !== id && above.nodes.has(name));
+      one.classList.toggle("below", name !== id && below.nodes.has(name));
+    }
   }
 
-  function walk(id, toward, back, marked) {
-    const open = [id];
-    const seen = new Set(open);
-    while (open.length) {
-      const at = open.pop();
-      for (const edge of edges) {
-        if (edge[back] !== at) continue;
+  function walk(id, toward, back) {
+    const by = Map.groupBy(edges, (edge) => edge[back]);
+    const seen = new Set([id]);
+    const marked = new Set();
+    for (const at of seen) { // a set that grows meanwhile
+      for (const edge of by.get(at) ?? []) {
         marked.add(edge);
-        if (!seen.has(edge[toward])) {
-          seen.add(edge[toward]);
-          open.push(edge[toward]);
-        }
+        seen.add(edge[toward]);
       }
     }
+    return { edges: marked, nodes: seen };
   }
 
   function choose(id) {
@@ -211,5 +217,5 @@ function note(node) {
 function describe(node, longest) {
   if (node.kind === "parameter") return `Parameter ${node.label}`;
   const calls = node.calls > 1 ? `, ${node.calls} calls` : node.call ? `, call ${node.call}` : "";
-  return `Step ${node.label}${calls}, ${node.outcome ?? "not recorded yet"}${node.seconds === null ? "" : `, ${duration(node.seconds)}`}${longest ? ", the longest" : ""}`;
+  return `Step ${node.label}${calls}, ${node.outcome ?? "not recorded yet"}${node.seconds === null ? "" : `, ${duration(node.seconds)}`}${longest ? ", the longest" : ""}${node.tainted ? `, tainted: ${node.tainted}` : ""}`;
 }

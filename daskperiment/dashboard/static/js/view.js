@@ -10,6 +10,7 @@ export function readView(query) {
   return {
     where: query.get("where") ?? "",
     states: query.getAll("state"),
+    tainted: query.has("tainted"),
     order: query.get("order_by") ?? "",
     columns: list(query, "columns"),
     metrics: list(query, "metrics"),
@@ -28,6 +29,7 @@ export function viewQuery(view) {
   const query = new URLSearchParams();
   if (view.where) query.set("where", view.where);
   for (const state of view.states) query.append("state", state);
+  if (view.tainted) query.set("tainted", "1");
   if (view.order) query.set("order_by", view.order);
   for (const name of ["columns", "metrics"]) {
     if (!view[name]) continue;
@@ -51,11 +53,12 @@ export function question(view) {
   };
 }
 
-function condition({ where, states }) {
+function condition({ where, states, tainted }) {
   const parts = [];
-  if (where.trim()) parts.push(states.length ? `(${where})` : where);
+  if (where.trim()) parts.push(states.length || tainted ? `(${where})` : where);
   if (states.length === 1) parts.push(`State == '${states[0]}'`);
   else if (states.length) parts.push(`State in [${states.map((state) => `'${state}'`).join(", ")}]`);
+  if (tainted) parts.push("Tainted != none");
   return parts.join(" and ");
 }
 

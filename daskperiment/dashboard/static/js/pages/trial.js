@@ -12,6 +12,8 @@ import { graph } from "../trial/graph.js";
 import { metrics } from "../trial/metrics.js";
 import { output } from "../trial/output.js";
 import { overview } from "../trial/overview.js";
+import { reproductions } from "../trial/reproductions.js";
+import { taints } from "../trial/taints.js";
 import { usage } from "../trial/usage.js";
 import { api, pages, readSection, section } from "../urls.js";
 
@@ -60,7 +62,10 @@ export function open(place) {
   const live = () => trial.state === "RUNNING" || trial.state === "WAITING";
 
   let headed = null;
+  let again = null;
   function showHead() {
+    // What runs has run no other again, and nothing can run it again.
+    if (!live()) again ??= reproductions({ id, n, uid: trial.uid });
     const { previous, next } = trial;
     showCounts();
     const text = JSON.stringify({ ...trial, metrics: null, parameters: null, artifacts: null, steps: null });
@@ -81,7 +86,8 @@ export function open(place) {
           trial.previous === null ? null : h("a", { class: "button quiet", href: pages.compare(id, [trial.previous, trial.trial]) }, `Compare with ${trial.previous}`),
           step(previous, "←", "Previous trial"), step(next, "→", "Next trial"))),
       h("p", { class: "facts" }, facts()),
-      trial.tainted ? h("p", { class: "trouble" }, `Tainted: ${trial.tainted}`) : null,
+      again?.element,
+      taints(trial.taints),
       trial.note ? h("p", { class: "note" }, trial.note) : null);
     if (focused) head.querySelector(`[data-step="${focused}"]`)?.focus();
   }
@@ -145,6 +151,7 @@ export function open(place) {
   return {
     close() {
       polling.stop();
+      again?.close();
       part?.close?.();
     },
     turned,

@@ -1,7 +1,7 @@
 // The trials of an experiment.
 
 import { get } from "../api.js";
-import { stateSign, tone, word } from "../badge.js";
+import { sign, stateSign, tone, word } from "../badge.js";
 import { chooseColumns } from "../chooser.js";
 import { arrange, button, fill, h, say } from "../dom.js";
 import { count, integer } from "../format.js";
@@ -42,7 +42,8 @@ export function open(place) {
   where.addEventListener("search", () => {
     if (!where.value && view.where) turn({ where: "", offset: 0 }, { tell: true });
   });
-  const chips = h("div", { class: "chips", role: "group", "aria-label": "States" });
+  const chips = h("div", { class: "chips", role: "group", "aria-label": "States and taints" });
+  const taints = chip(sign("slash"), "bad", "Tainted", () => turn({ tainted: !view.tainted, offset: 0 }, { tell: true }));
   const trouble = h("pre", { class: "trouble", id: "trouble", role: "alert", hidden: true });
   const table = trialsTable({ id, sort, pick });
   const frame = h("div", { class: "frame", tabindex: "0", role: "region", "aria-label": "Trials" },
@@ -107,9 +108,9 @@ export function open(place) {
     const asking = view;
     frame.classList.add("old");
     let { message } = error;
-    if (view.states.length && view.where) {
+    if ((view.states.length || view.tainted) && view.where) {
       // The message points into the whole condition; of the part that was typed it is clearer.
-      const alone = question({ ...view, states: [], limit: 1, offset: 0 });
+      const alone = question({ ...view, states: [], tainted: false, limit: 1, offset: 0 });
       message = await get(api.trials(id), alone).then(() => message, (other) => other.message);
     }
     if (asking !== view) return;
@@ -122,7 +123,7 @@ export function open(place) {
       fill(frame, h("div", { class: "empty" }, h("p", {}, "The condition or the columns cannot be read."),
         button("Show all trials", () => {
           where.value = "";
-          turn({ where: "", states: [], order: "", columns: null, metrics: null, offset: 0 }, { tell: true });
+          turn({ where: "", states: [], tainted: false, order: "", columns: null, metrics: null, offset: 0 }, { tell: true });
         })));
     }
   }
@@ -142,21 +143,31 @@ export function open(place) {
 
   function showSummary() {
     const { found, trials } = shown;
-    const filtered = view.where || view.states.length;
+    const filtered = view.where || view.states.length || view.tainted;
     say(summary, filtered ? `${integer(found)} of ${count(trials, "trial")}` : count(trials, "trial"));
   }
 
   function showChips() {
     const states = STATES.filter((state) => shown?.states[state] || view.states.includes(state));
     const known = new Map([...chips.children].map((chip) => [chip.dataset.state, chip]));
-    arrange(chips, states.map((state) => {
-      const chip = known.get(state) ?? h("button",
-        { type: "button", class: `chip ${tone(state)}`, "data-state": state, on: { click: () => toggle(state) } },
-        stateSign(state), h("span", {}, word(state)), h("span", { class: "chip-count" }));
-      chip.setAttribute("aria-pressed", String(view.states.includes(state)));
-      say(chip.lastElementChild, shown ? integer(shown.states[state] ?? 0) : "");
-      return chip;
-    }));
+    const all = states.map((state) => {
+      const one = known.get(state) ?? chip(stateSign(state), tone(state), word(state), () => toggle(state));
+      one.dataset.state = state;
+      press(one, view.states.includes(state), shown?.states[state]);
+      return one;
+    });
+    press(taints, view.tainted, shown?.tainted);
+    arrange(chips, shown?.tainted || view.tainted ? [...all, taints] : all);
+  }
+
+  function press(one, on, number) {
+    one.setAttribute("aria-pressed", String(on));
+    say(one.lastElementChild, shown ? integer(number ?? 0) : "");
+  }
+
+  function chip(image, colour, text, click) {
+    return h("button", { type: "button", class: `chip ${colour}`, on: { click } },
+      image, h("span", {}, text), h("span", { class: "chip-count" }));
   }
 
   function toggle(state) {
@@ -200,7 +211,7 @@ export function open(place) {
     return h("div", { class: "empty" }, h("p", {}, "No trial fits the condition."),
       button("Show all trials", () => {
         where.value = "";
-        turn({ where: "", states: [], offset: 0 }, { tell: true });
+        turn({ where: "", states: [], tainted: false, offset: 0 }, { tell: true });
       }));
   }
 

@@ -70,7 +70,7 @@ def _requests(ex: Experiment) -> Iterator[Request]:
             path = path.replace("<trial:number>", str(number))
             query = {"trials": [1, 2, 3]} if path.endswith(("/compare", "/metrics")) else {}
             name = PAYLOADS[number - 1]
-            if path.endswith("/why"):
+            if path.endswith(("/why", "/lineage", "/takers")):
                 query = {"step": name}
             if not path.endswith(("/artifact", "/file")):
                 yield Request("GET", path, fuzz.written(query))

@@ -169,7 +169,7 @@ export function graphView(open, legend) {
 
   // Brings a node to where it is seen, by moving only what is in the frame.
   function reveal(id) {
-    nodes.get(id)?.element.scrollIntoView({ block: "nearest", inline: "nearest" });
+    nodes.get(id)?.element.scrollIntoView({ block: "nearest", inline: "center" });
   }
 
   function scale(to) {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from daskperiment.errors import BackendError
@@ -53,8 +53,9 @@ def takers(
     most, seconds : int, float
         How many trials are looked at at most, and for how long.
     """
-    others = _candidates(trials, number)
-    look = Look(trials, _Same(records))
+    same = _Same(records)
+    others = _candidates(trials, number, same.origins)
+    look = Look(trials, same)
     end = time.monotonic() + seconds
     affected, looked = [], 0
     rows: list[Document | None] = []
@@ -78,7 +79,9 @@ class _Same:
     """Selects calls that were taken from where some calls have run."""
 
     def __init__(self, records: Iterable[StepRecord]) -> None:
-        self._keys = {_key(record, record.reused_from or record.trial) for record in records}
+        ran_in = [(record, record.reused_from or record.trial) for record in records]
+        self.origins = {uid for _, uid in ran_in}
+        self._keys = {_key(record, uid) for record, uid in ran_in}
 
     def matches(self, record: StepRecord, code: object) -> bool:
         """Whether a call is one of them."""
@@ -90,15 +93,32 @@ def _key(record: StepRecord, ran_in: str) -> tuple[object, ...]:
     return ran_in, record.step, record.fingerprint, inputs, record.output
 
 
-def _candidates(trials: Trials, number: int) -> list[int]:
+def _candidates(trials: Trials, number: int, origins: set[str]) -> list[int]:
     """Numbers of the other trials that may have taken something."""
+    names = ("time_saved", "State", "Uid", "Late")
     with trials.mirror.columns() as columns:
-        saved, state = (columns.standard[name].held for name in ("time_saved", "State"))
-        # One that is complete says what it has saved by that.
-        may = [
+        saved, state, uids, late = (columns.standard[name].held for name in names)
+        # One that is complete says what it has saved by that, unless it is a new attempt.
+        may = {
             columns.numbers[at]
             for at in columns.positions().tolist()
             if saved[at] is not None or state[at] != TrialState.COMPLETE
+        }
+        tried = [
+            uid
+            for at, uid in enumerate(uids)
+            if uid in origins and (state[at] != TrialState.COMPLETE or late[at])
         ]
-    after = [other for other in may if other > number]
-    return after + [other for other in reversed(may) if other < number]
+    may |= set(_attempts(trials, tried))
+    after = sorted(other for other in may if other > number)
+    return after + sorted((other for other in may if other < number), reverse=True)
+
+
+def _attempts(trials: Trials, uids: list[str]) -> Iterator[int]:
+    """The trials that were run again for some, for those that were, and so on."""
+    known = list(uids)
+    for uid in known:  # which grows meanwhile
+        for number, row in trials.find({"retry_of": uid}, fields=["uid"]):
+            if row["uid"] not in known:
+                known.append(row["uid"])
+                yield number

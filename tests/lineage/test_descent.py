@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import daskperiment
 from daskperiment import Experiment
 from daskperiment.history.steps import Steps
 from daskperiment.history.trials import Trials
@@ -104,3 +105,22 @@ def test_what_was_not_looked_at_is_counted(ex: Experiment) -> None:
     found = takers_of(ex, 1, "clean", most=1)
 
     assert ([each.number for each in found.affected], found.looked, found.left) == ([2], 1, 1)
+
+
+def test_a_new_attempt_that_took_a_step_from_the_failed_one_is_found() -> None:
+    ex = Experiment("attempts", backend="memory://", seed=1)
+
+    @ex.persist
+    def part(a: int) -> int:
+        return a
+
+    @ex.result
+    def end(value: int) -> int:
+        if daskperiment.current().number == 1:
+            raise ValueError("once")
+        return value
+
+    ex.map(end(part(ex.parameter("a"))), [{"a": 5}], retries=1)
+
+    assert ex[2].steps["reused_from"].tolist() == [1, None]
+    assert [each.number for each in takers_of(ex, 1, "part").affected] == [2]

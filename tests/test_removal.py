@@ -30,6 +30,7 @@ from daskperiment.graph import layout_of
 from daskperiment.history.doctor import examine
 from daskperiment.history.experiments import experiments
 from daskperiment.history.removal import Collected, collect_removed, drop_experiment
+from daskperiment.history.snapshots import Snapshots
 from daskperiment.history.trials import Trials
 from daskperiment.trial import Trial
 
@@ -356,6 +357,28 @@ def test_forgotten_code_is_nowhere_and_new_trials_keep_theirs(
     assert secret in ex[2].code
 
 
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_a_graph_is_forgotten_with_the_code_where_no_other_trial_needs_it(
+    ex: Experiment, everywhere: bool
+) -> None:
+    s = ex.result(lambda a, text: len(text) + a, name="score")(ex.parameter("a"), canary())
+    for a in (1, 2):
+        s.compute(parameters={"a": a}, scheduler="synchronous")
+    graph = (ex.backend.get("experiment/example/trials", 1) or {})["graph"]
+
+    held = ex[1].forget("code", everywhere=everywhere).held
+
+    assert {holder.field for holder in held} == (set() if everywhere else {"code", "graph"})
+    assert (Snapshots(ex.backend).find(graph) is None) is everywhere
+    again = ex[1].reproduce()
+    assert again.match == "error"
+    assert "forgotten" in str(again)
+    if not everywhere:
+        ex[2].forget("code")
+        assert Snapshots(ex.backend).find(graph) is None
+    assert problems(ex.backend) == []
+
+
 @pytest.mark.parametrize("field", ["environment", "session", "code"])
 def test_a_forgotten_snapshot_is_gone(ex: Experiment, field: str) -> None:
     trial = run(ex, 1)
@@ -533,14 +556,15 @@ def test_code_that_others_ran_is_forgotten_in_all_of_them(ex: Experiment) -> Non
     for a in (1, 2):
         s.compute(parameters={"a": a})
 
-    assert [(holder.trial, holder.field) for holder in ex[1].forget("code").held] == [(2, "code")]
+    held = ex[1].forget("code").held
+    assert [(holder.trial, holder.field) for holder in held] == [(2, "code"), (2, "graph")]
     assert ex[2].code
     assert ex[2].forget("code").held == []
 
     s.compute(parameters={"a": 3})
     s.compute(parameters={"a": 4})
     forgotten = ex[3].forget("code", everywhere=True)
-    assert [holder.trial for holder in forgotten.trials] == [3, 4]
+    assert {holder.trial for holder in forgotten.trials} == {3, 4}
     assert lost(lambda: ex[4].code)
 
 

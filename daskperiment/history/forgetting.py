@@ -227,8 +227,12 @@ class _Part:
         ]
         return _Edit(changes, self.replacing(paths.steps, steps), [kept[name]])
 
-    def snapshot(self, kind: str) -> _Edit:
-        return _Edit({kind: None}, [], [self.row.get(kind)])
+    def snapshot(self, *kinds: str) -> _Edit:
+        return _Edit(dict.fromkeys(kinds), [], [self.row.get(kind) for kind in kinds])
+
+    def code(self, _: str) -> _Edit:
+        """Sources and graph: the graph holds functions, too."""
+        return self.snapshot("code", "graph")
 
     def environment(self, _: str) -> _Edit:
         entries = self.entries(paths.steps)
@@ -323,7 +327,8 @@ _ERROR: Document = {"description": None, "traceback": None}
 _EDITS: dict[str, Callable[[_Part, str], _Edit | None]] = {
     "result": _Part.result,
     "parameters.": _Part.parameter,
-    "code": lambda part, _: part.snapshot("code"),
+    "code": _Part.code,
+    "graph": lambda part, _: part.snapshot("graph"),
     "environment": _Part.environment,
     "session": lambda part, _: part.snapshot("session"),
     "git": _Part.git,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from daskperiment.errors import UntrustedPayloadError
+from daskperiment.history import signatures
 from daskperiment.history.checkpoints import slot as checkpoint_slot
 from daskperiment.history.places import Place, Slot
 from daskperiment.history.steps import output_slot
@@ -49,7 +50,22 @@ class Resigning:
         }
         if "result" in row:
             changes["result"] = self._anew("result", ("result",), row["result"])
-        return {**row, **changes}
+        return self._graph({**row, **changes})
+
+    def _graph(self, row: Document) -> Document:
+        """What runs when the trial is reproduced, as :mod:`daskperiment.history.signatures` has it.
+
+        A graph that is not trusted is left behind where it would run without a signature.
+        """
+        if row.get("graph") is None or row.get("code") is None:
+            return row
+        bare = {name: value for name, value in row.items() if name != "signed"}
+        try:
+            signatures.check(self._source, row)
+        except UntrustedPayloadError as error:
+            self.refused["graph"] = str(error)
+            return {**bare, "graph": None} if self._target.backend.owned else bare
+        return {**bare, **signatures.signed(self._target, bare)}
 
     def steps(self, entries: list[JSON]) -> list[JSON]:
         """Step records as the target keeps them."""

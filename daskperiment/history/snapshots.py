@@ -10,7 +10,7 @@ from contextlib import suppress
 from blake3 import blake3
 
 from daskperiment.backends.base import Backend, Insert, Write
-from daskperiment.errors import ConflictError, SnapshotNotFoundError
+from daskperiment.errors import AlteredRecordError, ConflictError, SnapshotNotFoundError
 from daskperiment.fingerprint.values import digest
 from daskperiment.history import paths, payloads
 from daskperiment.history.collection import referring
@@ -66,8 +66,8 @@ class Snapshots:
         return known
 
     def content(self, digest: str) -> bytes:
-        """The bytes of a capture; errors as for :meth:`get` and :meth:`text`."""
-        return base64.b64decode(self.text(self.get(digest)["bytes"]))
+        """The bytes of a capture; errors as for :meth:`checked` and :meth:`text`."""
+        return base64.b64decode(self.text(self.checked(digest)["bytes"]))
 
     def forget(self) -> None:
         """Forget which captures are kept, and ask the backend the next time."""
@@ -82,6 +82,19 @@ class Snapshots:
             raise SnapshotNotFoundError(
                 f"The store has no snapshot {digest}: it was removed or is a partial copy"
             )
+        return document
+
+    def checked(self, name: str) -> Document:
+        """As :meth:`get`, for what is to be run.
+
+        Raises
+        ------
+        AlteredRecordError
+            It was changed: a signature covers no more than the digest.
+        """
+        document = self.get(name)
+        if digest(document) != name:
+            raise AlteredRecordError(f"The snapshot {name} was changed in the store")
         return document
 
     def find(self, digest: str | None) -> Document | None:

@@ -14,6 +14,7 @@ import cloudpickle
 
 from daskperiment.errors import RebuildError
 from daskperiment.history import signatures
+from daskperiment.history.forgetting import check_kept
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.history.steps import Steps
 from daskperiment.history.trials import Trials
@@ -89,19 +90,20 @@ def request_of(trials: Trials, row: Document, given: Mapping[str, Any]) -> Reque
 
     Raises
     ------
-    RebuildError, PayloadError, ValueNotKeptError, BackendError
+    RebuildError, AlteredRecordError, PayloadError, ValueNotKeptError, BackendError
         Something of it is not there, was changed, or may not be run.
     """
     if not TrialState(row["state"]).ended:
         raise RebuildError("It is still running")
+    check_kept(row, "code", "graph")
     if row.get("graph") is None:
         raise RebuildError(
-            "Its graph was not kept: it holds what cannot be pickled, or it was not computed by "
-            "s.compute(), ex.map() or ex.run()"
+            "Its graph was not kept: it holds what cannot be pickled, was not computed by "
+            "s.compute(), ex.map() or ex.run(), or was not trusted where it was copied from"
         )
     snapshots, place = Snapshots(trials.backend), trials.place(row["uid"])
     signatures.check(place, row)
-    code = snapshots.get(row["code"])
+    code = snapshots.checked(row["code"])
     if not code["with_text"]:
         raise RebuildError("Its sources were not kept: DASKPERIMENT_CODE was off")
     parameters = {

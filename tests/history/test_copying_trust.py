@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from daskperiment import Experiment, UntrustedPayloadError, ValueNotKeptError, copy_trials
-from daskperiment.backends import open_backend
+from daskperiment.backends import Backend, open_backend
+from daskperiment.backends.redis import RedisBackend
+from daskperiment.history import paths
 from tests.test_trust import READ, VALUES, SharedMemory, as_user, config, record
 
 __all__ = ["config"]
@@ -36,7 +40,7 @@ def test_what_nobody_here_has_signed_is_not_loaded_from_a_copy(
     for target, refusal in ((other, UntrustedPayloadError), (own, ValueNotKeptError)):
         left_out = copy_trials(shared, target).left_out
         assert {left.field for left in left_out} == {
-            "parameters.a", "result", "persisted.build", "artifacts.model",
+            "parameters.a", "result", "persisted.build", "artifacts.model", "graph",
         }  # fmt: skip
         trial = Experiment("trusted", backend=target)[1]
         with pytest.raises(refusal):
@@ -52,3 +56,47 @@ def test_whoever_trusts_a_shared_store_reads_what_was_copied_unsigned(
     copy_trials(shared, other)
 
     assert Experiment("trusted", backend=other, trust="all")[1].result.text == "result 1"
+
+
+def doubled(backend: Backend) -> Experiment:
+    """Record a trial that can be reproduced."""
+    ex = Experiment("trusted", backend=backend, seed=1)
+    ex.result(lambda a: 2 * a, name="score")(ex.parameter("a", default=2)).compute()
+    return ex
+
+
+def test_what_was_genuine_is_reproduced_from_a_copy_in_a_team_s_store(redis_running: Any) -> None:
+    own, other = open_backend("memory://"), open_backend("memory://")
+    with RedisBackend(redis_running.uri, prefix=uuid4().hex) as shared:
+        doubled(own)
+        for source, target in ((own, shared), (shared, other), (other, SharedMemory())):
+            assert not copy_trials(source, target).left_out
+            assert Experiment("trusted", backend=target)[1].reproduce().match == "bitwise"
+
+
+def test_a_graph_that_nobody_here_has_signed_never_runs_from_a_copy(
+    redis_running: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = open_backend("memory://")
+    with RedisBackend(redis_running.uri, prefix=uuid4().hex) as shared:
+        doubled(shared)
+        as_user("another", tmp_path, monkeypatch)
+
+        for target, refusal in ((SharedMemory(), "is not signed"), (own, "was not trusted")):
+            assert [left.field for left in copy_trials(shared, target).left_out] == ["graph"]
+            again = Experiment("trusted", backend=target)[1].reproduce()
+            assert again.match == "error"
+            assert refusal in str(again)
+
+
+def test_a_changed_snapshot_never_runs(redis_running: Any) -> None:
+    with RedisBackend(redis_running.uri, prefix=uuid4().hex) as shared:
+        ex = doubled(shared)
+        row = shared.get(paths.trials("trusted"), 1) or {}
+        for kind in ("code", "graph"):
+            before = shared.get(paths.SNAPSHOTS, row[kind]) or {}
+            shared.update(paths.SNAPSHOTS, row[kind], {"bytes": "", "sources": {}})
+            again = ex[1].reproduce()
+            shared.update(paths.SNAPSHOTS, row[kind], before)
+            assert again.match == "different"
+            assert "was changed in the store" in str(again)

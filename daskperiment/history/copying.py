@@ -221,8 +221,8 @@ class _Copy:
     def _insert(self, number: int) -> None:
         found, read = self._read(number)
         left = checkpoints.documents(self.source, self.name, found["uid"])
+        self._enlist()  # only then is it known who may write to a new folder
         row, logs, left, untrusted = self._signed_anew(found, read, left)
-        self._enlist()
         for _ in range(_ATTEMPTS):
             kept, lost = self.transfer.writes([*_parts(row, logs), *_left(left)])
             target = self._last + 1

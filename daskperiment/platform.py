@@ -25,6 +25,11 @@ def config_directory() -> Path:
     return Path(os.environ.get(variable) or Path.home() / folder).absolute()
 
 
+def interpreter(folder: Path) -> Path:
+    """The interpreter of a virtual environment."""
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
 def is_exposed(file: Path) -> bool:
     """Whether anybody but this user, or the group of another owner, can read or change a file.
 

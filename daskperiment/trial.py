@@ -6,7 +6,7 @@ import json
 import operator
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from daskperiment import notebooks
 from daskperiment.backends.base import Backend
@@ -515,7 +515,9 @@ class Trial:
     def note(self, note: str) -> None:
         self._trials.change(self.number, {"note": str(note)})
 
-    def reproduce(self, parameters: Mapping[str, Any] | None = None) -> Reproduction:
+    def reproduce(
+        self, parameters: Mapping[str, Any] | None = None, *, env: Literal["uv"] | None = None
+    ) -> Reproduction:
         """Run it again from its record, and compare every step.
 
         The recorded sources run, with the recorded parameters, seed and numbers of threads and
@@ -526,14 +528,22 @@ class Trial:
         ----------
         parameters : mapping of str to value, optional
             Values that were not kept, such as secrets.
+        env : {"uv"}, optional
+            ``"uv"`` makes a virtual environment of the recorded Python and packages, which goes
+            with the folder.
 
         Returns
         -------
         Reproduction
             Its ``match`` is ``bitwise``, ``tolerance``, ``different`` or ``error``, its ``steps``
             are a table.
+
+        Raises
+        ------
+        OptionError
+            ``env`` is something else, or there is no uv.
         """
-        return reproduce(self._trials, self.number, parameters)
+        return reproduce(self._trials, self.number, parameters, env=env)
 
     @property
     def reproduces(self) -> Trial | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -99,7 +99,8 @@ def _tell(session: Session, found: Impact) -> None:
 
 @verb("reproduce")
 @references("reference", metavar="REF")
-def reproduce(session: Session, reference: str) -> int:
+@click.option("--env", type=click.Choice(["uv"]), help="With the recorded Python and packages.")
+def reproduce(session: Session, reference: str, env: Literal["uv"] | None) -> int:
     """Run the recorded code of a trial again, and compare every step.
 
     The exit code is 0 where all is the same, 1 where something differs, and 2 where it could not be
@@ -108,7 +109,7 @@ def reproduce(session: Session, reference: str) -> int:
     from daskperiment.trial import Trial
 
     trial = Trial(session.backend, session.experiment, session.number(reference))
-    found = trial.reproduce()
+    found = trial.reproduce(env=env)
     session.answer(found.document(), lambda _: map(text.escaped, str(found).split("\n")))
     return {"error": 2, "different": 1}.get(found.match, 0)
 

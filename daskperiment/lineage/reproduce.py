@@ -15,6 +15,7 @@ from daskperiment.backends.local import LocalBackend
 from daskperiment.errors import (
     AlteredRecordError,
     BackendError,
+    OptionError,
     PayloadError,
     PayloadNotFoundError,
     RebuildError,
@@ -29,10 +30,12 @@ from daskperiment.history.places import Place
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.history.steps import Steps, output_slot
 from daskperiment.history.trials import Trials
-from daskperiment.lineage.request import STORE, ask, request_of
+from daskperiment.lineage.request import STORE, Request, ask, request_of
 from daskperiment.lineage.tolerance import distance, is_near
+from daskperiment.lineage.venv import venv
 from daskperiment.lineage.why import label
 from daskperiment.records import StepRecord
+from daskperiment.serializers import preview
 from daskperiment.typing import Document
 
 if TYPE_CHECKING:
@@ -150,8 +153,9 @@ _VERDICTS = {
 
 
 def reproduce(
-    trials: Trials, number: int, parameters: Mapping[str, Any] | None = None
-) -> Reproduction:
+    trials: Trials, number: int, parameters: Mapping[str, Any] | None = None, *,
+    env: str | None = None,
+) -> Reproduction:  # fmt: skip
     """Run a trial again from its record, in a process and a folder of its own.
 
     Parameters
@@ -162,24 +166,42 @@ def reproduce(
         The trial.
     parameters : mapping, optional
         Values of parameters that were not kept, such as secrets.
+    env : {"uv"}, optional
+        ``"uv"`` runs it with the recorded Python and packages.
+
+    Raises
+    ------
+    OptionError
+        ``env`` is something else, or there is no uv.
     """
+    if env not in (None, "uv"):
+        raise OptionError(f'env must be "uv" or None, not {preview(env, 80)}')
     row = trials.get(number)
-    try:
-        request = request_of(trials, row, parameters or {})
-    except (PayloadNotFoundError, UntrustedPayloadError) as error:
-        return Reproduction(number, None, "error", reason=str(error))
-    except (AlteredRecordError, PayloadError) as error:
-        return Reproduction(number, None, "different", reason=str(error))
-    except (RebuildError, BackendError, ValueNotKeptError) as error:
-        return Reproduction(number, None, "error", reason=str(error))
     with tempfile.TemporaryDirectory(prefix="daskperiment-") as folder:
         place = Path(folder)
-        answer = ask(place, request)
+        try:
+            request = request_of(trials, row, parameters or {})
+            answer = ask(place, request) if env is None else _in_venv(place, trials, row, request)
+        except (PayloadNotFoundError, UntrustedPayloadError) as error:
+            return Reproduction(number, None, "error", reason=str(error))
+        except (AlteredRecordError, PayloadError) as error:
+            return Reproduction(number, None, "different", reason=str(error))
+        except (RebuildError, BackendError, ValueNotKeptError) as error:
+            return Reproduction(number, None, "error", reason=str(error))
         for match in _FATAL:
             if match in answer:
                 return Reproduction(number, None, match, reason=answer[match])
         with _opened(place / STORE) as again:
             return _compared(trials, number, row, Trials(again, trials.name), answer)
+
+
+def _in_venv(place: Path, trials: Trials, row: Document, request: Request) -> Document:
+    made = venv(place, Snapshots(trials.backend).find(row.get("environment")))
+    answer = ask(place, request, made.python, made.variables)
+    if made.local:
+        why = f"not installed, as they are in folders of this machine: {', '.join(made.local)}"
+        answer = {n: f"{told} ({why})" if n == "error" else told for n, told in answer.items()}
+    return answer
 
 
 @contextmanager

@@ -121,14 +121,30 @@ def request_of(trials: Trials, row: Document, given: Mapping[str, Any]) -> Reque
     )  # fmt: skip
 
 
-def ask(folder: Path, request: Request) -> Document:
-    """Let a process of its own do what is asked for in a folder, and return its answer."""
+def ask(
+    folder: Path, request: Request, python: str | Path = sys.executable,
+    inherited: Mapping[str, str] | None = None,
+) -> Document:  # fmt: skip
+    """Let a process of its own do what is asked for in a folder, and return its answer.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    request : Request
+        What is asked for.
+    python : path, optional
+        The interpreter; this one unless told.
+    inherited : mapping of str to str, optional
+        Its environment variables, but for those that were recorded; as here unless told.
+    """
     (folder / REQUEST).write_bytes(cloudpickle.dumps(request))
     (folder / ANSWER).unlink(missing_ok=True)
-    here = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    inherited = os.environ if inherited is None else inherited
+    kept = {name: value for name, value in inherited.items() if name not in VARIABLES}
     done = subprocess.run(
-        [sys.executable, "-m", "daskperiment.rerun", str(folder)],
-        cwd=folder, env={**here, **request.variables}, stdin=subprocess.DEVNULL,
+        [python, "-m", "daskperiment.rerun", str(folder)],
+        cwd=folder, env={**kept, **request.variables}, stdin=subprocess.DEVNULL,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     try:

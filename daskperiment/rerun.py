@@ -30,14 +30,18 @@ class _World:
         from daskperiment.lineage.rebuild import Recorded, functions_of, sources_of
 
         sources = sources_of(request.texts)
-        sys.meta_path.insert(0, Recorded(folder / "code", sources))
+        sys.path[:0] = request.places
+        sys.meta_path.insert(0, Recorded(folder / "code", sources, [*map(Path, request.places)]))
         self.folder, self.request = folder, request
         facade.open_backend = lambda *_, **__: MemoryBackend()  # type: ignore[attr-defined]
         self.ex = facade.Experiment(request.experiment, backend=MemoryBackend())
         self.recipe = read(request.graph, self.ex, MemoryBackend())
         self.parameters: dict[str, Any] = pickle.loads(request.parameters)
-        os.chdir(folder)
-        self.functions = functions_of(request.code, sources, folder, self.recipe.functions, self.ex)
+        os.chdir(request.directory or folder)
+        self.functions = functions_of(
+            request.code, sources, folder, self.recipe.functions, self.ex,
+            Path(request.script) if request.script else None,
+        )  # fmt: skip
 
     def run(self, backend: Any) -> None:
         """Run the trial."""

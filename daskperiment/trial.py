@@ -516,8 +516,9 @@ class Trial:
         self._trials.change(self.number, {"note": str(note)})
 
     def reproduce(
-        self, parameters: Mapping[str, Any] | None = None, *, env: Literal["uv"] | None = None
-    ) -> Reproduction:
+        self, parameters: Mapping[str, Any] | None = None, *, env: Literal["uv"] | None = None,
+        code: Literal["git"] | None = None,
+    ) -> Reproduction:  # fmt: skip
         """Run it again from its record, and compare every step.
 
         The recorded sources run, with the recorded parameters, seed and numbers of threads and
@@ -531,6 +532,9 @@ class Trial:
         env : {"uv"}, optional
             ``"uv"`` makes a virtual environment of the recorded Python and packages, which goes
             with the folder.
+        code : {"git"}, optional
+            ``"git"`` restores the files of the recorded commit and the changes since into the
+            folder, for data and for modules whose sources were not recorded.
 
         Returns
         -------
@@ -541,9 +545,9 @@ class Trial:
         Raises
         ------
         OptionError
-            ``env`` is something else, or there is no uv.
+            ``env`` or ``code`` is something else, or there is no uv.
         """
-        return reproduce(self._trials, self.number, parameters, env=env)
+        return reproduce(self._trials, self.number, parameters, env=env, code=code)
 
     @property
     def reproduces(self) -> Trial | None:

@@ -100,7 +100,14 @@ def _tell(session: Session, found: Impact) -> None:
 @verb("reproduce")
 @references("reference", metavar="REF")
 @click.option("--env", type=click.Choice(["uv"]), help="With the recorded Python and packages.")
-def reproduce(session: Session, reference: str, env: Literal["uv"] | None) -> int:
+@click.option(
+    "--code",
+    type=click.Choice(["git"]),
+    help="Among the files of the recorded commit and its changes.",
+)
+def reproduce(
+    session: Session, reference: str, env: Literal["uv"] | None, code: Literal["git"] | None
+) -> int:
     """Run the recorded code of a trial again, and compare every step.
 
     The exit code is 0 where all is the same, 1 where something differs, and 2 where it could not be
@@ -109,7 +116,7 @@ def reproduce(session: Session, reference: str, env: Literal["uv"] | None) -> in
     from daskperiment.trial import Trial
 
     trial = Trial(session.backend, session.experiment, session.number(reference))
-    found = trial.reproduce(env=env)
+    found = trial.reproduce(env=env, code=code)
     session.answer(found.document(), lambda _: map(text.escaped, str(found).split("\n")))
     return {"error": 2, "different": 1}.get(found.match, 0)
 

@@ -59,9 +59,12 @@ class Resigning:
         """
         if row.get("graph") is None or row.get("code") is None:
             return row
-        bare = {name: value for name, value in row.items() if name != "signed"}
+        fields = signatures.FIELDS.values()
+        bare = {name: value for name, value in row.items() if name not in fields}
         try:
             signatures.check(self._source, row)
+            if row.get("session") is not None and "git" not in row.get("forgotten", {}):
+                signatures.check(self._source, row, "session")
         except UntrustedPayloadError as error:
             self.refused["graph"] = str(error)
             return {**bare, "graph": None} if self._target.backend.owned else bare

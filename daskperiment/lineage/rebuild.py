@@ -65,9 +65,14 @@ class Recorded(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         The folder.
     sources : iterable of Source
         The texts; those of the script are passed over.
+    places : sequence of Path
+        Folders with other modules of the user, where the texts stand in place of the files.
     """
 
-    def __init__(self, folder: Path, sources: Iterable[Source]) -> None:
+    def __init__(
+        self, folder: Path, sources: Iterable[Source], places: Sequence[Path] = ()
+    ) -> None:
+        self._places = places
         self._files: dict[str, Path] = {}
         self._packages: set[str] = set()
         for source in sources:
@@ -84,6 +89,11 @@ class Recorded(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             self._packages.add(source.module)
             parts = [*parts, "__init__"]
         path = folder.joinpath(*parts).with_suffix(".py")
+        for place in self._places:
+            there = place.joinpath(*parts).with_suffix(".py")
+            if there.exists() and there.resolve().is_relative_to(place.resolve()):
+                path = there
+                break
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source.text, encoding="utf-8", errors="surrogatepass")
         self._files[source.module] = path
@@ -96,10 +106,16 @@ class Recorded(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         if fullname not in self._files and not package:
             return None
         file = self._files.get(fullname)
+        parts = fullname.split(".")
+        folders = [each for place in self._places if (each := place.joinpath(*parts)).is_dir()]
+        if file is None and any((each / "__init__.py").exists() for each in folders):
+            return None
         spec = importlib.machinery.ModuleSpec(
             fullname, self, origin=None if file is None else str(file), is_package=package
         )
         spec.has_location = file is not None
+        if spec.submodule_search_locations is not None:
+            spec.submodule_search_locations += map(str, folders)
         return spec
 
     def exec_module(self, module: ModuleType) -> None:
@@ -112,7 +128,7 @@ class Recorded(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 def functions_of(
     code: Document, sources: Sequence[Source], folder: Path, known: Mapping[str, Any],
-    experiment: Any,
+    experiment: Any, script: Path | None = None,
 ) -> dict[str, Callable[..., Any]]:  # fmt: skip
     """The functions of steps, by their names.
 
@@ -131,6 +147,8 @@ def functions_of(
     experiment : Experiment
         What stands for names that the stored cells of a notebook do not define: that of the
         experiment is such a name.
+    script : Path, optional
+        Where the script is to be taken to lie.
 
     Raises
     ------
@@ -143,7 +161,7 @@ def functions_of(
     main = [source for source in sources if source.module == MAIN]
     if main:
         _run_main(main, {name.split(".")[1] for name in wanted if name.startswith(f"{MAIN}.")},
-                  folder, experiment)  # fmt: skip
+                  folder, experiment, script)  # fmt: skip
     for function in known.values():
         _remember(function, sources)
     found: dict[str, Callable[..., Any]] = {}
@@ -208,13 +226,17 @@ def _compare(name: str, function: Callable[..., Any], step: Document) -> None:
 # -- the script
 
 
-def _run_main(sources: Sequence[Source], wanted: set[str], folder: Path, experiment: Any) -> None:
+def _run_main(
+    sources: Sequence[Source], wanted: set[str], folder: Path, experiment: Any, script: Path | None
+) -> None:
     """Make a ``__main__`` of the statements that are needed, cell by cell."""
     module = ModuleType(MAIN)
     sys.modules[MAIN] = module
     files = []
     for number, source in enumerate(sources):
-        file = str(folder / f"main{number}" / source.file.partition("#")[0])
+        name = source.file.partition("#")[0]
+        lies_there = script is not None and script.name == name
+        file = str(script if lies_there else folder / f"main{number}" / name)
         _put(file, source.text)
         files.append(file)
     module.__file__ = files[-1]

@@ -30,6 +30,7 @@ from daskperiment.history.places import Place
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.history.steps import Steps, output_slot
 from daskperiment.history.trials import Trials
+from daskperiment.lineage.checkout import checked_out
 from daskperiment.lineage.request import STORE, Request, ask, request_of
 from daskperiment.lineage.tolerance import distance, is_near
 from daskperiment.lineage.venv import venv
@@ -154,7 +155,7 @@ _VERDICTS = {
 
 def reproduce(
     trials: Trials, number: int, parameters: Mapping[str, Any] | None = None, *,
-    env: str | None = None,
+    env: str | None = None, code: str | None = None,
 ) -> Reproduction:  # fmt: skip
     """Run a trial again from its record, in a process and a folder of its own.
 
@@ -168,19 +169,24 @@ def reproduce(
         Values of parameters that were not kept, such as secrets.
     env : {"uv"}, optional
         ``"uv"`` runs it with the recorded Python and packages.
+    code : {"git"}, optional
+        ``"git"`` runs it among the files of the recorded commit and its changes.
 
     Raises
     ------
     OptionError
-        ``env`` is something else, or there is no uv.
+        ``env`` or ``code`` is something else, or there is no uv.
     """
-    if env not in (None, "uv"):
-        raise OptionError(f'env must be "uv" or None, not {preview(env, 80)}')
+    for name, given, only in (("env", env, "uv"), ("code", code, "git")):
+        if given not in (None, only):
+            raise OptionError(f'{name} must be "{only}" or None, not {preview(given, 80)}')
     row = trials.get(number)
     with tempfile.TemporaryDirectory(prefix="daskperiment-") as folder:
         place = Path(folder)
         try:
             request = request_of(trials, row, parameters or {})
+            if code is not None:
+                request = checked_out(request, place / "checkout", trials, row)
             answer = ask(place, request) if env is None else _in_venv(place, trials, row, request)
         except (PayloadNotFoundError, UntrustedPayloadError) as error:
             return Reproduction(number, None, "error", reason=str(error))

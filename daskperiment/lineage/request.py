@@ -58,6 +58,11 @@ class Request(NamedTuple):
         Seeds of the calls.
     scheduler : str
         Where they run.
+    directory, script : str
+        The working directory, and where the script is to be taken to lie; empty for none but the
+        folder of both.
+    places : tuple of str
+        Folders with modules of the user that the texts do not hold.
     """
 
     experiment: str
@@ -74,6 +79,9 @@ class Request(NamedTuple):
     call: tuple[str, int] = ("", 0)
     seeds: tuple[int, ...] = ()
     scheduler: str = "synchronous"
+    directory: str = ""
+    script: str = ""
+    places: tuple[str, ...] = ()
 
 
 def request_of(trials: Trials, row: Document, given: Mapping[str, Any]) -> Request:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -129,7 +129,7 @@ class Repository:
 
     def _look(self, code: object, before: _Seen | None) -> _Seen:
         started = self._clock()
-        root = _root(self._places)
+        root = top(self._places)
         files = _marks(root) if root else tuple(str(place / ".git") for place in self._places)
         state = tuple(map(_state, files))
         found = look(root, self._limit) if root else Look({"repository": None}, {})
@@ -183,7 +183,8 @@ def _repository(script: str | None, folder: str | None, limit: int) -> Repositor
 platform.at_fork(after_in_child=_repository.cache_clear)  # another thread may hold their locks
 
 
-def _root(places: Sequence[Path]) -> Path | None:
+def top(places: Sequence[Path]) -> Path | None:
+    """The top folder of the first of these places that lies in a repository."""
     folders = (folder for place in places for folder in (place, *place.parents))
     return next(filter(_is_repository, folders), None)
 
@@ -412,15 +413,13 @@ def _git(
     codes: Sequence[int] = (0,),
 ) -> bytes:
     """What git prints, and one byte beyond the limit when it is more."""
-    settings = [part for item in _SETTINGS.items() for part in ("-c", "=".join(item))]
-    command = ["git", *settings, "-C", str(root), verb, *map(os.fsdecode, arguments)]
     try:
         with subprocess.Popen(
-            command,
+            [*program(root), verb, *map(os.fsdecode, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=_environment(root),
+            env=environment(root),
         ) as process:
             return _answer(process, verb, limit, codes)
     except OSError as error:
@@ -468,6 +467,14 @@ class _Stopper:
         self._timer.cancel()
 
 
-def _environment(root: Path) -> Mapping[str, str]:
+def program(folder: Path, **settings: str) -> list[str]:
+    """The beginning of a command that works in a folder, with more settings."""
+    pairs = {**_SETTINGS, **{name.replace("_", "."): value for name, value in settings.items()}}
+    options = [part for item in pairs.items() for part in ("-c", "=".join(item))]
+    return ["git", *options, "-C", str(folder)]
+
+
+def environment(root: Path) -> dict[str, str]:
+    """The environment variables for git, which looks for no repository above a folder."""
     inherited = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
     return {**inherited, **_VARIABLES, "GIT_CEILING_DIRECTORIES": str(root.parent)}

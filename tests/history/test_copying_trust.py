@@ -100,3 +100,22 @@ def test_a_changed_snapshot_never_runs(redis_running: Any) -> None:
             shared.update(paths.SNAPSHOTS, row[kind], before)
             assert again.match == "different"
             assert "was changed in the store" in str(again)
+
+
+def test_what_git_has_seen_is_signed_apart_and_may_be_forgotten(redis_running: Any) -> None:
+    own, path = open_backend("memory://"), paths.trials("trusted")
+    with RedisBackend(redis_running.uri, prefix=uuid4().hex) as shared:
+        ex = doubled(shared)
+        assert "outside of any git" in str(ex[1].reproduce(code="git"))
+        before = (shared.get(path, 1) or {})["session"]
+        shared.update(path, 1, {"session": "v1:another"})
+        assert "may run code" in str(ex[1].reproduce(code="git"))
+        assert "graph" in {left.field for left in copy_trials(shared, SharedMemory()).left_out}
+        shared.update(path, 1, {"session": before})
+        ex[1].forget("git")
+
+        assert not copy_trials(shared, own).left_out
+
+    trial = Experiment("trusted", backend=own)[1]
+    assert trial.reproduce().match == "bitwise"
+    assert "forgotten" in str(trial.reproduce(code="git"))

@@ -529,10 +529,10 @@ class Experiment:
         return self._parameters.values()
 
     def begin(
-        self, steps: Mapping[str, Step[..., Any]], values: dict[str, Any]
+        self, steps: Mapping[str, Step[..., Any]], values: dict[str, Any], graph: bytes | None
     ) -> Ticket | UnrecordedTrial:
         """Prepare a trial of a graph that somebody else computes."""
-        return self._prepared(self.seed, steps, self._parameters.hidden(values))
+        return self._prepared(self.seed, steps, self._parameters.hidden(values), graph)
 
     def built(self, result: Node) -> None:
         """Take note of a result that was built: in a script it may wait for its trial."""
@@ -756,12 +756,13 @@ class Experiment:
         return Block(prepare, self, code, name, used)
 
     def _prepared(
-        self, seed: int | None, steps: Mapping[str, Step[..., Any]], values: Mapping[str, Any]
-    ) -> Ticket | UnrecordedTrial:
+        self, seed: int | None, steps: Mapping[str, Step[..., Any]], values: Mapping[str, Any],
+        graph: bytes | None = None,
+    ) -> Ticket | UnrecordedTrial:  # fmt: skip
         script.begun(self.backend, self.id)
         return self._recorder.prepare(
             steps, values, seed, self._parameters.configuration,
-            callbacks=self._callbacks, handle=self._handle, reuse=self._reuse,
+            callbacks=self._callbacks, handle=self._handle, reuse=self._reuse, graph=graph,
         )  # fmt: skip
 
     def map(

@@ -93,6 +93,7 @@ class Bypass:
         callbacks: Any = None,
         handle: Any = None,
         reuse: Any = None,
+        graph: Any = None,
     ) -> UnrecordedTrial:
         """Settle the seed of a trial."""
         seeds.install()

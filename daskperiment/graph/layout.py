@@ -225,7 +225,7 @@ class Layout:
     def _living(self) -> Nodes:
         """Nodes of a graph that starts its own trial; foreign ones wait for it and are guarded."""
         trial = TaskRef(self.trial_key)
-        begin = Begin(self.owner, self.steps, tuple(self.parameters))
+        begin = Begin(self.owner, self.steps, tuple(self.parameters), lambda: self.pickled)
         living = dict(self.nodes)
         living[self.values_key] = Fixed(self.values_key, Values(self.owner))
         living[self.trial_key] = Fixed(self.trial_key, begin, TaskRef(self.values_key))

@@ -57,7 +57,9 @@ class Owner(Protocol):
     def values(self) -> dict[str, Any]:
         """Values of the parameters now; undefined ones are absent."""
 
-    def begin(self, steps: Mapping[str, Step[..., Any]], values: dict[str, Any]) -> Beginning:
+    def begin(
+        self, steps: Mapping[str, Step[..., Any]], values: dict[str, Any], graph: bytes | None
+    ) -> Beginning:
         """Prepare a trial: all that must be known before it has a number."""
 
     def built(self, result: Node) -> None:
@@ -129,14 +131,28 @@ class Lookup:
 
 
 class Begin:
-    """Task that starts the trial inside the graph."""
+    """Task that starts the trial inside the graph.
+
+    Parameters
+    ----------
+    owner : Owner
+        The experiment.
+    steps : mapping of str to Step
+        The steps of the graph.
+    names : tuple of str
+        The parameters that it uses.
+    graph : callable
+        Gives the recipe of the graph, None where it has none.
+    """
 
     def __init__(
-        self, owner: Owner, steps: Mapping[str, Step[..., Any]], names: tuple[str, ...]
-    ) -> None:
+        self, owner: Owner, steps: Mapping[str, Step[..., Any]], names: tuple[str, ...],
+        graph: Callable[[], bytes | None],
+    ) -> None:  # fmt: skip
         self.owner = owner
         self.steps = steps
         self.names = names
+        self.graph = graph
         self.sent: Beginning | None = None
 
     def __call__(self, values: dict[str, Any]) -> RunningTrial:
@@ -146,20 +162,25 @@ class Begin:
         missing = [name for name in self.names if name not in values]
         if missing:
             raise undefined(missing)
-        return self.owner.begin(self.steps, {name: values[name] for name in self.names})
+        used = {name: values[name] for name in self.names}
+        return self.owner.begin(self.steps, used, self.graph())
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Sent to a cluster, the task may run again after a lost worker: what it will begin is
         # settled here, once, so that a repetition finds the same trial.
         values = {} if self.sent else self.owner.values()
         if not self.sent and any(name not in values for name in self.names):
-            return Begin, (self.owner, self.steps, self.names)
+            return _unprepared, (self.owner, self.steps, self.names)
         return _sent_begin, (self.sent or self._announced(values),)
 
     def _announced(self, values: dict[str, Any]) -> Beginning:
         beginning = self._prepare(values)
         beginning.announce()
         return beginning
+
+
+def _unprepared(owner: Owner, steps: Mapping[str, Step[..., Any]], names: tuple[str, ...]) -> Begin:
+    return Begin(owner, steps, names, lambda: None)
 
 
 def _sent_begin(beginning: Beginning) -> Begin:

@@ -104,16 +104,18 @@ def request_of(trials: Trials, row: Document, given: Mapping[str, Any]) -> Reque
     if not TrialState(row["state"]).ended:
         raise RebuildError("It is still running")
     check_kept(row, "code", "graph")
+    snapshots, place = Snapshots(trials.backend), trials.place(row["uid"])
+    code = snapshots.checked(row["code"]) if row.get("code") else {}
+    if not code.get("with_text"):
+        raise RebuildError(
+            "Its sources were not kept: DASKPERIMENT_CODE was off, or it was imported"
+        )
     if row.get("graph") is None:
         raise RebuildError(
-            "Its graph was not kept: it holds what cannot be pickled, was not computed by "
-            "s.compute(), ex.map() or ex.run(), or was not trusted where it was copied from"
+            "Its graph was not kept: it holds what cannot be pickled, the trial is a block (with "
+            "ex.trial()), or it was not trusted where it was copied from"
         )
-    snapshots, place = Snapshots(trials.backend), trials.place(row["uid"])
     signatures.check(place, row)
-    code = snapshots.checked(row["code"])
-    if not code["with_text"]:
-        raise RebuildError("Its sources were not kept: DASKPERIMENT_CODE was off")
     parameters = {
         name: given[name] if name in given else place.load(("parameters", name), kept)
         for name, kept in row["parameters"]

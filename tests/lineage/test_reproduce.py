@@ -67,12 +67,16 @@ SCRIPT = """
         rows = clean(noisy(load(ex.parameter("n", default=20))))
         s = fit(rows, ex.parameter("depth", default=3) + 1)
         how = sys.argv[2]
-        if how == "cluster":
+        if how in ("cluster", "client"):
             from distributed import Client, LocalCluster
 
             with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
-                with Client(cluster):
-                    s.compute()
+                with Client(cluster) as client:
+                    s.compute() if how == "cluster" else client.compute(s).result()
+        elif how.startswith("dask."):
+            import dask
+
+            dask.compute(1 + s, scheduler=how.removeprefix("dask."))
         elif how == "map":
             ex.map(s, [{"n": 10}], executor="processes", progress=False)
         else:
@@ -104,7 +108,10 @@ def record(folder: Path, store: Path, how: str) -> Experiment:
     return Experiment("again", backend=store)
 
 
-@pytest.mark.parametrize("how", ["synchronous", "threads", "processes", "map", "cluster"])
+@pytest.mark.parametrize("how", [
+    "synchronous", "threads", "processes", "map", "cluster", "client", "dask.threads",
+    "dask.processes",
+])  # fmt: skip
 def test_a_trial_is_the_same_to_the_last_bit_wherever_it_was_computed(
     write: Write, tmp_path: Path, how: str
 ) -> None:
@@ -344,6 +351,21 @@ def test_a_graph_with_what_cannot_be_pickled_says_so() -> None:
 
     assert (again.match, again.number) == ("error", None)
     assert "Its graph was not kept" in str(again)
+
+
+def test_a_block_and_what_has_no_sources_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    ex = Experiment("without", backend="memory://", seed=1)
+    with ex.trial(a=1) as trial:
+        trial.result = 2
+    assert "a block" in str(ex[1].reproduce())
+
+    monkeypatch.setenv("DASKPERIMENT_CODE", "0")
+    ex = Experiment("without", backend="memory://", seed=1)
+    ex.result(_invert)(ex.parameter("a", default=1)).compute()
+
+    again = ex[1].reproduce()
+    assert (again.match, again.number) == ("error", None)
+    assert "DASKPERIMENT_CODE" in str(again)
 
 
 def _invert(a: int) -> float:

@@ -108,7 +108,7 @@ def request_of(trials: Trials, row: Document, given: Mapping[str, Any]) -> Reque
     code = snapshots.checked(row["code"]) if row.get("code") else {}
     if not code.get("with_text"):
         raise RebuildError(
-            "Its sources were not kept: DASKPERIMENT_CODE was off, or it was imported"
+            "Its sources were not kept: it was imported, or DASKPERIMENT_DISABLE_CODE was set"
         )
     if row.get("graph") is None:
         raise RebuildError(

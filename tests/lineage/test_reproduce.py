@@ -359,13 +359,13 @@ def test_a_block_and_what_has_no_sources_say_so(monkeypatch: pytest.MonkeyPatch)
         trial.result = 2
     assert "a block" in str(ex[1].reproduce())
 
-    monkeypatch.setenv("DASKPERIMENT_CODE", "0")
+    monkeypatch.setenv("DASKPERIMENT_DISABLE_CODE", "1")
     ex = Experiment("without", backend="memory://", seed=1)
     ex.result(_invert)(ex.parameter("a", default=1)).compute()
 
     again = ex[1].reproduce()
     assert (again.match, again.number) == ("error", None)
-    assert "DASKPERIMENT_CODE" in str(again)
+    assert "DASKPERIMENT_DISABLE_CODE" in str(again)
 
 
 def _invert(a: int) -> float:

@@ -75,6 +75,7 @@ from daskperiment.errors import (
     TrialReferenceError,
     TrialRunningError,
     TrialTimeoutError,
+    UndeclaredInputWarning,
     UntrustedPayloadError,
     ValueNotKeptError,
 )
@@ -201,4 +202,5 @@ __all__ = [
     "EnvironmentChangedWarning",
     "MutationWarning",
     "PurityWarning",
+    "UndeclaredInputWarning",
 ]

@@ -271,3 +271,7 @@ class MutationWarning(DaskperimentWarning):
 
 class PurityWarning(DaskperimentWarning):
     """A step gave another output for the same inputs; the text names the causes."""
+
+
+class UndeclaredInputWarning(DaskperimentWarning):
+    """A step has touched what it was not given; the text says what, and how to give it."""

@@ -31,6 +31,7 @@ from daskperiment.errors import (
 )
 from daskperiment.execution import batch, jobs
 from daskperiment.execution.attempt import Task
+from daskperiment.execution.audit import checked_audit
 from daskperiment.execution.block import Block
 from daskperiment.execution.context import Ticket
 from daskperiment.execution.current import CurrentTrial, current_in
@@ -63,8 +64,9 @@ from daskperiment.serializers import preview
 from daskperiment.targets import Target, Targets, merged
 from daskperiment.tracebacks import without_ours
 from daskperiment.tracking import code, environment, seeds
+from daskperiment.tracking.inputs import Unseen
 from daskperiment.trial import Trial, TrialList, check_number
-from daskperiment.typing import Document
+from daskperiment.typing import Audit, Document
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -126,6 +128,12 @@ class Experiment:
         The part of the calls that may be taken which run all the same, from 0 to 1; where one
         gives another output a :class:`~daskperiment.PurityWarning` tells, and the step is taken
         from nowhere any more.
+    audit : str, optional
+        What becomes of what steps touch beside their arguments: files, environment variables,
+        sockets and programs.  ``"warn"`` records it, see :attr:`Trial.inputs
+        <daskperiment.Trial.inputs>`, and tells by an
+        :class:`~daskperiment.UndeclaredInputWarning`; ``"strict"`` besides lets nobody take such a
+        call from there.  Steps may say otherwise, by ``@ex(audit="off")``.
 
     Raises
     ------
@@ -139,7 +147,8 @@ class Experiment:
     SeedError
         The seed is no integer from 0 to 2**32 - 1.
     OptionError
-        ``trust``, ``reuse``, ``packages``, ``reuse_verify`` or an option from outside is none.
+        ``trust``, ``reuse``, ``packages``, ``reuse_verify``, ``audit`` or an option from outside
+        is none.
     CallbackError
         One of the callbacks is none, or is there twice.
 
@@ -183,10 +192,12 @@ class Experiment:
         reuse: bool = False,
         packages: str = "exact",
         reuse_verify: float = 0.0,
+        audit: Audit = None,
     ) -> None:
         name, recording = _check_id(id), options.value("mode") == "enabled"
         check_trust(trust)
         listening, taking = Callbacks(callbacks), checked_reuse(reuse, packages, reuse_verify)
+        auditing = checked_audit(audit)
         place = spooling(open_backend(backend, durability), offline, strict)
         earlier = reloads.predecessor(self, name, sys._getframe(1))
         reloads.follow(Step)
@@ -194,7 +205,7 @@ class Experiment:
             self._define(name, place, seed, uuid.uuid4().hex, recording, trust, listening)
         else:
             self._succeed(earlier, place, seed, recording, trust, listening)
-        self._reuse = taking
+        self._reuse, self.audit = taking, auditing
         if not recording:
             return
         logs.follow()
@@ -255,7 +266,7 @@ class Experiment:
         recording = isinstance(self._recorder, Recorder)
         trust = self._trials.trust
         parts = (self.id, self.backend, self.seed, self.handle, recording, trust, self._callbacks)
-        return _rebuilt, (parts, self._parameters, self._reuse)
+        return _rebuilt, (parts, self._parameters, self._reuse, self.audit)
 
     def __repr__(self) -> str:
         where = self.backend.locate(self.id)
@@ -373,6 +384,8 @@ class Experiment:
             Seconds that each call may take; then it is ended by
             :class:`~daskperiment.TrialTimeoutError`.  A thread that computes outside Python
             cannot be ended, and is abandoned in a batch.
+        audit : str, optional
+            As for the experiment, for this step alone; ``"off"`` where it is not to be looked at.
 
         Returns
         -------
@@ -760,10 +773,11 @@ class Experiment:
         graph: bytes | None = None,
     ) -> Ticket | UnrecordedTrial:  # fmt: skip
         script.begun(self.backend, self.id)
-        return self._recorder.prepare(
-            steps, values, seed, self._parameters.configuration,
-            callbacks=self._callbacks, handle=self._handle, reuse=self._reuse, graph=graph,
-        )  # fmt: skip
+        with Unseen():
+            return self._recorder.prepare(
+                steps, values, seed, self._parameters.configuration,
+                callbacks=self._callbacks, handle=self._handle, reuse=self._reuse, graph=graph,
+            )  # fmt: skip
 
     def map(
         self,
@@ -1730,10 +1744,12 @@ class Experiment:
         return metrics.Metrics(self.backend, self.id).frame(metrics.check_name(metric_key), uids)
 
 
-def _rebuilt(parts: tuple[Any, ...], parameters: Parameters, reuse: Reuse) -> Experiment:
+def _rebuilt(
+    parts: tuple[Any, ...], parameters: Parameters, reuse: Reuse, audit: Audit
+) -> Experiment:
     experiment = Experiment.__new__(Experiment)
     experiment._define(*parts)
-    experiment._parameters, experiment._reuse = parameters, reuse
+    experiment._parameters, experiment._reuse, experiment.audit = parameters, reuse, audit
     return experiment
 
 

@@ -190,7 +190,8 @@ class StepRecord(NamedTuple):
     saved : float or None
         Seconds that the call took where the output comes from; only of one that is reused.
     files : dict or None
-        Digest of each file that a reusable call has opened to read, by path.
+        Digest of each file that a reusable or audited call has opened to read, by path, but for
+        those that it was given as paths.
     why : str or None
         Why a reusable call has run.
     mutated : list of str or None
@@ -199,6 +200,9 @@ class StepRecord(NamedTuple):
         Whether the output is kept only for trials that may take it.
     logged : dict or None
         Which metrics and artifacts are of this call; see :mod:`daskperiment.history.belongings`.
+    touched : dict or None
+        What else an audited call has touched: by ``environment`` the digest of each variable that
+        it has read, by ``socket`` and ``process`` lists of addresses and of programs.
     """
 
     trial: str
@@ -227,6 +231,7 @@ class StepRecord(NamedTuple):
     why: str | None = None
     mutated: list[str] | None = None
     spare: bool | None = None
+    touched: Document | None = None
 
     @property
     def identity(self) -> CallIdentity:

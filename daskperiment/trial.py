@@ -16,6 +16,7 @@ from daskperiment.history.artifacts import ArtifactList, Artifacts
 from daskperiment.history.checkpoints import Checkpoint, Checkpoints
 from daskperiment.history.columns import utc_time
 from daskperiment.history.forgetting import Forgotten, check_kept
+from daskperiment.history.inputs import frame as inputs_frame
 from daskperiment.history.metrics import Metrics, Point
 from daskperiment.history.output import Output, Outputs
 from daskperiment.history.places import Place, Trust, Values
@@ -259,6 +260,34 @@ class Trial:
     def steps(self) -> pd.DataFrame:
         """Step records, one row a call; see :meth:`Experiment.get_steps`."""
         return frame(self._records)
+
+    @property
+    def inputs(self) -> pd.DataFrame:
+        """What its steps have touched beside their arguments, as far as that was looked at.
+
+        A row for each call and thing, with the columns ``step``, ``call``, ``kind``, ``name`` and
+        ``digest``.  The kinds are ``file`` (that was read, and of which no path was an argument),
+        ``environment`` (a variable), ``socket`` (an address) and ``process`` (a program with its
+        arguments); of the last two there is no digest.  It is looked at with
+        ``Experiment(audit="warn")``; files also for steps that may be reused.
+
+        Examples
+        --------
+        >>> import daskperiment, pathlib, tempfile, warnings
+        >>> warnings.simplefilter("ignore", daskperiment.UndeclaredInputWarning)
+        >>> ex = daskperiment.Experiment("doc_inputs", backend="memory://", audit="warn")
+        >>> file = pathlib.Path(tempfile.mkdtemp(), "words.txt")
+        >>> _ = file.write_text("one two")
+        >>> @ex.result
+        ... def count():
+        ...     return len(file.read_text().split())
+        >>> count().compute()
+        2
+        >>> ex.latest.inputs[["step", "kind", "name"]]
+            step  kind                name
+        0  count  file  ...words.txt
+        """
+        return inputs_frame(self._records)
 
     @property
     def _records(self) -> list[StepRecord]:

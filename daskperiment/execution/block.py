@@ -103,6 +103,7 @@ class Block(CurrentTrial):
         self._around.enter_context(recorded)
         self._around.enter_context(recorded.draws)
         self._around.enter_context(Capture((call.step.name, call.call), trial))
+        self._around.enter_context(recorded.touched)
         self._running = recorded.running
 
     def __exit__(

@@ -27,7 +27,7 @@ from daskperiment.errors import (
     DaskperimentWarning,
     TrialIDNotFoundError,
 )
-from daskperiment.execution import flusher, heart, mutation, purity
+from daskperiment.execution import audit, flusher, heart, mutation, purity
 from daskperiment.execution.carrying import carrier, fetching
 from daskperiment.execution.changes import Changes
 from daskperiment.execution.interrupts import HeldBack
@@ -672,6 +672,7 @@ class TrialContext:
             with suppress(*[DaskperimentWarning] if error is not None else []):
                 purity.warn(self, contradictions)
                 mutation.warn(self, observed)
+                audit.warn(self, observed)
         finally:
             self.ticket.tell_end(self.number, self._written)
 

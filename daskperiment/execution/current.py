@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from daskperiment.errors import TrialIDNotFoundError
 from daskperiment.history import artifacts, metrics
 from daskperiment.records import Number
+from daskperiment.tracking.inputs import Unseen
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,7 +65,8 @@ class CurrentTrial:
     @property
     def parameters(self) -> dict[str, Any]:
         """Values of the trial's parameters."""
-        return self._running.trial.parameters()
+        with Unseen():
+            return self._running.trial.parameters()
 
     def rng(self) -> np.random.Generator:
         """Random generator of this step call, seeded for it alone.

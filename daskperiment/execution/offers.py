@@ -11,11 +11,12 @@ from daskperiment.errors import TrialIDNotFoundError
 from daskperiment.execution.reuse import IMPURE, Candidate, Rules, candidate_of, refusal
 from daskperiment.fingerprint.values import SCHEME, Known, try_digest
 from daskperiment.history.attempts import Attempt
+from daskperiment.history.inputs import variables
 from daskperiment.history.observations import Observations
 from daskperiment.history.reusable import CallKey, Entry, Found, Reusable, key_of
 from daskperiment.history.trials import Trials
 from daskperiment.records import CallIdentity
-from daskperiment.tracking.files import changed
+from daskperiment.tracking.inputs import changed, changed_variable
 from daskperiment.typing import Document
 
 if TYPE_CHECKING:
@@ -132,9 +133,9 @@ class Offers:
 
     def key(self, identity: CallIdentity) -> CallKey | None:
         """The key of a call; None where there can be no other one like it."""
-        return key_of(
-            identity, self._rules.packages[identity.step], self._rules.confined.get(identity.step)
-        )
+        step, rules = identity.step, self._rules
+        within, strict = rules.confined.get(step), step in rules.strict
+        return key_of(identity, rules.packages[step], within, strict)
 
     def never(self, identity: CallIdentity) -> str | None:
         """Why a call can be taken from nowhere, whatever others have computed."""
@@ -165,6 +166,8 @@ class Offers:
         reason = reason or candidate.tainted
         if reason is None and record.files and (file := changed(record.files)):
             reason = f"the file {file} is not what it was"
+        if reason is None and (name := changed_variable(variables(record) or {})):
+            reason = f"the environment variable {name} is not what it was"
         if reason is None and self.is_impure(identity):
             reason = IMPURE
         if reason is not None or kept is None:

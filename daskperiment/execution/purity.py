@@ -17,6 +17,7 @@ from daskperiment.history.comparison import (
     comparable,
     environment_changes,
 )
+from daskperiment.history.inputs import outside
 from daskperiment.history.observations import Observation, observe
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.records import StepRecord
@@ -85,9 +86,9 @@ def find_causes(
     """What differs between two observations: a cause and its details, each as text.
 
     The causes are ``code`` (of the step itself), ``helper`` (functions that it calls),
-    ``seed``, ``package``, ``environment``, ``threads``, ``file`` (one that it opened, where that
-    was looked at), ``entropy`` (it read randomness that no seed controls) and, when none of these,
-    ``unexplained``.
+    ``seed``, ``package``, ``environment`` (also a variable that it read, where that was looked
+    at), ``threads``, ``file`` (one that it opened, likewise), ``entropy`` (it read randomness that
+    no seed controls) and, when none of these, ``unexplained``.
     """
     causes: dict[str, str] = {}
     if now.fingerprint != before.fingerprint and comparable(now.fingerprint, before.fingerprint):
@@ -97,14 +98,17 @@ def find_causes(
     if now.environment != before.environment:
         environments = before.environment, now.environment
         causes |= _known("environment", _environment_causes, kept, *environments)
+    if names := _changed(now.variables, before.variables):
+        causes["environment"] = ", ".join(filter(None, (causes.get("environment"), *names)))
     if now.threads != before.threads:
         causes["threads"] = f"{before.threads} then, {now.threads} now"
-    if now.files != before.files and None not in (now.files, before.files):
-        causes["file"] = ", ".join(_changed_files(now.files or {}, before.files or {}))
+    if names := _changed(now.files, before.files):
+        causes["file"] = ", ".join(names)
     if record.entropy:
         causes["entropy"] = "the step reads randomness of the system, which no seed controls"
     if not causes:
-        causes["unexplained"] = "same code, seed and environment: it reads a file, a clock, ..."
+        perhaps = outside(record) or "it reads a file, a clock, ..."
+        causes["unexplained"] = f"same code, seed and environment: {perhaps}"
     return causes
 
 
@@ -115,8 +119,20 @@ def _known(cause: str, find: Callable[..., dict[str, str]], *arguments: Any) -> 
         return {cause: str(error)}
 
 
-def _changed_files(now: Document, before: Document) -> list[str]:
-    return [name for name in sorted(now | before) if now.get(name) != before.get(name)]
+def _changed(now: Document | None, before: Document | None) -> list[str]:
+    """Names that lead to other digests; none where one of the two was not looked at."""
+    if now is None or before is None:
+        return []
+    return [
+        name
+        for name in sorted(now | before)
+        if now.get(name) != before.get(name) and not _unlike(now.get(name), before.get(name))
+    ]
+
+
+def _unlike(one: str | None, other: str | None) -> bool:
+    """Whether two digests are of different schemes, or of different keys: that tells nothing."""
+    return one is not None and other is not None and not comparable(one, other)
 
 
 def _seed(observation: Observation) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from daskperiment import options
 from daskperiment.backends.base import Write
 from daskperiment.errors import OptionError
+from daskperiment.execution import audit
 from daskperiment.fingerprint.borders import Packages, check_packages, packages_digest
 from daskperiment.fingerprint.values import try_digest
 from daskperiment.history.attempts import Attempt, Attempts
@@ -74,7 +75,8 @@ class Reuse:
         }
         doubts = {name: doubt for name in chosen if (doubt := _unsure(captured.steps[name]))}
         confined = {name: self.within for name in chosen if name not in on}
-        return Rules(packages, doubts, confined, self.verify)
+        strict = frozenset(name for name in chosen if steps[name].audited == "strict")
+        return Rules(packages, doubts, confined, self.verify, strict)
 
     def _is_on(self, step: Step[..., Any]) -> bool:
         if self.override is not None:
@@ -107,12 +109,15 @@ class Rules:
         Uid of the batch to which calls of some of them are confined.
     verify : float
         As for :class:`Reuse`.
+    strict : frozenset of str
+        Those that are taken only where they have touched nothing that they were not given.
     """
 
     packages: Mapping[str, str]
     doubts: Mapping[str, str]
     confined: Mapping[str, str]
     verify: float = 0.0
+    strict: frozenset[str] = frozenset()
 
 
 def _unsure(code: StepCode) -> str | None:
@@ -303,6 +308,7 @@ def _take(
 ) -> tuple[Taken | None, str | None]:
     record, kept = candidate.record, candidate.kept
     reason = refusal(record, kept, wanted) or candidate.tainted
+    reason = reason or audit.refusal(record, call.step.audited)
     if reason is None and trial.ticket.observations.is_impure(record.step, record.fingerprint):
         reason = IMPURE
     if reason is not None or kept is None:

@@ -11,7 +11,7 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from daskperiment.errors import BackendError, PurityWarning
-from daskperiment.execution import stopping
+from daskperiment.execution import audit, stopping
 from daskperiment.execution.offers import Offer, Offers
 from daskperiment.execution.reuse import IMPURE, RESULT, Candidate, Taken, doubt, slot_of
 from daskperiment.fingerprint.values import digest_of_form, try_digest
@@ -215,7 +215,7 @@ class SharedCall:
         if lease is None or self._key is None:
             return
         kept = self._kept(record)
-        reason = doubt(record, kept)
+        reason = doubt(record, kept) or audit.refusal(record, self._call.step.audited)
         if reason is not None or form is None or not isinstance(self._trial.number, int):
             self._reusable.refuse(self._key, reason or "its output has no digest", lease)
             return

@@ -40,7 +40,7 @@ from daskperiment.records import Argument, CallIdentity, Number, Origin, StepRec
 from daskperiment.secrets import Hidden, hide, holds_living, is_secret, scrub
 from daskperiment.serializers import preview
 from daskperiment.tracking import environment, seeds
-from daskperiment.tracking.files import Opened, Unseen
+from daskperiment.tracking.inputs import Touched, Unseen, paths_in
 from daskperiment.tracking.output import Capture
 
 if TYPE_CHECKING:
@@ -117,7 +117,8 @@ class Running:
     def save_metrics(self, values: dict[str, int | float], epoch: int | None) -> None:
         """Add a point to each metric."""
         now = time.time()
-        self.trial.save_metrics(values, epoch, now)
+        with Unseen():
+            self.trial.save_metrics(values, epoch, now)
         self.logged.points(values, now)
 
     def save_artifact(self, name: str, content: Any) -> None:
@@ -231,6 +232,8 @@ class Recorded:
         What its code reaches.
     value : Any
         What it gives, to be set inside.
+    touched : Touched or context
+        What it touches, as far as that is looked at; to be entered inside.
     """
 
     def __init__(
@@ -253,7 +256,7 @@ class Recorded:
         self._begin()
         self.value: Any = None
         self._used: tuple[Any, ...] | None = None
-        self._opened = None if trial.ticket.rules is None else Opened()
+        self.touched = _touched(trial, call)
         self._shared: SharedCall | None = None
         self.why = why
 
@@ -269,7 +272,7 @@ class Recorded:
         with self:
             with (
                 self.draws, Capture((call.step.name, call.call), trial), _stoppable(call),
-                self._opened or _NEVER,
+                self.touched,
             ):  # fmt: skip
                 value = call.step.invoke(*args, **kwargs)
             self.value = value
@@ -351,23 +354,34 @@ class Recorded:
         running, trial, begun = self.running, self._trial, self._started
         if error is not None:
             end = seconds, "failed", None, inputs[1]
-            trial.add(_record(running, trial, inputs[0], begun, *end)._replace(why=self.why))
+            noted = self._noted() if isinstance(error, Exception) else {}
+            record = _record(running, trial, inputs[0], begun, *end)
+            trial.add(record._replace(why=self.why, **noted))
             return
-        shared, opened = self._shared, self._opened
-        more: dict[str, Any] = {"why": self.why}
+        shared, touched = self._shared, self.touched
+        more: dict[str, Any] = {"why": self.why, **self._noted()}
         if self._used is not None and (mutated := mutation.changed(inputs[0], self._used)):
             more["mutated"] = mutated
-        if shared is None or opened is None:
+        if shared is None or not isinstance(touched, Touched):
             keep(running, trial, inputs, begun, seconds, self.value, more)
             return
-        if files := opened.digests():
-            more["files"] = files
         record, found = keep(running, trial, inputs, begun, seconds, self.value, more, keeps=True)
         trial.commit([])
-        if (doubt := opened.doubt(begun)) is not None:
+        if (doubt := touched.doubt(begun)) is not None:
             logger.info("%s is not taken from here: %s", record.step, doubt)
         else:
             shared.done(record, found)
+
+    def _noted(self) -> dict[str, Any]:
+        """Fields of the record that tell what it has touched."""
+        touched = self.touched
+        if not isinstance(touched, Touched) or not (touched.audited or self._shared):
+            return {}
+        args, kwargs = self._arguments
+        files = touched.files(paths_in(self._used or (*args, *kwargs.values())))
+        if not touched.audited:
+            return {"files": files} if files else {}
+        return {"files": files, "touched": touched.document()}
 
     def _release(self) -> None:
         if self._shared is not None:
@@ -417,6 +431,11 @@ def _form(value: Any) -> tuple[tuple[str, bytes] | None, str | None]:
 _NEVER = nullcontext()
 
 
+def _touched(trial: TrialContext, call: StepCall) -> AbstractContextManager[Any]:
+    audited = call.step.audited is not None
+    return _NEVER if trial.ticket.rules is None and not audited else Touched(audited)
+
+
 @contextmanager
 def _limited(call: StepCall, seconds: float) -> Iterator[None]:
     stop = stopping.CURRENT.get() or Stop()
@@ -454,8 +473,9 @@ def _reused(
     before, kept = taken.candidate.record, taken.kept if running.call.step.persist else None
     record = _record(running, trial, inputs, started, seconds, "reused", before.output, None, kept)
     return record._replace(
-        drew=before.drew, reused_from=taken.origin, saved=reuse.saved(before), files=before.files
-    )
+        drew=before.drew, reused_from=taken.origin, saved=reuse.saved(before), files=before.files,
+        touched=before.touched,
+    )  # fmt: skip
 
 
 def digested(secret: Collection[str], call: StepCall, values: Iterable[Any]) -> Inputs:

@@ -38,6 +38,7 @@ from daskperiment.parameters import check_may_travel, summary
 from daskperiment.records import Number, TrialState
 from daskperiment.secrets import is_secret
 from daskperiment.tracking import code, environment, seeds
+from daskperiment.tracking.inputs import Unseen
 from daskperiment.tracking.output import LISTENING
 from daskperiment.typing import Document
 
@@ -247,10 +248,11 @@ class Recorder:
         The trial ends in every case: COMPLETE, FAILED after an exception or ``SystemExit``,
         CANCELLED after ``KeyboardInterrupt``.
         """
-        ticket = self.prepare(
-            layout.steps, values, seed, loaded, about, captured, callbacks, handle, reuse,
-            layout.pickled,
-        )  # fmt: skip
+        with Unseen():  # it may be begun inside a step of another one
+            ticket = self.prepare(
+                layout.steps, values, seed, loaded, about, captured, callbacks, handle, reuse,
+                layout.pickled,
+            )  # fmt: skip
         if alone:
             ticket = replace(ticket, alone=True)
         context: TrialContext | None = None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from daskperiment.graph.layout import Layout
 from daskperiment.graph.node import Node, Result, layout_of
-from daskperiment.graph.step import Step, StepOptions, check_reuse
+from daskperiment.graph.step import Step, StepOptions, check_reuse, is_audit
 from daskperiment.graph.tasks import (
     OUTSIDE,
     PLACES,
@@ -40,6 +40,7 @@ __all__ = [
     "StepOptions",
     "Values",
     "check_reuse",
+    "is_audit",
     "layout_of",
     "undefined",
     "values_key",

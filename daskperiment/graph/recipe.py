@@ -150,7 +150,8 @@ def recipe_of(layout: Layout) -> Recipe:
     options = {
         name: {"persist": step.persist, "is_result": step.is_result, "timeout": step.timeout,
                "resources": step.resources, "reuse": step.reuse, "compare": step.compare,
-               "rtol": step.rtol, "atol": step.atol}
+               "rtol": step.rtol, "atol": step.atol,
+               **({"audit": step.audited} if step.audited else {})}
         for name, step in layout.steps.items()
     }  # fmt: skip
     functions = {name: step.fn for name, step in layout.steps.items() if is_unnamed(step.fn)}

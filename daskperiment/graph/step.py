@@ -22,6 +22,7 @@ from daskperiment.graph.node import Node, Result
 from daskperiment.graph.tasks import PLACES, Begin, Fixed, NoTrial, Owner, StepCall, trial_key
 from daskperiment.importing import by_path, by_value, import_path
 from daskperiment.names import check_name
+from daskperiment.typing import Audit
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,6 +37,7 @@ class StepOptions(TypedDict, total=False):
     resources: Mapping[str, float] | None
     timeout: float | None
     reuse: bool | None
+    audit: Audit
     compare: Compare
     rtol: float | None
     atol: float | None
@@ -64,6 +66,9 @@ class Step(Generic[P, R]):
         Seconds that each call may take.
     reuse : bool, optional
         Whether a call may be taken from an earlier trial; None leaves it to the experiment.
+    audit : str, optional
+        Whether it is noted what a call touches beside its arguments: ``"off"``, ``"warn"`` or
+        ``"strict"``; None leaves it to the experiment.
     compare : str or callable, optional
         How a reproduction compares its outputs, which are kept for that: ``"allclose"``, or a
         function of the recorded one and the new one that tells whether they are near enough.
@@ -90,6 +95,7 @@ class Step(Generic[P, R]):
         compare: Compare = None,
         rtol: float | None = None,
         atol: float | None = None,
+        audit: Audit = None,
     ) -> None:
         self.owner = owner
         self.fn = fn
@@ -100,6 +106,7 @@ class Step(Generic[P, R]):
         self.resources = _checked_resources(resources, self.name)
         self.timeout = _checked_timeout(timeout, self.name)
         self.reuse = check_reuse(reuse)
+        self.audit = _checked_audit(audit, self.name)
         _check_compare(compare, rtol, atol, self.name)
         self.compare, self.rtol, self.atol = compare, rtol, atol
         self._check()
@@ -117,6 +124,12 @@ class Step(Generic[P, R]):
 
     def _check(self) -> None:
         _check_function(self.fn, self.name)
+
+    @property
+    def audited(self) -> Audit:
+        """Whether it is noted what a call touches: ``"warn"`` or ``"strict"``, None where not."""
+        audit = self.owner.audit if self.audit is None else self.audit
+        return None if audit == "off" else audit
 
     def invoke(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the function, as a graph that runs does."""
@@ -163,7 +176,7 @@ class Step(Generic[P, R]):
             return by_path, path
         rest = (
             self.owner, self.name, self.persist, self.is_result, self.nout, self.resources,
-            self.timeout, self.reuse, self.compare, self.rtol, self.atol,
+            self.timeout, self.reuse, self.compare, self.rtol, self.atol, self.audit,
         )  # fmt: skip
         if getattr(_pickling, "now", False):  # a function that refers to steps, perhaps its own
             return _rebuilt, (self.fn, *rest)
@@ -242,6 +255,19 @@ def check_reuse(reuse: bool | None) -> bool | None:
     if reuse is None or isinstance(reuse, bool):
         return reuse
     raise StepDefinitionError(f"reuse is True, False or None, not {reuse!r}")
+
+
+def _checked_audit(audit: Any, name: str) -> Audit:
+    if is_audit(audit):
+        return audit  # type: ignore[no-any-return]
+    raise StepDefinitionError(
+        f"audit of {name!r} is 'off', 'warn', 'strict' or None, not {audit!r}"
+    )
+
+
+def is_audit(audit: object) -> bool:
+    """Whether a value says what becomes of what steps touch."""
+    return audit is None or (isinstance(audit, str) and audit in ("off", "warn", "strict"))
 
 
 def _check_compare(compare: Any, rtol: Any, atol: Any, name: str) -> None:

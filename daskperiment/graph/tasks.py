@@ -12,6 +12,7 @@ from daskperiment.errors import ParameterUndefinedError
 from daskperiment.graph.lazy import Resolve, resolved
 from daskperiment.namespace import namespaced
 from daskperiment.records import Origin
+from daskperiment.typing import Audit
 
 if TYPE_CHECKING:
     from daskperiment.graph.node import Node
@@ -71,6 +72,10 @@ class Owner(Protocol):
     @property
     def backend(self) -> Any:
         """Where trials are recorded."""
+
+    @property
+    def audit(self) -> Audit:
+        """Whether it is noted what steps touch that do not say so themselves."""
 
     def attempt(
         self, node: Node, task: Any, captured: Any, backend: Any, callbacks: Any, began: Any

@@ -13,6 +13,7 @@ from blake3 import blake3
 from daskperiment.backends.base import Backend, Insert, Update, Write
 from daskperiment.errors import ConflictError
 from daskperiment.history import paths
+from daskperiment.history.inputs import variables
 from daskperiment.history.steps import Steps
 from daskperiment.records import Number, StepRecord
 from daskperiment.typing import Document
@@ -40,6 +41,8 @@ class Observation:
         Digest of the trial's code snapshot; None where it was forgotten.
     files : dict or None
         Digest of each file that was opened to read, where that was looked at.
+    variables : dict or None
+        Digest of each environment variable that was read, where that was looked at.
     """
 
     trial: Number
@@ -50,12 +53,14 @@ class Observation:
     threads: dict[str, Any]
     code: str | None
     files: Document | None = None
+    variables: Document | None = None
 
     @property
     def circumstances(self) -> tuple[Any, ...]:
         """All but the output and where it was seen."""
         known = self.fingerprint, self.seed, self.environment, tuple(self.threads.items())
-        return known if self.files is None else (*known, tuple(sorted(self.files.items())))
+        looked_at = (each for each in (self.files, self.variables) if each is not None)
+        return (*known, *(tuple(sorted(each.items())) for each in looked_at))
 
 
 def observe(number: Number, code: str | None, record: StepRecord) -> Observation | None:
@@ -65,6 +70,7 @@ def observe(number: Number, code: str | None, record: StepRecord) -> Observation
     return Observation(
         number, record.output, record.fingerprint, record.seed if record.drew else None,
         record.environment, record.threads, code, record.files,
+        variables(record),
     )  # fmt: skip
 
 

@@ -45,7 +45,9 @@ class CallKey(NamedTuple):
     within: str | None = None
 
 
-def key_of(identity: CallIdentity, packages: str, within: str | None = None) -> CallKey | None:
+def key_of(
+    identity: CallIdentity, packages: str, within: str | None = None, strict: bool = False
+) -> CallKey | None:
     """The key of a call; None where its code or an input has no digest.
 
     Parameters
@@ -56,6 +58,8 @@ def key_of(identity: CallIdentity, packages: str, within: str | None = None) -> 
         Digest of the distributions that its code reaches.
     within : str, optional
         Uid of the batch to which it is confined.
+    strict : bool
+        Whether it is taken only from calls that have touched nothing that they were not given.
 
     Examples
     --------
@@ -67,7 +71,11 @@ def key_of(identity: CallIdentity, packages: str, within: str | None = None) -> 
     """
     if identity.key is None:
         return None
-    parts = (identity.step, identity.fingerprint, identity.inputs, packages, within)
+    parts: tuple[object, ...] = (
+        identity.step, identity.fingerprint, identity.inputs, packages, within
+    )  # fmt: skip
+    if strict:
+        parts = (*parts, "strict")
     call = _digest(repr(parts))
     return CallKey(call, _digest(f"{call} {identity.seed}"), within)
 

@@ -23,6 +23,7 @@ from daskperiment.history.comparison import (
     comparable,
     environment_changes,
 )
+from daskperiment.history.inputs import outside, variables
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.history.steps import Steps
 from daskperiment.lineage.difference import Side, parameter_changes, result_changes
@@ -132,7 +133,7 @@ class _Walk:
             text = f"of step {place[0]}: it reads randomness that no seed controls"
             fresh.append(_Key("impurity", place[0], text))
         if not fresh and not follows:
-            fresh = list(self._around(old, new)) or [_unexplained(place)]
+            fresh = list(self._around(old, new)) or [_unexplained(place, outside(old, new))]
         self._note(self._causes, fresh, place, sure=not follows)
         self._hides_threads |= follows and old.threads != new.threads
         return "differs" if fresh else "follows"
@@ -200,8 +201,9 @@ class _Walk:
             yield _Key("seed", "seed", f"{seeds[0]} -> {seeds[1]}")
         yield from self._packages(place[0])
         if old.files is not None and new.files is not None:
-            for change in _between(old.files, new.files):
-                yield _Key("file", change.name, f"{change.name} has another content")
+            yield from _touched("file", old.files, new.files)
+        if (before := variables(old)) is not None and (now := variables(new)) is not None:
+            yield from _touched("environment", before, now)
 
     def _code(self, place: Place, old: StepRecord, new: StepRecord) -> Iterator[_Key]:
         step = place[0]
@@ -325,9 +327,25 @@ def _is_moved(old: StepRecord, new: StepRecord) -> bool | None:
     return old.output != new.output
 
 
-def _unexplained(place: Place) -> _Key:
+_WHAT = {"file": ("", "content"), "environment": ("variable ", "value")}
+
+
+def _touched(
+    kind: str, old: Mapping[str, str | None], new: Mapping[str, str | None]
+) -> Iterator[_Key]:
+    """What a call reads beside its arguments and that is another thing."""
+    for name in dict.fromkeys((*old, *new)):
+        digests = old.get(name), new.get(name)
+        unlike = None not in digests and not comparable(*digests)  # of secrets, by two keys
+        if digests[0] != digests[1] and not unlike:
+            what, part = _WHAT[kind]
+            news = f"has another {part}" if name in old and name in new else "is read in one only"
+            yield _Key(kind, name, f"{what}{name} {news}")
+
+
+def _unexplained(place: Place, outside: str) -> _Key:
     text = f"of step {place[0]}: its code, inputs, seed and environment are the same"
-    return _Key("impurity", place[0], text)
+    return _Key("impurity", place[0], f"{text}; {outside}" if outside else text)
 
 
 def _code_key(change: CodeChange, step: str) -> _Key:

@@ -1,0 +1,82 @@
+"""Inputs that no argument tells of: what the steps of a trial have touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from daskperiment.records import StepRecord
+from daskperiment.typing import Document
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+_VERBS = {
+    "file": "reads the file",
+    "environment": "reads the environment variable",
+    "socket": "talks to",
+    "process": "runs",
+}
+
+
+class Input(NamedTuple):
+    """Something that a step call has touched beside its arguments.
+
+    Parameters
+    ----------
+    step, call : str, int
+        The call.
+    kind : str
+        ``file``, ``environment``, ``socket`` or ``process``.
+    name : str
+        Path, name of the variable, address, or program with its arguments.
+    digest : str or None
+        Digest of the content or the value; None where there is none.
+    """
+
+    step: str
+    call: int
+    kind: str
+    name: str
+    digest: str | None
+
+    @property
+    def did(self) -> str:
+        """What the step does with it, as the end of a sentence."""
+        return f"{_VERBS[self.kind]} {self.name}"
+
+
+def inputs_of(record: StepRecord) -> Iterator[Input]:
+    """What a call has touched, as far as that was looked at."""
+    touched = record.touched or {}
+    for kind, found in (("file", record.files), ("environment", touched.get("environment"))):
+        for name, digest in (found or {}).items():
+            yield Input(*record.place, kind, name, digest)
+    for kind in ("socket", "process"):
+        for name in touched.get(kind, ()):
+            yield Input(*record.place, kind, name, None)
+
+
+def variables(record: StepRecord) -> Document | None:
+    """Digest of each environment variable that a call has read; None where none was looked at."""
+    return None if record.touched is None else dict(record.touched.get("environment", {}))
+
+
+def outside(*records: StepRecord) -> str:
+    """What calls do with others, as a clause: ``it talks to host:80, it runs git``."""
+    found = (each for record in records for each in inputs_of(record))
+    return ", ".join(
+        dict.fromkeys(f"it {each.did}" for each in found if each.kind in ("socket", "process"))
+    )
+
+
+def frame(records: Iterable[StepRecord]) -> pd.DataFrame:
+    """All of that as a table, one row for each; of a call that ran again, of its last attempt."""
+    import pandas as pd
+
+    last = {record.place: record for record in records}
+    rows = [each for record in last.values() for each in inputs_of(record)]
+    table = pd.DataFrame(rows, columns=list(Input._fields))
+    table["digest"] = pd.Series([each.digest for each in rows], dtype=object)  # else None is NaN
+    return table

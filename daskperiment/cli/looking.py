@@ -113,7 +113,7 @@ def _trial(shown: dict[str, Any]) -> Iterator[str]:
     title = f"Trial {shown['trial']} of {shown['experiment']}"
     yield f"{text.heading(title)}  {text.state(shown['state'])}"
     yield from _facts(shown)
-    for rows in (_steps(shown), _series(shown), _artifacts(shown["artifacts"])):
+    for rows in (_steps(shown), _inputs(shown), _series(shown), _artifacts(shown["artifacts"])):
         if rows:
             yield from ("", *text.table(rows))
     yield from _failure(shown)
@@ -174,6 +174,18 @@ def _steps(shown: dict[str, Any]) -> list[dict[str, Any]]:
             "random": "drew" if step["drew"] else "",
         }
         for step in shown["steps"]
+    ]
+
+
+def _inputs(shown: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "step": each["step"],
+            "call": each["call"],
+            "undeclared input": each["kind"],
+            "name": each["name"],
+        }
+        for each in shown["inputs"]
     ]
 
 

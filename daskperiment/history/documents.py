@@ -18,6 +18,7 @@ from daskperiment.history import payloads
 from daskperiment.history.activity import Activity, Batch, Running
 from daskperiment.history.artifacts import Artifacts
 from daskperiment.history.forgetting import check_kept
+from daskperiment.history.inputs import all_inputs
 from daskperiment.history.metrics import Metrics, Point
 from daskperiment.history.output import Line, Outputs
 from daskperiment.history.places import Kept
@@ -192,7 +193,7 @@ def metric(summary: Summary) -> Document:
 def trial(trials: Trials, number: int) -> Document:
     """Everything important about one trial."""
     backend, row = trials.backend, trials.get(number)
-    owner = row["owner"]
+    owner, records = row["owner"], Steps(backend, trials.name).read(row["uid"])
     return {
         "experiment": trials.name,
         **summary(backend, number, row),
@@ -206,7 +207,8 @@ def trial(trials: Trials, number: int) -> Document:
         "code": row.get("code"),
         "environment": row.get("environment"),
         "git": git(backend, row),
-        "steps": [_step(record) for record in Steps(backend, trials.name).read(row["uid"])],
+        "steps": [_step(record) for record in records],
+        "inputs": [each._asdict() for each in all_inputs(records)],
         "metrics": {
             name: _series(points)
             for name, points in Metrics(backend, trials.name).read(row["uid"]).items()

@@ -71,12 +71,17 @@ def outside(*records: StepRecord) -> str:
     )
 
 
+def all_inputs(records: Iterable[StepRecord]) -> list[Input]:
+    """What the calls of a trial have touched; of one that ran again, in its last attempt."""
+    last = {record.place: record for record in records}
+    return [each for record in last.values() for each in inputs_of(record)]
+
+
 def frame(records: Iterable[StepRecord]) -> pd.DataFrame:
-    """All of that as a table, one row for each; of a call that ran again, of its last attempt."""
+    """All of that as a table, one row for each."""
     import pandas as pd
 
-    last = {record.place: record for record in records}
-    rows = [each for record in last.values() for each in inputs_of(record)]
+    rows = all_inputs(records)
     table = pd.DataFrame(rows, columns=list(Input._fields))
     table["digest"] = pd.Series([each.digest for each in rows], dtype=object)  # else None is NaN
     return table

@@ -103,13 +103,16 @@ class Touched:
         place = os.path.realpath(name)
         if _is_written(mode, flags):
             self._written.add(place)
+        elif mode is None and not os.path.isfile(place):  # noqa: PTH113 - of each that is opened
+            return  # a folder, as when it is removed
         elif not (place.endswith(_CODE) or place.startswith(_system())):
             self._read.setdefault(name, place)
 
     def renamed(self, old: Any, new: Any, *_: Any) -> None:
-        """Note that a file has another name."""
-        if os.path.realpath(os.fsdecode(old)) in self._written:
-            self._written.add(os.path.realpath(os.fsdecode(new)))
+        """Note that a file or a folder has another name."""
+        before, now = (os.path.realpath(os.fsdecode(name)) for name in (old, new))
+        own = [each for each in self._written if f"{each}{os.sep}".startswith(f"{before}{os.sep}")]
+        self._written.update(f"{now}{each[len(before) :]}" for each in own)
 
     def resolved(self, host: Any, port: Any, *_: Any) -> None:
         """Note that the address of a host is asked for, under which it is connected to then."""

@@ -67,6 +67,7 @@ TRIAL = {
     "environment": "str",
     "git": "NoneType",
     "steps": [STEP],
+    "inputs": [],
     "metrics": {
         "loss": {"points": "int", "last": "str", "epoch": "int", "min": "float", "max": "float"}
     },

@@ -190,8 +190,7 @@ class StepRecord(NamedTuple):
     saved : float or None
         Seconds that the call took where the output comes from; only of one that is reused.
     files : dict or None
-        Digest of each file that a reusable or audited call has opened to read, by path, but for
-        those that it was given as paths.
+        Digest of each file that a reusable or audited call has opened to read, by path.
     why : str or None
         Why a reusable call has run.
     mutated : list of str or None
@@ -202,7 +201,8 @@ class StepRecord(NamedTuple):
         Which metrics and artifacts are of this call; see :mod:`daskperiment.history.belongings`.
     touched : dict or None
         What else an audited call has touched: by ``environment`` the digest of each variable that
-        it has read, by ``socket`` and ``process`` lists of addresses and of programs.
+        it has read, by ``socket`` and ``process`` lists of addresses and of programs; and by
+        ``given`` those of its files that its arguments name as paths.
     """
 
     trial: str

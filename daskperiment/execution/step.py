@@ -377,11 +377,12 @@ class Recorded:
         touched = self.touched
         if not isinstance(touched, Touched) or not (touched.audited or self._shared):
             return {}
-        args, kwargs = self._arguments
-        files = touched.files(paths_in(self._used or (*args, *kwargs.values())))
+        files = touched.files()
         if not touched.audited:
             return {"files": files} if files else {}
-        return {"files": files, "touched": touched.document()}
+        args, kwargs = self._arguments
+        given = paths_in((*args, *kwargs.values()) if self._used is None else self._used)
+        return {"files": files, "touched": touched.document(given)}
 
     def _release(self) -> None:
         if self._shared is not None:

@@ -50,12 +50,20 @@ class Input(NamedTuple):
 def inputs_of(record: StepRecord) -> Iterator[Input]:
     """What a call has touched, as far as that was looked at."""
     touched = record.touched or {}
-    for kind, found in (("file", record.files), ("environment", touched.get("environment"))):
+    for kind, found in (("file", files(record)), ("environment", touched.get("environment"))):
         for name, digest in (found or {}).items():
             yield Input(*record.place, kind, name, digest)
     for kind in ("socket", "process"):
         for name in touched.get(kind, ()):
             yield Input(*record.place, kind, name, None)
+
+
+def files(record: StepRecord) -> Document | None:
+    """Digest of each file that a call has read without being given it; None where none was."""
+    if record.files is None:
+        return None
+    given = set((record.touched or {}).get("given", ()))
+    return {name: digest for name, digest in record.files.items() if name not in given}
 
 
 def variables(record: StepRecord) -> Document | None:

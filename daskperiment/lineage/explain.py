@@ -23,7 +23,7 @@ from daskperiment.history.comparison import (
     comparable,
     environment_changes,
 )
-from daskperiment.history.inputs import outside, variables
+from daskperiment.history.inputs import files, outside, variables
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.history.steps import Steps
 from daskperiment.lineage.difference import Side, parameter_changes, result_changes
@@ -200,10 +200,9 @@ class _Walk:
                 seeds = old.seed, new.seed
             yield _Key("seed", "seed", f"{seeds[0]} -> {seeds[1]}")
         yield from self._packages(place[0])
-        if old.files is not None and new.files is not None:
-            yield from _touched("file", old.files, new.files)
-        if (before := variables(old)) is not None and (now := variables(new)) is not None:
-            yield from _touched("environment", before, now)
+        for kind, asked in (("file", files), ("environment", variables)):
+            if (before := asked(old)) is not None and (now := asked(new)) is not None:
+                yield from _touched(kind, before, now)
 
     def _code(self, place: Place, old: StepRecord, new: StepRecord) -> Iterator[_Key]:
         step = place[0]

@@ -16,7 +16,7 @@ import shlex
 import sys
 import sysconfig
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from functools import lru_cache
@@ -63,8 +63,8 @@ class Touched:
     ...         _ = file.write("1")
     ...     with Touched() as touched, open(path) as file:
     ...         _ = file.read()
-    ...     list(touched.files()) == [path], list(touched.files([folder]))
-    (True, [])
+    ...     list(touched.files()) == [path]
+    True
     """
 
     def __init__(self, audited: bool = False) -> None:
@@ -149,22 +149,24 @@ class Touched:
 
     # -- what is asked
 
-    def files(self, given: Collection[str] = ()) -> dict[str, str | None]:
-        """Digest of the content of each file that was read, by path; None where it cannot be read.
+    @property
+    def read(self) -> dict[str, str]:
+        """Real paths of the files that were read and not written, as the code names them."""
+        return {name: place for name, place in self._read.items() if place not in self._written}
 
-        ``given`` are real paths of files and folders that are left out, as the step was given them.
+    def files(self) -> dict[str, str | None]:
+        """Digest of the content of each of them, by name; None where it cannot be read."""
+        return {name: _digest(name) for name in islice(self.read, MOST)}
+
+    def document(self, given: Iterable[str]) -> Document:
+        """What else was touched, by kind: digests of variables by name, and names of the others.
+
+        ``given`` are real paths of files and folders; the files that are or are in one of them are
+        named, too.
         """
         known = tuple(f"{place.rstrip(os.sep)}{os.sep}" for place in given)
-        chosen = (
-            name
-            for name, place in self._read.items()
-            if place not in self._written and not f"{place}{os.sep}".startswith(known)
-        )
-        return {name: _digest(name) for name in islice(chosen, MOST)}
-
-    def document(self) -> Document:
-        """What else was touched, by kind: digests of variables by name, and names of the others."""
         found = {
+            "given": [n for n, place in self.read.items() if f"{place}{os.sep}".startswith(known)],
             "environment": {n: digest_of_variable(n, v) for n, v in self._variables.items()},
             "socket": list(self._sockets),
             "process": list(self._processes),
@@ -175,9 +177,9 @@ class Touched:
         """Why its digests may not tell what was read since a Unix time; None where they do."""
         if len(self._read) > MOST:
             return f"it opened more than {MOST} files"
-        for name, place in self._read.items():
+        for name in self.read:
             with suppress(OSError):
-                if place not in self._written and Path(name).stat().st_mtime >= started:
+                if Path(name).stat().st_mtime >= started:
                     return f"the file {name} was changed while it ran"
         return None
 

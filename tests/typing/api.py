@@ -21,6 +21,8 @@ from daskperiment.callbacks import (
 
 ex = Experiment("api", backend=Path("store"), seed=1, trust="signed")
 Experiment("api", trust="some")  # type: ignore[arg-type]
+Experiment("api", audit="strict", reuse=True)
+Experiment("api", audit="loud")  # type: ignore[arg-type]
 a = ex.parameter("a", default=1, type=int, choices=[1, 2], help="a number")
 
 
@@ -29,7 +31,7 @@ def prepare(a: int, b: int) -> int:
     return a + b
 
 
-@ex.persist(name="kept", nout=2)
+@ex.persist(name="kept", nout=2, audit="off")
 def split(data: int) -> tuple[int, int]:
     return data, data
 
@@ -55,6 +57,7 @@ assert_type(ex[1], Trial)
 assert_type(ex.latest.state, TrialState)
 assert_type(ex.best("maximize", metric="accuracy").parameters, dict[str, Any])
 assert_type([trial.number for trial in ex.trials], list[int])
+assert_type(ex.latest.inputs, pd.DataFrame)
 assert_type(ex.get_history(where="a > 1", order_by=["-Result", "a"], limit=3), pd.DataFrame)
 assert_type(ex.rng(), np.random.Generator)
 assert_type(ex.artifact_path("plot.png"), Path)

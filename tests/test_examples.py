@@ -80,6 +80,15 @@ def test_metrics_stand_side_by_side_and_artifacts_are_copied(tmp_path: Path) -> 
     assert (tmp_path / "best" / "plots" / "line.json").read_text().startswith("[2.8")
 
 
+def test_a_file_that_a_step_reads_by_itself_is_named_as_the_cause() -> None:
+    lines = run("inputs.py")
+
+    assert lines[:2] == ["at 2.5: 25.0", "at 3: 30.0"]
+    assert lines[2].startswith("Step 'price' reads the file prices.txt, which is no input of it")
+    assert lines[4].split()[:5] == ["0", "price", "0", "file", "prices.txt"]
+    assert "  file prices.txt has another content (price)" in lines
+
+
 def test_networks_are_watched_while_they_learn() -> None:
     pytest.importorskip("sklearn")
 

@@ -33,6 +33,7 @@ from daskperiment.typing import Document
 MOST = 1000
 """Files of one call that are looked at again; a call that opens more is taken from nowhere."""
 _LONGEST = 200
+_OF_MULTIPROCESSING = "/pymp-"
 _CODE = (".py", ".pyc", ".so", ".pyd")
 _SYSTEM = ("/proc/", "/sys/", "/dev/", "/etc/", "/usr/")
 
@@ -105,7 +106,7 @@ class Touched:
             self._written.add(place)
         elif mode is None and not os.path.isfile(place):  # noqa: PTH113 - of each that is opened
             return  # a folder, as when it is removed
-        elif not (place.endswith(_CODE) or place.startswith(_system())):
+        elif not (place.endswith(_CODE) or place.startswith(_system()) or name in sys.path):
             self._read.setdefault(name, place)
 
     def renamed(self, old: Any, new: Any, *_: Any) -> None:
@@ -126,7 +127,9 @@ class Touched:
         if isinstance(address, tuple):
             host, port = address[:2]
             address = f"{self._hosts.get(port, host)}:{port}"
-        self._sockets[_short(scrub(os.fsdecode(address)))] = None
+        text = os.fsdecode(address)
+        if _OF_MULTIPROCESSING not in text:
+            self._sockets[_short(scrub(text))] = None
 
     def ran(self, arguments: Any) -> None:
         """Note that a program is started."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
 import socket
@@ -275,8 +276,22 @@ def test_sockets_and_programs_are_recorded_without_secrets(port: int) -> None:
 
 
 @quiet
-def test_what_the_library_itself_does_is_not_recorded(tmp_path: Path) -> None:
-    ex, inner = audited(tmp_path / "store"), Experiment("inner", tmp_path / "store")
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs sockets with a path")
+def test_processes_of_multiprocessing_are_neither_programs_nor_sockets() -> None:
+    ex = audited()
+
+    @ex.result
+    def start() -> int:
+        with multiprocessing.get_context("forkserver").Manager() as manager:
+            return len(manager.list([1, 2]))
+
+    assert start().compute() == 2
+    assert touched(ex) == []
+
+
+@quiet
+def test_what_the_library_itself_does_is_not_recorded(every_backend: Backend) -> None:
+    ex, inner = audited(every_backend), Experiment("inner", every_backend)
 
     @inner.result
     def half(a: int) -> float:

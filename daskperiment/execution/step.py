@@ -351,10 +351,11 @@ class Recorded:
         self._tell("after_step", trial, self._call, seconds=seconds, error=error)
 
     def _end(self, error: BaseException | None, inputs: Inputs, seconds: float) -> None:
-        running, trial, begun = self.running, self._trial, self._started
+        running, trial, call, begun = self.running, self._trial, self._call, self._started
         if error is not None:
             end = seconds, "failed", None, inputs[1]
-            noted = self._noted() if isinstance(error, Exception) else {}
+            looks = isinstance(error, Exception) and call.step.audited
+            noted = self._noted() if looks else {}  # whoever interrupts waits for no file
             record = _record(running, trial, inputs[0], begun, *end)
             trial.add(record._replace(why=self.why, **noted))
             return
@@ -381,7 +382,8 @@ class Recorded:
         if not touched.audited:
             return {"files": files} if files else {}
         args, kwargs = self._arguments
-        given = paths_in((*args, *kwargs.values()) if self._used is None else self._used)
+        used = (*args, *kwargs.values()) if self._used is None else self._used
+        given = paths_in(used) if files else ()
         return {"files": files, "touched": touched.document(given)}
 
     def _release(self) -> None:

@@ -217,7 +217,8 @@ def paths_in(values: Iterable[Any]) -> list[str]:
             found.append(os.path.realpath(value))
         elif issubclass(type(value), (list, tuple, set, frozenset, dict)) and id(value) not in seen:
             seen.add(id(value))
-            waiting += value.values() if issubclass(type(value), dict) else value
+            with suppress(Exception):  # of a container that answers no question
+                waiting += value.values() if issubclass(type(value), dict) else value
     return found
 
 

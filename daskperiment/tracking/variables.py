@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Protocol
 
+from daskperiment import platform
 from daskperiment.fingerprint.origin import border
 
 _PASSAGE = frozenset({"os", "_collections_abc", "collections.abc"})
@@ -35,16 +37,18 @@ class Listener(Protocol):
         """Note that a variable was set or deleted."""
 
 
-class Whose(Protocol):
-    """Tells who listens in this thread."""
+def watch(listening: Callable[[], Listener | None]) -> None:
+    """Put the notes in place, once per process; ``listening`` tells who listens in a thread."""
+    with _lock:
+        _watch(listening)
 
-    def __call__(self) -> Listener | None:
-        """The listener, None where nobody does."""
+
+_lock = threading.Lock()
+platform.hold_across_fork(_lock)
 
 
 @lru_cache(maxsize=1)
-def watch(listening: Whose) -> None:
-    """Put the notes in place; once per process."""
+def _watch(listening: Callable[[], Listener | None]) -> None:
     kind: Any = os._Environ
     get, put, delete, walk = kind.__getitem__, kind.__setitem__, kind.__delitem__, kind.__iter__
 

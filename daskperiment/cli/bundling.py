@@ -39,7 +39,8 @@ def bundle(session: Session, reference: str, output: Path | None, with_data: boo
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--yes", is_flag=True, help="Run it without asking.")
 @click.option("--inspect", is_flag=True, help="Show what it would run, and run nothing.")
-def verify(session: Session, file: Path, yes: bool, inspect: bool) -> int:
+@click.option("--env", type=click.Choice(["uv"]), help="With the recorded Python and packages.")
+def verify(session: Session, file: Path, yes: bool, inspect: bool, env: str | None) -> int:
     """Check a bundle, run its trial again and compare every step.
 
     Writes report.json and report.md here.  The exit code is 0 where all is the same, 1 where
@@ -57,7 +58,7 @@ def verify(session: Session, file: Path, yes: bool, inspect: bool) -> int:
         session.answer(_about(manifest), lambda _: _shown(manifest))
         return 0
     _ask(manifest, yes)
-    found = lineage.verify(file)
+    found = lineage.verify(file, env)
     report = json.dumps(found.document(), indent=1) + "\n"
     Path("report.json").write_text(report, encoding="utf-8")
     Path("report.md").write_text(found.markdown(), encoding="utf-8")

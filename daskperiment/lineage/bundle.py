@@ -298,7 +298,23 @@ class Verification(NamedTuple):
         return "\n".join([*lines, ""])
 
 
-def verify(path: Path) -> Verification:
-    """Check a bundle and run it again; errors as for :func:`opened`."""
+def verify(path: Path, env: str | None = None) -> Verification:
+    """Check a bundle and run it again.
+
+    Parameters
+    ----------
+    path : Path
+        The bundle.
+    env : {"uv"}, optional
+        As for :func:`~daskperiment.lineage.reproduce.reproduce`.
+
+    Raises
+    ------
+    BundleError
+        As for :func:`opened`.
+    OptionError
+        As for :func:`~daskperiment.lineage.reproduce.reproduce`.
+    """
     with opened(path) as (manifest, folder), LocalBackend(str(folder / STORE)) as store:
-        return Verification(manifest, reproduce(Trials(store, manifest.experiment), 1))
+        trials = Trials(store, manifest.experiment)
+        return Verification(manifest, reproduce(trials, 1, env=env))

@@ -20,7 +20,9 @@ from daskperiment import Experiment, OptionError
 from daskperiment.fingerprint.values import digest
 from daskperiment.history import paths
 from daskperiment.history.snapshots import Snapshots
+from daskperiment.history.trials import Trials
 from daskperiment.lineage import venv
+from daskperiment.lineage.bundle import bundle, verify
 from daskperiment.lineage.venv import uv
 
 ROOT = Path(__file__).parent.parent.parent
@@ -175,6 +177,13 @@ def test_the_recorded_packages_give_the_recorded_numbers(ex: Experiment) -> None
 
     assert again.match == "bitwise", str(again)
     assert told(again) == []
+
+
+def test_a_bundle_verifies_with_its_own_packages(ex: Experiment, tmp_path: Path) -> None:
+    bundle(Trials(ex.backend, "packed"), 1, tmp_path / "packed.zip")
+
+    assert verify(tmp_path / "packed.zip").reproduction.match == "different"
+    assert verify(tmp_path / "packed.zip", "uv").reproduction.match == "bitwise"
 
 
 def test_a_package_that_is_not_to_be_had_is_named(

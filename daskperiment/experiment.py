@@ -542,8 +542,9 @@ class Experiment:
         return self._parameters.values()
 
     def begin(
-        self, steps: Mapping[str, Step[..., Any]], values: dict[str, Any], graph: bytes | None
-    ) -> Ticket | UnrecordedTrial:
+        self, steps: Mapping[str, Step[..., Any]], values: dict[str, Any],
+        graph: bytes | None = None,
+    ) -> Ticket | UnrecordedTrial:  # fmt: skip
         """Prepare a trial of a graph that somebody else computes."""
         return self._prepared(self.seed, steps, self._parameters.hidden(values), graph)
 

@@ -21,7 +21,7 @@ killed_at = ex.parameter("killed_at", default=0)
 
 @ex.persist
 def load() -> tuple[np.ndarray, np.ndarray]:
-    print("loading")
+    print("loading", flush=True)  # before the process is killed
     x = ex.rng().normal(size=(500, 3))
     return x, x @ [3.0, -1.0, 0.5] + ex.rng().normal(size=500)
 
@@ -30,7 +30,7 @@ def load() -> tuple[np.ndarray, np.ndarray]:
 def train(data: tuple[np.ndarray, np.ndarray], epochs: int, killed_at: int) -> float:
     x, y = data
     done, weights = ex.resume_state((0, np.zeros(3)))
-    print(f"training from epoch {done}")
+    print(f"training from epoch {done}", flush=True)
     for epoch in range(done, epochs):
         for row in ex.rng().permutation(len(x)):
             weights = weights - 0.001 * (x[row] @ weights - y[row]) * x[row]

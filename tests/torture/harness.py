@@ -45,7 +45,7 @@ from daskperiment.records import Provisional
 ROOT = Path(__file__).resolve().parents[2]
 WATCHDOG = 30.0
 """Seconds after which a worker counts as hanging, and is killed."""
-SLOWEST_OPEN = 2.0
+SLOWEST_OPEN = 10.0
 MOST_TOLD = 20
 """Violations of one check that are told; a broken store breaks a rule many times."""
 

@@ -15,6 +15,8 @@ import pytest
 
 pytest.importorskip("sklearn")
 
+pytestmark = pytest.mark.xdist_group("story")  # it is told once
+
 STORY = Path(__file__).parent.parent / "examples" / "story"
 PAGE = Path(__file__).parent.parent / "doc" / "story.rst"
 BEFORE, AFTER = "np.std(table, axis=0)", "np.std(table)"

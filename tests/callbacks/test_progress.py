@@ -24,7 +24,7 @@ pty = pytest.importorskip("pty", reason="needs pseudo-terminals")
 
 ROOT = Path(__file__).parent.parent.parent
 BEGIN = """
-    import faulthandler, logging, os, sys, threading, warnings
+    import logging, os, sys, threading, warnings
     from daskperiment import Experiment
     from daskperiment.callbacks import Callback, Progress, progress
     from tests.callbacks.batches import Batch, inverse
@@ -179,7 +179,6 @@ def test_a_process_that_is_forked_meanwhile_logs_and_leaves_the_bar_alone() -> N
                 for _ in range(25):
                     child = os.fork()
                     if not child:
-                        faulthandler.dump_traceback_later(45, exit=True)  # where it hangs
                         log.warning("a line of the child")
                         os._exit(0)
                     assert os.waitpid(child, 0)[1] == 0

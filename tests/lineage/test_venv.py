@@ -25,6 +25,8 @@ from daskperiment.lineage import venv
 from daskperiment.lineage.bundle import bundle, verify
 from daskperiment.lineage.venv import uv
 
+pytestmark = pytest.mark.xdist_group("venv")  # its wheels are made once
+
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = """
     import sys

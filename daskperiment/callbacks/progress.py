@@ -205,7 +205,12 @@ def _bar_class(in_widgets: bool) -> Any:
             bar.disable = True
         Bar._instances, Bar._lock = WeakSet(), threading.RLock()
 
-    platform.at_fork(after_in_child=leave_to_the_parent)
+    # A child that is made while the bar is written would wait for its stderr for ever.
+    platform.at_fork(
+        before=lambda: Bar._lock.acquire(),
+        after_in_parent=lambda: Bar._lock.release(),
+        after_in_child=leave_to_the_parent,
+    )
     return Bar
 
 

@@ -26,7 +26,7 @@ class Snapshots:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self._known: set[str] = set()
-        self._bytes: dict[bytes, str] = {}
+        self._bytes: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def keep(self, digest: str, document: Document, texts: Mapping[str, str] | None = None) -> None:
@@ -53,16 +53,16 @@ class Snapshots:
 
     def keep_bytes(self, content: bytes) -> str:
         """Keep bytes as a capture of their own, once, and return its digest."""
+        text = base64.b64encode(content).decode("ascii")
+        name = blake3(text.encode()).hexdigest()
         with self._lock:
-            known = self._bytes.get(content)
+            known = self._bytes.get(name)
         if known is None:
-            text = base64.b64encode(content).decode("ascii")
-            name = blake3(text.encode()).hexdigest()
             document = {"bytes": name}
             known = digest(document)
             self.keep(known, document, {name: text})
             with self._lock:
-                self._bytes[content] = known
+                self._bytes[name] = known
         return known
 
     def content(self, digest: str) -> bytes:

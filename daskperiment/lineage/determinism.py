@@ -147,8 +147,8 @@ def check_determinism(trials: Trials, step: str, n: int = 5) -> Determinism:
 def _latest(trials: Trials, step: str) -> tuple[int, Document, StepRecord]:
     steps = Steps(trials.backend, trials.name)
     for number, row in trials.find(newest=True):
-        for record in steps.read(row["uid"]):
-            if record.step == step and row.get("graph") is not None:
+        for record in steps.read(row["uid"]) if row.get("graph") is not None else ():
+            if record.step == step:
                 return number, row, record
     raise StepNotFoundError(f"No trial that can be run again has called a step {step!r}")
 

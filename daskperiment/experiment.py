@@ -1368,8 +1368,7 @@ class Experiment:
         TrialIDNotFoundError
             There is no such trial.
         """
-        one, other = (item if isinstance(item, Trial) else self[item] for item in (a, b))
-        return one.diff(other)
+        return self._trial(a).diff(self._trial(b))
 
     def explain(self, a: int | Trial, b: int | Trial) -> Explanation:
         """Which changes moved the outputs of trial ``a`` to those of trial ``b``.
@@ -1395,8 +1394,10 @@ class Experiment:
         TrialIDNotFoundError
             There is no such trial.
         """
-        one, other = (item if isinstance(item, Trial) else self[item] for item in (a, b))
-        return one.explain(other)
+        return self._trial(a).explain(self._trial(b))
+
+    def _trial(self, item: int | Trial) -> Trial:
+        return item if isinstance(item, Trial) else self[item]
 
     def impact(
         self,
@@ -1449,7 +1450,7 @@ class Experiment:
 
     def _selector(self, name: str | None, code: str | int | Trial | None, input: Any) -> Selector:
         if not isinstance(code, str | None):
-            code = (code if isinstance(code, Trial) else self[code]).version(name)
+            code = self._trial(code).version(name)
         return Selector(name, code, None if input is UNDEFINED else input_digest(input))
 
     def taint(

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.users import ANOTHER, AS_ANOTHER, folder_of_another, needs_another_user
+
 pytest.importorskip("sklearn")
 
 pytestmark = pytest.mark.xdist_group("story")  # it is told once
@@ -111,28 +113,13 @@ def test_the_bundle_verifies_in_an_empty_folder(packed: Path, tmp_path: Path) ->
     assert json.loads((tmp_path / "report.json").read_text())["match"] == "bitwise"
 
 
-@pytest.mark.skipif(
-    os.name != "posix" or os.geteuid() != 0 or shutil.which("setpriv") is None,
-    reason="needs to become another user",
-)
+@needs_another_user
 def test_the_bundle_verifies_as_another_user(packed: Path) -> None:
-    # In a folder that everybody may enter; those of pytest are for their owner.
-    place = Path(subprocess.check_output(["mktemp", "-d"], text=True).strip())
-    try:
-        shutil.copy(packed, place)
-        for each in (place, place / packed.name):
-            shutil.chown(each, 65534, 65534)
-        # It may read the interpreter, wherever that is, and owns nothing else.
-        other = (
-            "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
-            "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", "env", "HOME=/tmp",
-        )  # fmt: skip
-        done = ask(place, "-m", "daskperiment", "verify", packed.name, "--yes", before=other)
+    with folder_of_another(packed) as place:
+        done = ask(place, "-m", "daskperiment", "verify", packed.name, "--yes", before=AS_ANOTHER)
         assert done.returncode == 0, done.stderr
         assert json.loads((place / "report.json").read_text())["match"] == "bitwise"
-        assert (place / "report.json").stat().st_uid == 65534
-    finally:
-        shutil.rmtree(place)
+        assert (place / "report.json").stat().st_uid == ANOTHER
 
 
 def test_the_page_shows_what_the_commands_print(folder: Path, packed: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daskperiment.cli import text
+from daskperiment.cli.lineage import tell_verdict
 from daskperiment.cli.session import Session, references, verb
 
 if TYPE_CHECKING:
@@ -62,9 +63,7 @@ def verify(session: Session, file: Path, yes: bool, inspect: bool, env: str | No
     report = json.dumps(found.document(), indent=1) + "\n"
     Path("report.json").write_text(report, encoding="utf-8")
     Path("report.md").write_text(found.markdown(), encoding="utf-8")
-    lines = str(found.reproduction).split("\n")
-    session.answer(found.document(), lambda _: map(text.escaped, lines))
-    return {"error": 2, "different": 1}.get(found.reproduction.match, 0)
+    return tell_verdict(session, found.reproduction, found.document())
 
 
 def _ask(manifest: Manifest, yes: bool) -> None:

@@ -1,4 +1,4 @@
-"""Verbs that follow what was made from what: explain, impact, taint, untaint."""
+"""Verbs that follow what was made from what: explain, reproduce, impact, taint, untaint."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from daskperiment.cli.session import Session, references, some_trials, verb
 
 if TYPE_CHECKING:
     from daskperiment.lineage.impact import Impact, Selector
+    from daskperiment.lineage.reproduce import Reproduction
 
 
 @verb("explain")
@@ -117,7 +118,12 @@ def reproduce(
 
     trial = Trial(session.backend, session.experiment, session.number(reference))
     found = trial.reproduce(env=env, code=code)
-    session.answer(found.document(), lambda _: map(text.escaped, str(found).split("\n")))
+    return tell_verdict(session, found, found.document())
+
+
+def tell_verdict(session: Session, found: Reproduction, document: dict[str, Any]) -> int:
+    """Show what came of running a trial again, and return the exit code."""
+    session.answer(document, lambda _: map(text.escaped, str(found).split("\n")))
     return {"error": 2, "different": 1}.get(found.match, 0)
 
 

@@ -7,7 +7,7 @@ import functools
 import textwrap
 
 from daskperiment.fingerprint.parsing import parse
-from daskperiment.fingerprint.source import Place
+from daskperiment.fingerprint.source import Place, cut
 from daskperiment.fingerprint.syntax import canonical
 
 
@@ -23,10 +23,7 @@ def definition(text: str, qualname: str) -> str:
         return 1
     """
     place = _definitions(text).get(qualname)
-    if place is None:
-        return ""
-    first, last = place
-    return textwrap.dedent("\n".join(text.split("\n")[first - 1 : last]))
+    return "" if place is None else cut(text, *place)
 
 
 @functools.lru_cache(maxsize=64)

@@ -53,8 +53,7 @@ class Place:
         """Its own lines, those of its decorators included, indentation trimmed."""
         if isinstance(self.node, ast.Module):
             return self.text.rstrip("\n")
-        first, last = self.lines
-        return textwrap.dedent("\n".join(self.text.split("\n")[first - 1 : last]))
+        return cut(self.text, *self.lines)
 
     @property
     def lines(self) -> tuple[int, int]:
@@ -62,6 +61,17 @@ class Place:
         if isinstance(self.node, ast.Module):
             return 1, 1
         return _first_line(self.node), _last(self.node)
+
+
+def cut(text: str, first: int, last: int) -> str:
+    """Some lines of a text, from 1, indentation trimmed.
+
+    Examples
+    --------
+    >>> cut("class A:\\n    x = 1\\n    y = 2", 2, 3)
+    'x = 1\\ny = 2'
+    """
+    return textwrap.dedent("\n".join(text.split("\n")[first - 1 : last]))
 
 
 def place_of_function(function: FunctionType) -> Place | None:

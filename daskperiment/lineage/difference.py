@@ -256,8 +256,8 @@ def difference(a: Side, b: Side) -> Difference:
     [{'name': 'a', 'a': 4, 'b': 5}]
     """
     notes = [note for side in (a, b) for note in _missing(side)]
-    added, removed, code = _noting(notes, _code, a, b, notes) or ((), (), ())
-    surroundings = _noting(notes, _surroundings, "environment", a, b, notes) or {}
+    added, removed, code = noting(notes, _code, a, b, notes) or ((), (), ())
+    surroundings = noting(notes, _surroundings, "environment", a, b, notes) or {}
     return Difference(
         a,
         b,
@@ -268,7 +268,7 @@ def difference(a: Side, b: Side) -> Difference:
         code=code,
         packages=tuple(surroundings.pop("packages", ())),
         environment=tuple(_flat(surroundings)),
-        session=tuple(_flat(_noting(notes, _surroundings, "session", a, b, notes) or {})),
+        session=tuple(_flat(noting(notes, _surroundings, "session", a, b, notes) or {})),
         metrics=tuple(_series(a, b)),
         outputs=tuple(_outputs(a, b)),
         state=tuple(changes_between(a.row["state"], b.row["state"], "state")),
@@ -285,7 +285,8 @@ def _missing(side: Side) -> Iterator[str]:
         yield f"{name} of {side} was forgotten"
 
 
-def _noting(notes: list[str], compare: Callable[..., Any], *arguments: Any) -> Any:
+def noting(notes: list[str], compare: Callable[..., Any], *arguments: Any) -> Any:
+    """What a comparison gives; where something of it is gone None, and a note that says so."""
     try:
         return compare(*arguments)
     except BackendError as error:

@@ -26,7 +26,7 @@ from daskperiment.history.comparison import (
 from daskperiment.history.inputs import files, outside, variables
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.history.steps import Steps
-from daskperiment.lineage.difference import Side, parameter_changes, result_changes
+from daskperiment.lineage.difference import Side, noting, parameter_changes, result_changes
 from daskperiment.lineage.explanation import Cause, Explanation, Step
 from daskperiment.records import Argument, StepRecord, TrialState
 from daskperiment.serializers import preview
@@ -78,7 +78,7 @@ class _Walk:
         self._old, self._new = (_records(side) for side in (a, b))
         self._order = _in_graph_order(self._old, self._new)
         self._parameters = {change.name: change for change in parameter_changes(a, b, self._notes)}
-        self._codes = self._read_codes()
+        self._codes: list[Code | None] = [noting(self._notes, side.code) for side in (a, b)]
         self._environments: dict[str, dict[str, list[Change]]] = {}
         self._helpers: dict[object, CodeChange] = {}
         self._renamed = _renamed(self._old, self._new)
@@ -282,16 +282,6 @@ class _Walk:
     def _label(self, place: Place) -> str:
         step, call = place
         return f"{step}[{call}]" if self._often[step] > 1 else step
-
-    def _read_codes(self) -> list[Code | None]:
-        found: list[Code | None] = []
-        for side in (self._a, self._b):
-            try:
-                found.append(side.code())
-            except BackendError as error:
-                self._notes.append(str(error))
-                found.append(None)
-        return found
 
 
 def _records(side: Side) -> dict[Place, StepRecord]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -197,7 +196,7 @@ def reproduce(
         for match in _FATAL:
             if match in answer:
                 return Reproduction(number, None, match, reason=answer[match])
-        with _opened(place / STORE) as again:
+        with LocalBackend(str(place / STORE)) as again:
             return _compared(trials, number, row, Trials(again, trials.name), answer)
 
 
@@ -208,12 +207,6 @@ def _in_venv(place: Path, trials: Trials, row: Document, request: Request) -> Do
         why = f"not installed, as they are in folders of this machine: {', '.join(made.local)}"
         answer = {n: f"{told} ({why})" if n == "error" else told for n, told in answer.items()}
     return answer
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[LocalBackend]:
-    with LocalBackend(str(path)) as backend:
-        yield backend
 
 
 def _compared(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import random
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -18,6 +16,7 @@ import pytest
 from daskperiment import BundleError, Experiment
 from daskperiment.history.trials import Trials
 from daskperiment.lineage.bundle import bundle, check, opened, verify
+from tests.users import AS_ANOTHER, folder_of_another, needs_another_user
 
 SCRIPT = """
     import random
@@ -91,27 +90,12 @@ def test_a_bundle_verifies_in_an_empty_folder(packed: Path, tmp_path: Path) -> N
     assert "Verdict: **bitwise**" in (empty / "report.md").read_text()
 
 
-@pytest.mark.skipif(
-    os.name != "posix" or os.geteuid() != 0 or shutil.which("setpriv") is None,
-    reason="needs to become another user",
-)
+@needs_another_user
 def test_a_bundle_verifies_as_another_user(packed: Path) -> None:
-    # In a folder that everybody may enter; those of pytest are for their owner.
-    place = Path(subprocess.check_output(["mktemp", "-d"], text=True).strip())
-    try:
-        shutil.copy(packed, place)
-        for each in (place, place / packed.name):
-            shutil.chown(each, 65534, 65534)
-        # It may read the interpreter, wherever that is, and owns nothing else.
-        other = (
-            "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
-            "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", "env", "HOME=/tmp",
-        )  # fmt: skip
-        done = command("verify", packed.name, "--yes", cwd=place, before=other)
+    with folder_of_another(packed) as place:
+        done = command("verify", packed.name, "--yes", cwd=place, before=AS_ANOTHER)
         assert done.returncode == 0, done.stderr
         assert "the same to the last bit" in done.stdout
-    finally:
-        shutil.rmtree(place)
 
 
 def test_every_edited_byte_is_detected(packed: Path, tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ from daskperiment.errors import (
     RegistrationError,
     ResourceError,
     ScoresError,
+    SearchSpaceError,
     SecretError,
     SeedError,
     StepDefinitionError,
@@ -113,8 +114,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("daskperiment")
-    if name == "fingerprint":
-        return import_module("daskperiment.fingerprint")
+    if name in ("fingerprint", "search"):
+        return import_module(f"daskperiment.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)
@@ -179,6 +180,7 @@ __all__ = [
     "RegistrationError",
     "ResourceError",
     "ScoresError",
+    "SearchSpaceError",
     "SecretError",
     "SeedError",
     "StepDefinitionError",

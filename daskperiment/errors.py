@@ -97,6 +97,10 @@ class QueryError(DaskperimentError, ValueError):
     """A condition or order for trials cannot be read; the message points at the place."""
 
 
+class SearchSpaceError(DaskperimentError, ValueError, LookupError):
+    """A distribution or search space cannot be so, has no such name, or a file of one is wrong."""
+
+
 class ScoresError(DaskperimentError, ValueError):
     """A design function has left no scores, not all that were asked for, or what is no number."""
 

@@ -17,6 +17,7 @@ from daskperiment.search.values import integer, positive, real
 Drawing: TypeAlias = Callable[[Distribution, int], Draws]
 """Takes values of a distribution, once."""
 
+_HIT = Fraction(1, 10**9)  # so many steps before the end are none: three thirds hit 1
 _DTYPES = ("float", "int")
 _PRIORS = ("uniform", "log-uniform")
 
@@ -43,7 +44,7 @@ def _range(entry: Entry, draw: Drawing) -> Distribution:
     else:
         low, high = real("bounds", low), real("bounds", high)
     begin, end, by = Fraction(repr(low)), Fraction(repr(high)), Fraction(repr(step))
-    last = begin + by * (math.ceil((end - begin) / by) - 1)
+    last = begin + by * (math.ceil((end - begin) / by - _HIT) - 1)
     if last == begin:
         return Constant(low)
     with told_of("bounds"):

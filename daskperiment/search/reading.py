@@ -98,6 +98,11 @@ def _block(number: int, block: Mapping[str, Any], draw: exp.Drawing) -> dict[str
         return _level(block, draw)
 
 
+def _branch(name: str, parameters: Any, draw: exp.Drawing) -> dict[str, Any]:
+    with told_of(f"branches.{name}"):
+        return _level(parameters, draw)
+
+
 def _level(found: Any, draw: exp.Drawing, prefix: str = "") -> dict[str, Any]:
     """The mapping with a distribution in place of each entry."""
     if not isinstance(found, Mapping):
@@ -153,6 +158,7 @@ def _own(kind: type[Distribution], entry: Entry, draw: exp.Drawing) -> Distribut
     if kind is Branch:
         if not isinstance(entry["branches"], Mapping):
             raise SearchSpaceError("branches must be a mapping of names to parameters")
-        branches = entry["branches"].items()
-        arguments["branches"] = {n: _level(part, draw, f"{n}.") for n, part in branches}
+        arguments["branches"] = {
+            name: _branch(name, part, draw) for name, part in entry["branches"].items()
+        }
     return kind(**arguments)

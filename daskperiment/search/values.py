@@ -145,5 +145,7 @@ def nearest(word: Any, known: Iterable[str]) -> str:
     >>> nearest("lo", ["low", "high"]), nearest("x", ["low", "high"])
     ("did you mean 'low'?", 'expected one of high, low')
     """
-    near = difflib.get_close_matches(str(word).lower(), known, n=1)
+    lower, known = str(word).lower(), list(known)
+    begun = [one for one in known if lower and one.startswith(lower)]
+    near = difflib.get_close_matches(lower, known, n=1) or begun
     return f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(sorted(known))}"

@@ -18,6 +18,7 @@ from daskperiment.callbacks import (
     StopWithoutImprovement,
     Webhook,
 )
+from daskperiment.search import Branch, Distribution, Float, Int, SearchSpace, read_csv
 
 ex = Experiment("api", backend=Path("store"), seed=1, trust="signed")
 Experiment("api", trust="some")  # type: ignore[arg-type]
@@ -94,3 +95,13 @@ Milestone({"steps": 100}, 0.5, done=True, progress=(100, 300))
 ex.best("upwards")  # type: ignore[arg-type]
 assert_type(ex.fingerprint("prepare").digest, str)
 assert_type(ex.fingerprint(prepare).unfollowed, tuple[str, ...])
+
+space = SearchSpace({"rate": Float(0, 1, log=False), "model": Branch({"svm": {"C": Int(1, 3)}})})
+assert_type(space.get("rate"), Distribution)
+assert_type(space.get("rate", Float).step, float | None)
+assert_type(space.sample(np.random.default_rng(0)), dict[str, Any])
+assert_type(ex.map(plain, space.grid(repeats=2)), list[Trial])
+assert_type(space.size, int | float)
+assert_type(read_csv("table.csv"), list[dict[str, Any]])
+SearchSpace.read(Path("space.toml"), seed="x")  # type: ignore[arg-type]
+Float("0", 1)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from daskperiment.errors import SearchSpaceError
 from daskperiment.search.distribution import Distribution, place
-from daskperiment.search.values import canonical, copied, integer, plain, unique
+from daskperiment.search.values import canonical, copied, integer, listed, plain, unique
 from daskperiment.serializers import preview
 
 if TYPE_CHECKING:
@@ -77,11 +77,9 @@ class Categorical(_Choices):
     choices: Sequence[Any]
 
     def __post_init__(self) -> None:
-        choices = self.choices
-        if isinstance(choices, (str, bytes)) or not hasattr(choices, "__iter__"):
+        choices = listed(self.choices)
+        if not isinstance(choices, Sequence) or isinstance(choices, (str, bytes)):
             raise SearchSpaceError(f"choices must be a list, not {preview(choices, 80)}")
-        if not isinstance(choices, (list, tuple)):
-            choices = list(choices)
         self._keep(choices=unique(map(plain, choices)))
         if not self.choices:
             raise SearchSpaceError("choices must have one value or more; the list is empty")

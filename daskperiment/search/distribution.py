@@ -62,6 +62,11 @@ class Distribution(ABC):
 
     def sample(self, rng: np.random.Generator) -> Any:
         """One value, by one draw of ``rng.random()``; by none where there is only one value."""
+        if not hasattr(rng, "random"):
+            raise SearchSpaceError(
+                "rng must be a generator of NumPy, such as numpy.random.default_rng(3), not "
+                f"{preview(rng, 80)}"
+            )
         return self._sample(rng)
 
     def quantile(self, fraction: float) -> Any:

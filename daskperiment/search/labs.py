@@ -70,7 +70,10 @@ def is_file(found: Any) -> bool:
     """Whether this is what a configuration file of Labs holds."""
     if not isinstance(found, Mapping):
         return False
-    experiments = found.get("experiments", [found])
+    config = found.get("tune_config")
+    if isinstance(config, Mapping) and "space" in config:
+        return True
+    experiments = found.get("experiments")
     return (
         isinstance(experiments, list)
         and bool(experiments)

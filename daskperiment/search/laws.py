@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from daskperiment.errors import SearchSpaceError
 from daskperiment.search.distribution import Distribution, infinite
-from daskperiment.search.values import positive, real
+from daskperiment.search.values import is_number, positive, real
 
 _LEAST = 2.0**-53  # the smallest step of random(): beyond it are 8.2 standard deviations
 _FARTHEST = 9
@@ -31,7 +31,7 @@ class _Law(Distribution):
         raise infinite(self, "use Categorical, Linspace or Logspace,")
 
     def _contains(self, value: Any) -> bool:
-        return type(value) in (int, float) and math.isfinite(value) and value >= self._low
+        return is_number(value) and bool(value >= self._low)
 
     @property
     def _domain(self) -> dict[str, Any]:
@@ -179,7 +179,7 @@ class Poisson(_Law):
         return first + bisect_left(cumulative, min(fraction, cumulative[-1] - 1e-15))
 
     def _contains(self, value: Any) -> bool:
-        return type(value) is int and value >= 0
+        return type(value) is int and 0 <= value < 2**63
 
     @property
     def _domain(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from daskperiment.errors import InvalidNameError, SearchSpaceError
 from daskperiment.names import check_name
 from daskperiment.search.choices import Categorical, Constant
 from daskperiment.search.distribution import Distribution, Level
+from daskperiment.search.values import listed
 from daskperiment.serializers import preview
 
 BLOCK = "*"
@@ -60,8 +61,7 @@ def _group(name: str, members: Mapping[str, Any]) -> Level:
 def _distribution(value: Any) -> Distribution:
     if isinstance(value, Distribution):
         return value
-    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
-        value = value.tolist()
+    value = listed(value)
     return Categorical(value) if isinstance(value, (list, tuple, range)) else Constant(value)
 
 

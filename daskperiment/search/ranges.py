@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from daskperiment.errors import SearchSpaceError
 from daskperiment.search.distribution import Distribution, infinite, place
-from daskperiment.search.values import flag, integer, positive, real, unique
+from daskperiment.search.values import flag, integer, is_number, positive, real, unique
 
 _CLOSE = 1e-9
 
@@ -75,7 +75,7 @@ class Float(Distribution):
         return min(max(value, self.low), self.high)
 
     def _contains(self, value: Any) -> bool:
-        if not _is_number(value) or not self.low <= value <= self.high:
+        if not is_number(value) or not self.low <= value <= self.high:
             return False
         if self.step is None:
             return True
@@ -213,7 +213,7 @@ class _Points(Distribution):
     def _contains(self, value: Any) -> bool:
         if self.integer:
             return type(value) is int and value in self.points
-        return _is_number(value) and math.isclose(value, self._nearest(value), rel_tol=_CLOSE)
+        return is_number(value) and math.isclose(value, self._nearest(value), rel_tol=_CLOSE)
 
     @property
     def _domain(self) -> dict[str, Any]:
@@ -298,6 +298,8 @@ def _check(distribution: Float | Int, above: float) -> None:
         raise SearchSpaceError(f"low must be above 0 where log is True, not {low!r}")
     if distribution.log and step not in (None, 1):
         raise SearchSpaceError("step does not go together with log; leave one of them out")
+    if isinstance(step, float) and step < 2 * math.ulp(max(abs(low), abs(high))):
+        raise SearchSpaceError(f"step is too small for floats as large as these: {step!r}")
     if step is not None and step > high - low:
         raise SearchSpaceError(f"step must be at most high - low, {high - low!r}, not {step!r}")
 
@@ -305,10 +307,6 @@ def _check(distribution: Float | Int, above: float) -> None:
 def _exact(value: float) -> Fraction:
     """The number that people read: 0.1 is one tenth."""
     return Fraction(repr(value))
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float)
 
 
 def _within(fraction: float) -> float:

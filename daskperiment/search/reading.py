@@ -109,21 +109,28 @@ def _level(found: Any, draw: exp.Drawing, prefix: str = "") -> dict[str, Any]:
         raise SearchSpaceError(f"expected names with their distributions, not {preview(found, 80)}")
     level: dict[str, Any] = {}
     for key, value in found.items():
-        entry = _entry(value) if isinstance(value, Mapping) else None
-        if entry is not None:
-            with told_of(f"{prefix}{key}"):
+        level[key] = value
+        if not isinstance(value, Mapping):
+            continue
+        with told_of(f"{prefix}{key}"):
+            entry = _entry(value)
+            if entry is not None:
                 level[key] = _distribution(entry, draw)
-        elif isinstance(value, Mapping):
+        if entry is None:
             level[key] = _level(value, draw, f"{prefix}{key}.")
-        else:
-            level[key] = value
     return level
 
 
 def _entry(value: Mapping[str, Any]) -> Entry | None:
     """The value with its keys in lower case, if it is the entry of a parameter, not a group."""
     entry = {str(key).lower(): part for key, part in value.items()}
-    return entry if isinstance(entry.get("type"), str) else None
+    if not isinstance(entry.get("type"), str):
+        return None
+    if len(entry) < len(value):
+        raise SearchSpaceError(
+            f"a key stands twice, in other letters: {', '.join(map(str, value))}"
+        )
+    return entry
 
 
 def _distribution(entry: Entry, draw: exp.Drawing) -> Distribution:

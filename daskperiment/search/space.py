@@ -382,19 +382,28 @@ def _checked(parameters: Level) -> Level:
 
 def _axes(parameters: Level, address: str = "", prefix: str = "") -> Iterator[Axis]:
     for name, distribution in parameters:
-        yield Axis(prefix + name, distribution, address + name)
+        yield Axis(prefix + name, distribution, address + _quoted(name))
         for value, inner in distribution.levels.items():
-            yield from _axes(inner, f"{address}{name}={value}/", group(prefix + name))
+            yield from _axes(inner, _inner(address, name, value), group(prefix + name))
+
+
+def _inner(address: str, name: str, value: str) -> str:
+    return f"{address}{_quoted(name)}={_quoted(value)}/"
+
+
+def _quoted(part: str) -> str:
+    """A part of an address, without what stands between parts."""
+    return part.replace("%", "%25").replace("/", "%2F").replace("=", "%3D")
 
 
 def _build(
     parameters: Level, choose: Callable[[Axis], Any], address: str = "", prefix: str = ""
 ) -> Iterator[tuple[str, Any]]:
     for name, distribution in parameters:
-        value = choose(Axis(prefix + name, distribution, address + name))
+        value = choose(Axis(prefix + name, distribution, address + _quoted(name)))
         yield prefix + name, value
         if inner := distribution.levels.get(value) if distribution.levels else None:
-            yield from _build(inner, choose, f"{address}{name}={value}/", group(prefix + name))
+            yield from _build(inner, choose, _inner(address, name, value), group(prefix + name))
 
 
 def _size(parameters: Level) -> int | float:

@@ -29,6 +29,8 @@ def write_csv(path: str | PathLike[str], configurations: Iterable[Mapping[str, A
     given = [plain(configuration) for configuration in configurations]
     names = list(dict.fromkeys(name for one in given for name in one))
     runs: dict[str, int] = {}
+    if taken := set(names) & set(_OURS):
+        raise SearchSpaceError(f"{min(taken)}: the table has a column of this name; rename it")
     with Path(path).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*_OURS, *names])
@@ -57,15 +59,23 @@ def read_csv(path: str | PathLike[str]) -> list[dict[str, Any]]:
     SearchSpaceError
         A line has more or fewer cells than the first, or a cell holds what no parameter can be.
     """
-    with Path(path).open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.reader(file)
-        names = next(rows, [])
-        found = []
-        for row in rows:
-            with told_of(f"{fspath(path)}: line {rows.line_num}"):
-                found.append(_configuration(names, row))
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            return _rows(fspath(path), csv.reader(file))
+    except OSError as error:
+        raise SearchSpaceError(f"{fspath(path)} cannot be read: {error.strerror}") from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise SearchSpaceError(f"{fspath(path)} cannot be read as CSV: {error}") from error
+
+
+def _rows(path: str, rows: Any) -> list[dict[str, Any]]:
+    names: list[str] = next(rows, [])
     if len(set(names)) < len(names):
-        raise SearchSpaceError(f"{fspath(path)}: a column stands twice in line 1; keep one of them")
+        raise SearchSpaceError(f"{path}: a column stands twice in line 1; keep one of them")
+    found = []
+    for row in rows:
+        with told_of(f"{path}: line {rows.line_num}"):
+            found.append(_configuration(names, row))
     return found
 
 

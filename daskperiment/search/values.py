@@ -6,6 +6,7 @@ import difflib
 import json
 import math
 import numbers
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from daskperiment.serializers import preview
 
 _DEEPEST = 64
 _INTEGERS = 2**63
+_LARGEST = sys.float_info.max
 
 
 def plain(value: Any, depth: int = 0) -> Any:
@@ -29,8 +31,7 @@ def plain(value: Any, depth: int = 0) -> Any:
     >>> plain((1, [2.0, None], {"a": "text"}))
     [1, [2.0, None], {'a': 'text'}]
     """
-    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
-        value = value.tolist()
+    value = listed(value)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -45,6 +46,12 @@ def plain(value: Any, depth: int = 0) -> Any:
         "a value must be plain data (None, a bool, a number, text, or a list or mapping of these), "
         f"not {preview(value, 80)}"
     )
+
+
+def listed(value: Any) -> Any:
+    """The value; an array or scalar of NumPy as lists and scalars of Python."""
+    is_numpy = type(value).__module__ == "numpy" and hasattr(value, "tolist")
+    return value.tolist() if is_numpy else value
 
 
 def _text(value: str) -> str:
@@ -128,6 +135,17 @@ def integer(name: str, value: Any) -> int:
     if not -_INTEGERS <= number < _INTEGERS:
         raise SearchSpaceError(f"{name} must be an integer of 64 bits, not {preview(value, 80)}")
     return int(number)
+
+
+def is_number(value: Any) -> bool:
+    """Whether the value is an int or float that a float can be.
+
+    Examples
+    --------
+    >>> is_number(3), is_number(True), is_number(float("nan")), is_number(10**400)
+    (True, False, False, False)
+    """
+    return type(value) in (int, float) and -_LARGEST <= value <= _LARGEST
 
 
 def flag(name: str, value: Any) -> bool:

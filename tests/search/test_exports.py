@@ -192,6 +192,16 @@ def test_a_bad_table_names_the_line(text: str, message: str) -> None:
         read_csv("table.csv")
 
 
+def test_a_table_that_cannot_be_read_or_written_is_refused() -> None:
+    with pytest.raises(SearchSpaceError, match=r"none\.csv cannot be read: No such file"):
+        read_csv("none.csv")
+    Path("table.csv").write_bytes(b"a\n\xff\n")
+    with pytest.raises(SearchSpaceError, match=r"table\.csv cannot be read as CSV"):
+        read_csv("table.csv")
+    with pytest.raises(SearchSpaceError, match="id: the table has a column of this name"):
+        write_csv("table.csv", [{"id": 1}])
+
+
 # -- one file each --
 
 

@@ -68,6 +68,15 @@ def test_a_written_space_reads_back_equal_in_the_same_order(suffix: str) -> None
         assert back.sample(np.random.default_rng(1)) == space.sample(np.random.default_rng(1))
 
 
+@pytest.mark.parametrize("suffix", [".toml", ".json"])
+def test_names_that_mean_something_in_files_are_names_as_any(suffix: str) -> None:
+    for name in ("type", "blocks", "experiments", "tune_config", "search_vals", "value"):
+        for space in (SearchSpace({name: [1, 2]}), SearchSpace({"m": Branch({name: {name: 1}})})):
+            space.write(f"space{suffix}")
+
+            assert SearchSpace.read(f"space{suffix}") == space
+
+
 def test_none_is_written_to_json_and_refused_in_toml() -> None:
     space = SearchSpace({"depth": [None, 3]})
     space.write("space.json")
@@ -350,6 +359,7 @@ def test_which_experiment_of_a_lab_has_to_be_known(options: Any, message: str) -
         ({"type": "normal", "search_vals": [0]}, "search_vals: search_vals must be a list of 2"),
         ({"type": "exp", "search_vals": [0]}, "search_vals: lambda must be above 0"),
         ({"type": "int-uniform", "search_vals": [3, 3]}, "search_vals: high must be above low"),
+        ({"type": "float", "low": 0, "LOW": 1, "high": 2}, "a key stands twice, in other letters"),
         ({"type": "branch"}, "the key 'branches' is missing"),
         ({"type": "branch", "branches": [1]}, "branches must be a mapping of names to parameters"),
         (
@@ -383,7 +393,11 @@ def test_a_bad_entry_names_file_key_and_what_was_expected(
         ("a.json", "{}", r"a\.json: expected one parameter or more"),
         ("a.json", '{"id": [1]}', r"a\.json: id: the name is reserved"),
         ("a.json", '[{"a": 1}, {"a": {"type": "x"}}]', r"a\.json: block 2: a: unknown type 'x'"),
-        ("a.json", '{"tune_config": {}}', r"tune_config: the key 'space' is missing"),
+        (
+            "a.json",
+            '{"experiments": [{"tune_config": {}}]}',
+            r"tune_config: the key 'space' is missing",
+        ),
         ("a.json", '{"tune_config": {"type": "grid", "space": {}}}', r"did you mean 'grid-search'"),
         ("a.json", '{"tune_config": {"type": "list", "space": {}}}', "must be a list of mappings"),
         ("a.toml", "a = [", r"a\.toml cannot be read as TOML"),

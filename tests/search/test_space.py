@@ -198,6 +198,14 @@ def test_branches_may_have_branches_and_share_names() -> None:
         space.get("C")
 
 
+def test_no_two_axes_have_one_address() -> None:
+    inner = {"a": {"n": Branch({"b": {"C": [1, 2]}})}, "a/n=b": {"C": [3, 4]}}
+    space = SearchSpace({"m": Branch(inner)})
+
+    assert len({axis.address for axis in space.axes}) == len(space.axes)
+    assert all(space.decode(space.encode(one)) == one for one in space.grid())
+
+
 def test_blocks_are_one_grid_after_the_other_without_what_was_there_before() -> None:
     space = SearchSpace([{"a": [1, 2], "b": 0}, {"a": [2, 3], "b": 0}, {"c": [[1, 2]]}])
 

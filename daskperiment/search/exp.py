@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from daskperiment.search.choices import Categorical, Constant, Draws
 from daskperiment.search.distribution import Distribution
@@ -23,14 +23,20 @@ _PRIORS = ("uniform", "log-uniform")
 
 
 def _value(entry: Entry, draw: Drawing) -> Distribution:
-    check_keys(entry, ["value"])
-    return Constant(entry["value"])
+    check_keys(entry, ["value"], ["dtype"])
+    return Constant(_as(entry)("value", entry["value"]))
 
 
 def _list(entry: Entry, draw: Drawing) -> Distribution:
-    check_keys(entry, ["value"])
+    check_keys(entry, ["value"], ["dtype"])
     with told_of("value"):
-        return Categorical(entry["value"])
+        choices = Categorical(entry["value"]).choices
+    return Categorical([_as(entry)("value", choice) for choice in choices])
+
+
+def _as(entry: Entry) -> Callable[[str, Any], Any]:
+    kind = word(entry, "dtype", (*_DTYPES, "categorical"), "categorical")
+    return {"float": real, "int": integer}.get(kind, lambda name, value: value)
 
 
 def _range(entry: Entry, draw: Drawing) -> Distribution:

@@ -14,6 +14,7 @@ from daskperiment.search.distribution import Distribution, infinite, place
 from daskperiment.search.values import flag, integer, is_number, positive, real, unique
 
 _CLOSE = 1e-9
+_EXPONENTS = 308
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,7 @@ class Float(Distribution):
         step = None if self.step is None else positive("step", self.step)
         low, high, log = real("low", self.low), real("high", self.high), flag("log", self.log)
         self._keep(low=low, high=high, log=log, step=step)
-        _check(self, above=0.0)
+        _check(self)
         real("high - low", high - low)
 
     @cached_property
@@ -132,7 +133,7 @@ class Int(Distribution):
         low, high = integer("low", self.low), integer("high", self.high)
         step = integer("step", positive("step", self.step))
         self._keep(low=low, high=high, log=flag("log", self.log), step=step)
-        _check(self, above=0)
+        _check(self)
 
     @cached_property
     def _size(self) -> int:
@@ -184,9 +185,10 @@ class _Points(Distribution):
             raise SearchSpaceError(f"stop must be above start={start!r}, not {stop!r}")
         if count < 2:
             raise SearchSpaceError(f"count must be 2 or more, not {count}; use Constant for 1")
-        integer("stop", round(self._at(Fraction(1)))) if self.integer else real(
-            "stop", self._at(Fraction(1))
-        )
+        for name, end in (("start", 0), ("stop", 1)):
+            value = real(name, self._at(Fraction(end)))
+            if self.integer:
+                integer(name, round(value))
 
     def _at(self, part: Fraction) -> float:
         raise NotImplementedError
@@ -284,17 +286,21 @@ class Logspace(_Points):
 
     def _at(self, part: Fraction) -> float:
         exponent = self._between(part)
+        if abs(exponent) > _EXPONENTS:
+            raise SearchSpaceError(
+                f"start and stop are exponents from -{_EXPONENTS} to {_EXPONENTS}, not {exponent!r}"
+            )
         if exponent.is_integer():  # as it is written: the power may differ in its last digit
             return float(f"1e{exponent:.0f}")
-        return float(10.0**exponent) if exponent < 309 else math.inf
+        return float(10.0**exponent)
 
 
-def _check(distribution: Float | Int, above: float) -> None:
+def _check(distribution: Float | Int) -> None:
     low, high, step = distribution.low, distribution.high, distribution.step
     if low >= high:
         advice = f"; use Constant({low!r}) for one value" if low == high else ""
         raise SearchSpaceError(f"high must be above low={low!r}, not {high!r}{advice}")
-    if distribution.log and low <= above:
+    if distribution.log and low <= 0:
         raise SearchSpaceError(f"low must be above 0 where log is True, not {low!r}")
     if distribution.log and step not in (None, 1):
         raise SearchSpaceError("step does not go together with log; leave one of them out")

@@ -323,8 +323,12 @@ def test_values_are_taken_once_for_a_grid_and_the_distribution_stays() -> None:
         (lambda: Int(0, 5, step=0), "step must be above 0"),
         (lambda: Linspace(0, 1, 1), r"count must be 2 or more, not 1; use Constant"),
         (lambda: Linspace(1, 0, 3), "stop must be above start"),
-        (lambda: Logspace(0, 400, 3), "stop must be a finite number"),
+        (
+            lambda: Logspace(0, 400, 3),
+            r"start and stop are exponents from -308 to 308, not 400\.0",
+        ),
         (lambda: Logspace(0, 40, 3, integer=True), "stop must be an integer of 64 bits"),
+        (lambda: Linspace(-1e30, 1, 3, integer=True), "start must be an integer of 64 bits"),
         (lambda: Normal(0, 0), "sd must be above 0"),
         (lambda: Normal(math.nan, 1), "mean must be a finite number"),
         (lambda: LogNormal(0, 100), "those of the natural logarithm"),

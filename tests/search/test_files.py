@@ -215,6 +215,19 @@ def test_words_of_exp_are_read_whatever_their_case() -> None:
     assert read("a.json", {"a": {"type": "RANGE", "bounds": [0, 2]}}).size == 2
 
 
+def test_a_dtype_of_exp_tells_what_numbers_are() -> None:
+    space = read(
+        "a.json",
+        {
+            "a": {"type": "value", "value": 1, "dtype": "float"},
+            "b": {"type": "list", "value": [1, 2.0], "dtype": "int"},
+            "c": {"type": "list", "value": [1, 2.0], "dtype": "Categorical"},
+        },
+    )
+
+    assert space == SearchSpace({"a": 1.0, "b": [1, 2], "c": [1, 2.0]})
+
+
 # -- smallab --
 
 
@@ -339,6 +352,7 @@ def test_which_experiment_of_a_lab_has_to_be_known(options: Any, message: str) -
         ({"type": "categorical", "choices": 3}, "choices must be a list, not 3"),
         ({"type": "value"}, "the key 'value' is missing"),
         ({"type": "list", "value": []}, "value: choices must have one value or more"),
+        ({"type": "list", "value": [1, "x"], "dtype": "int"}, "value must be a number, not 'x'"),
         ({"type": "range", "step": 1}, "the key 'bounds' is missing, type 'range' needs it"),
         ({"type": "range", "bounds": 3}, "bounds must be a list of 2 numbers, not 3"),
         ({"type": "range", "bounds": [1]}, r"bounds must be a list of 2 numbers, not \[1\]"),

@@ -18,8 +18,8 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_.+=,-]")
 def configuration_id(configuration: Mapping[str, Any]) -> str:
     """The id of a configuration: 12 hexadecimal characters, the same on every machine.
 
-    It is the beginning of the digest that history keeps of a trial's parameters.  The order of
-    keys is not part of it; ``1``, ``1.0`` and ``True`` differ.
+    It is the beginning of the digest that is kept with a trial of exactly these parameters.  The
+    order of keys is not part of it; ``1``, ``1.0`` and ``True`` differ.
 
     Examples
     --------

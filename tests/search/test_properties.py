@@ -11,6 +11,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from daskperiment import SearchSpaceError
 from daskperiment.search import (
     Branch,
     Categorical,
@@ -259,3 +260,43 @@ def test_quantiles_rise(one: float, other: float) -> None:
     low, high = sorted((one, other))
 
     assert all(shape(low) <= shape(high) for shape in SHAPES)
+
+
+WORDS = ["type", "low", "high", "log", "step", "start", "stop", "count", "integer", "mean", "sd",
+         "choices", "value", "branches", "distribution", "drawn", "bounds", "dtype", "prior", "n",
+         "search_vals", "blocks", "experiments", "tune_config", "space"]  # fmt: skip
+KINDS = ["float", "int", "linspace", "logspace", "normal", "lognormal", "exponential", "poisson",
+         "categorical", "constant", "branch", "draws", "value", "list", "range", "random", "static",
+         "linear-space", "log-space-int", "uniform", "log-uniform", "int-uniform", "exp", "real",
+         "grid-search"]  # fmt: skip
+anything = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-3, 3),
+        st.sampled_from([2**70, 1e300, -1e300, 5e-324, math.nan, math.inf]),
+        st.sampled_from([*KINDS, *WORDS]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.sampled_from(WORDS) | texts, inner, max_size=4),
+        st.builds(
+            lambda kind, keys: {"type": kind, **keys},
+            st.sampled_from(KINDS),
+            st.dictionaries(st.sampled_from(WORDS[1:21]), inner, max_size=3),
+        ),
+    ),
+    max_leaves=12,
+)
+
+
+@settings(few, max_examples=200)
+@given(anything)
+def test_whatever_a_file_holds_is_a_space_or_one_typed_error(found: Any) -> None:
+    try:
+        space = SearchSpace.from_document(found)
+    except SearchSpaceError as error:
+        assert str(error)
+    else:
+        assert SearchSpace.from_document(space.document()) == space
+        assert all(one in space for one in samples(space, 0, 2))

@@ -229,6 +229,14 @@ class TrialTimeoutError(DaskperimentError, TimeoutError):
     """A trial or one of its steps took longer than it was given."""
 
 
+class TrialPruned(DaskperimentError, RuntimeError):  # noqa: N818 - as Optuna calls it
+    """Raised in a step it ends the trial as PRUNED, which is no failure: it was not promising."""
+
+
+class PrunerError(DaskperimentError, ValueError):
+    """A pruner is set up wrongly, or a document describes none of this version."""
+
+
 class CallbackError(DaskperimentError, TypeError, ValueError):
     """An object is no callback, is one already or none of these, or is set up wrongly."""
 

@@ -663,7 +663,8 @@ class Experiment:
         Returns
         -------
         Trial
-            The trial.  An exception is raised unchanged, after it has been recorded as FAILED.
+            The trial.  An exception is raised unchanged, after it has been recorded as FAILED;
+            ``TrialPruned``, too, after it has been recorded as PRUNED.
 
         Raises
         ------
@@ -825,9 +826,10 @@ class Experiment:
         on_error : {"raise", "continue"}
             What a trial that fails does to the others: ``"raise"`` begins no more, waits for
             those that run, and raises what the step has raised; ``"continue"`` runs them all.
+            One that is PRUNED has not failed.
         skip_completed : bool
-            Whether a trial is left out of which a COMPLETE one with equal parameters and equal
-            code is there, also with an equal seed where one is asked for.  That one is
+            Whether a trial is left out of which a COMPLETE or PRUNED one with equal parameters and
+            equal code is there, also with an equal seed where one is asked for.  That one is
             returned in its place.  One of which only a trial is there that has failed, crashed
             or was cancelled is run again, with its seed.
         retries : int
@@ -957,7 +959,7 @@ class Experiment:
         Returns
         -------
         concurrent.futures.Future
-            Its result is the trial; it raises what a step has raised.
+            Its result is the trial, also one that is PRUNED; it raises what a step has raised.
 
         Raises
         ------

@@ -34,6 +34,11 @@ class TrialState(enum.StrEnum):
         """Whether the trial will not go on."""
         return self not in (TrialState.WAITING, TrialState.RUNNING)
 
+    @property
+    def done(self) -> bool:
+        """Whether the trial has come to an end of its own, and need not be attempted again."""
+        return self in (TrialState.COMPLETE, TrialState.PRUNED)
+
 
 class Provisional(str):
     """The number of a trial that began while its backend was away, shown as ``~1``.
@@ -164,7 +169,7 @@ class StepRecord(NamedTuple):
     fingerprint : str or None
         Digest of the code that the step reaches.
     output : str or None
-        Digest of the returned value; None when it failed or cannot be hashed.
+        Digest of the returned value; None when there is none or it cannot be hashed.
     seed : int
         Seed of this call's generators.
     drew, entropy : bool
@@ -178,7 +183,7 @@ class StepRecord(NamedTuple):
     started, seconds : float
         Unix time of the start, and the duration.
     outcome : str
-        ``ran``, ``reused`` or ``failed``.
+        ``ran``, ``reused``, ``failed``, or ``pruned`` where it has ended its trial as PRUNED.
     reused_from : str or None
         Uid of the trial that the output was taken from.
     unhashed : str or None
@@ -238,6 +243,11 @@ class StepRecord(NamedTuple):
         """What makes another call the same."""
         inputs = tuple((argument.name, argument.digest) for argument in self.inputs)
         return CallIdentity(self.step, self.call, self.fingerprint, inputs, self.seed)
+
+    @property
+    def broken_off(self) -> str | None:
+        """``failed`` or ``pruned`` of a call that has raised, None of one that has returned."""
+        return self.outcome if self.outcome in ("failed", "pruned") else None
 
     @property
     def place(self) -> tuple[str, int]:

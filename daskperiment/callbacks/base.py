@@ -20,8 +20,8 @@ class BatchView(Protocol):
     """A running batch, as callbacks see it.
 
     Each of its places is in one of five states, and ``total`` is their number: waiting, running,
-    done (COMPLETE), failed (for good: FAILED, CRASHED or CANCELLED), or skipped (an earlier trial
-    stands for it).
+    done (COMPLETE or PRUNED), failed (for good: FAILED, CRASHED or CANCELLED), or skipped (an
+    earlier trial stands for it).
     """
 
     @property
@@ -34,7 +34,11 @@ class BatchView(Protocol):
 
     @property
     def done(self) -> int:
-        """How many are complete, without skipped ones."""
+        """How many are complete or pruned, without skipped ones."""
+
+    @property
+    def pruned(self) -> int:
+        """How many of those that are done are pruned."""
 
     @property
     def failed(self) -> int:

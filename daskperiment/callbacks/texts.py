@@ -53,7 +53,8 @@ def batch_begins(batch: BatchView) -> str:
 def batch_ended(batch: BatchView) -> str:
     """How a batch has ended, and in which time."""
     counts = {
-        "complete": batch.done,
+        "complete": batch.done - batch.pruned,
+        "pruned": batch.pruned,
         "failed": batch.failed,
         "skipped": batch.skipped,
         "not run": batch.total - batch.done - batch.failed - batch.skipped,

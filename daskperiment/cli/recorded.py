@@ -88,7 +88,7 @@ def logs(
     """Show what the steps of a trial have printed and logged.
 
     With --follow lines come as they are written, from whichever process, and the exit code
-    tells how the trial ended: 0 for COMPLETE, else 1.
+    tells how the trial ended: 0 for COMPLETE and PRUNED, else 1.
     """
     from daskperiment.history import documents
 
@@ -101,7 +101,7 @@ def logs(
         return 0
     for lines in _as_they_come(session, number, step, stream):
         session.answer(lines, _output)
-    return int(session.trials.get(number)["state"] != TrialState.COMPLETE)
+    return int(not TrialState(session.trials.get(number)["state"]).done)
 
 
 def _as_they_come(

@@ -14,6 +14,7 @@ from daskperiment.errors import (
     BackendUnreachableError,
     BatchError,
     ConflictError,
+    TrialPruned,
     TrialTimeoutError,
 )
 from daskperiment.execution import stopping
@@ -36,13 +37,15 @@ class Ended(NamedTuple):
     number : Number or None
         The trial; None where none has begun.
     error : BaseException or None
-        What a step has raised.
+        What a step has raised; None for a trial that is pruned, which is no failure.
     abandoned : bool
         Whether it did not react to its end, so that its thread runs on.
     carried : bytes
         What was recorded, where the store could not be reached.
     uid : str
         The attempt, where that is another one than was asked for.
+    pruned : bool
+        Whether it is PRUNED.
     """
 
     number: Number | None
@@ -50,6 +53,7 @@ class Ended(NamedTuple):
     abandoned: bool = False
     carried: bytes = b""
     uid: str = ""
+    pruned: bool = False
 
 
 class Task(NamedTuple):
@@ -167,8 +171,8 @@ def _once(work: Work, task: Task) -> Ended:
             if found is None:
                 return ended
         number, row = found
-        if row["state"] == TrialState.COMPLETE:
-            return Ended(number, None, uid=uid)
+        if TrialState(row["state"]).done:
+            return Ended(number, None, uid=uid, pruned=row["state"] == TrialState.PRUNED)
         if row["state"] != TrialState.CRASHED:
             return Ended(number, BatchError(f"Trial {number}: {row.get('description')}"), uid=uid)
         task = task._replace(about=task.about | {"uid": following(uid), "retry_of": uid})
@@ -234,6 +238,8 @@ class _Attempt:
                     node, self._task, captured, self._backend, callbacks, self._begun
                 )
             except BaseException as error:
+                if self._number is not None and isinstance(error, TrialPruned):
+                    return Ended(self._number, None, pruned=True)
                 return Ended(self._number, error)
         return Ended(self._number, None)
 

@@ -113,8 +113,8 @@ class Batch:
     """Trials of one graph that run at the same time.
 
     Callbacks see it while it runs: ``total``, ``done``, ``failed``, ``running`` and ``skipped``
-    are numbers of trials, ``trials`` those that have ended, ``started`` is a time of
-    :func:`time.monotonic`, and :meth:`stop` begins no more.
+    are numbers of trials, and ``pruned`` that of those among ``done``; ``trials`` are those that
+    have ended, ``started`` is a time of :func:`time.monotonic`, and :meth:`stop` begins no more.
 
     Parameters
     ----------
@@ -165,6 +165,7 @@ class Batch:
     about: Document = field(default_factory=dict)
     skipped: int = 0
     done: int = 0
+    pruned: int = 0
     failed: int = 0
     trials: list[Any] = field(default_factory=list)
     started: float = field(default_factory=time.monotonic)
@@ -337,6 +338,7 @@ class Batch:
         failed = ended.error is not None
         self.failed += failed
         self.done += not failed
+        self.pruned += ended.pruned
         if self.callbacks and isinstance(ended.number, int):
             # Two handles: that of the callbacks keeps what they have read of it.
             self.trials.append(self.handle(ended.number))

@@ -33,7 +33,8 @@ class Block(CurrentTrial):
     """A trial around a block of code: what ``with ex.trial(...) as t:`` gives.
 
     It has all that a step reaches of its trial, and ``result``, to be assigned.  The trial is
-    COMPLETE when the block ends, FAILED after an exception and CANCELLED after Ctrl-C.
+    COMPLETE when the block ends, FAILED after an exception, PRUNED after ``TrialPruned`` and
+    CANCELLED after Ctrl-C.
 
     Parameters
     ----------

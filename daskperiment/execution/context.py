@@ -26,6 +26,7 @@ from daskperiment.errors import (
     ConflictError,
     DaskperimentWarning,
     TrialIDNotFoundError,
+    TrialPruned,
 )
 from daskperiment.execution import audit, flusher, heart, mutation, purity
 from daskperiment.execution.carrying import carrier, fetching
@@ -628,7 +629,7 @@ class TrialContext:
             return
         self._failed = state_after(error)
         failure = failed(error)
-        if call is not None:
+        if call is not None and self._failed is not TrialState.PRUNED:
             failure["failed_step"] = call.step.name
         with self._lock:
             self._row |= failure
@@ -739,6 +740,8 @@ class TrialContext:
     def _log(self, state: TrialState, error: BaseException | None) -> None:
         if state is TrialState.COMPLETE:
             logger.info("Finished Experiment (trial id=%s)", self.number)
+        elif state is TrialState.PRUNED:
+            logger.info("Pruned Experiment (trial id=%s)", self.number)
         elif error is not None:
             logger.error("Experiment failed: %s", describe(error))
 
@@ -840,6 +843,8 @@ def row_of(place: Place, values: Mapping[str, Any]) -> tuple[Document, list[Writ
 
 def state_after(error: BaseException) -> TrialState:
     """State of a trial that an exception has ended."""
+    if isinstance(error, TrialPruned):
+        return TrialState.PRUNED
     return TrialState.CANCELLED if isinstance(error, KeyboardInterrupt) else TrialState.FAILED
 
 
@@ -853,6 +858,8 @@ def describe(error: BaseException) -> str:
 
 def failed(error: BaseException) -> Document:
     """Fields of a trial's row that tell of an exception."""
+    if isinstance(error, TrialPruned):
+        return {"description": describe(error)[:10_000]}
     try:
         text = scrub(formatted(error))
     except Exception:

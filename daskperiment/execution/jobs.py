@@ -91,7 +91,7 @@ def skip(jobs: Sequence[Job], digests: Sequence[str | None], finished: Finished)
         digest = digests[job.place]
         number = finished.take(digest, job.seed)
         if number is not None:
-            logger.info("Skipped: trial %s is complete with these parameters and this code", number)
+            logger.info("Skipped: trial %s is done with these parameters and this code", number)
             job.end(number)
             skipped += 1
         elif (failed := finished.take_failed(digest, job.seed)) is not None:

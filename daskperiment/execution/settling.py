@@ -91,8 +91,9 @@ def found(history: Trials, uid: str, error: Exception) -> Ended:
         history.lose(number, uid, reason)
         shown = BatchError(f"Trial {number} was lost: {reason}")
     # Asked afterwards: it may have come to its end a moment ago, or does so as long as it runs.
-    complete = history.get(number)["state"] == TrialState.COMPLETE
-    return Ended(number, None if complete else shown, uid=uid)
+    state = TrialState(history.get(number)["state"])
+    pruned = state is TrialState.PRUNED
+    return Ended(number, None if state.done else shown, uid=uid, pruned=pruned)
 
 
 def _chain(history: Trials, uid: str, carried: str) -> None:

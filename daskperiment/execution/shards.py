@@ -104,7 +104,7 @@ class Share:
         fields = ["place", "state", "uid"]
         for _, row in self._history.find({"plan": self.plan}, fields) if parts else ():
             last[row["place"]] = row["uid"]
-            if row["state"] == TrialState.COMPLETE:
+            if TrialState(row["state"]).done:
                 done.add(row["place"])
         left = [
             job

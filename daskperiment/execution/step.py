@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from daskperiment.errors import (
     DaskperimentError,
     DaskperimentWarning,
+    TrialPruned,
     TrialTimeoutError,
 )
 from daskperiment.execution import mutation, reuse, stopping
@@ -353,7 +354,8 @@ class Recorded:
     def _end(self, error: BaseException | None, inputs: Inputs, seconds: float) -> None:
         running, trial, call, begun = self.running, self._trial, self._call, self._started
         if error is not None:
-            end = seconds, "failed", None, inputs[1]
+            outcome = "pruned" if isinstance(error, TrialPruned) else "failed"
+            end = seconds, outcome, None, inputs[1]
             looks = isinstance(error, Exception) and call.step.audited
             noted = self._noted() if looks else {}  # whoever interrupts waits for no file
             record = _record(running, trial, inputs[0], begun, *end)

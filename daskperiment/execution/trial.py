@@ -245,8 +245,8 @@ class Recorder:
         ``began`` is told its number.  With ``alone`` ConflictError is raised where somebody else
         has begun it.
 
-        The trial ends in every case: COMPLETE, FAILED after an exception or ``SystemExit``,
-        CANCELLED after ``KeyboardInterrupt``.
+        The trial ends in every case: COMPLETE, FAILED after an exception or ``SystemExit``, PRUNED
+        after ``TrialPruned``, CANCELLED after ``KeyboardInterrupt``.
         """
         with Unseen():  # it may be begun inside a step of another one
             ticket = self.prepare(

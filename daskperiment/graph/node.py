@@ -72,7 +72,7 @@ class Node(Delayed):  # type: ignore[misc]
         -------
         Any
             The value.  An exception of a step is raised unchanged, after the trial has
-            been recorded as FAILED.
+            been recorded as FAILED; ``TrialPruned``, too, after it has as PRUNED.
 
         Raises
         ------

@@ -42,7 +42,7 @@ class Finished:
     trials : Trials
         The trials; they are read once.
     code : mapping of str to str
-        Digest of the closure of each step, which that of a COMPLETE trial must equal.
+        Digest of the closure of each step, which that of a trial that is done must equal.
     """
 
     def __init__(self, trials: Trials, code: Mapping[str, str]) -> None:
@@ -51,6 +51,7 @@ class Finished:
         self._code = dict(code)
         self._same: dict[str, bool] = {}
         self._complete: _Found = defaultdict(deque)
+        self._pruned: _Found = defaultdict(deque)
         self._failed: _Found = defaultdict(deque)
         again: set[str] = set()
         fields = ["parameters_digest", "code", "seed", "state", "uid", "retry_of"]
@@ -64,8 +65,9 @@ class Finished:
                 continue
             if row["state"] in _FAILED:
                 self._failed[parameters].append(earlier)
-            elif row["state"] == TrialState.COMPLETE and self._is_same(row.get("code")):
-                self._complete[parameters].append(earlier)
+            elif TrialState(row["state"]).done and self._is_same(row.get("code")):
+                pruned = row["state"] == TrialState.PRUNED
+                (self._pruned if pruned else self._complete)[parameters].append(earlier)
         for parameters, found in self._failed.items():
             self._failed[parameters] = deque(each for each in found if each.uid not in again)
 
@@ -79,7 +81,7 @@ class Finished:
         return self._same[snapshot]
 
     def take(self, parameters: str | None, seed: int | None) -> int | None:
-        """Number of a COMPLETE trial that was not taken; None where there is none.
+        """Number of a COMPLETE trial that was not taken, else of a PRUNED one; None for none.
 
         Parameters
         ----------
@@ -88,7 +90,7 @@ class Finished:
         seed : int or None
             Seed that it must have; None for any.
         """
-        found = _take(self._complete, parameters, seed)
+        found = _take(self._complete, parameters, seed) or _take(self._pruned, parameters, seed)
         return None if found is None else found.number
 
     def take_failed(self, parameters: str | None, seed: int | None) -> Earlier | None:

@@ -10,7 +10,7 @@ from daskperiment.lineage.layout import Bend, Edge, Layout, layout
 from daskperiment.records import Origin, StepRecord
 from daskperiment.serializers import preview
 
-_OUTCOMES = ("ran", "failed", "reused", "run", "reuse", "depends")
+_OUTCOMES = ("ran", "failed", "pruned", "reused", "run", "reuse", "depends")
 """Of calls that have ended, and of those that are planned."""
 _LONGEST = 80
 """Characters of a label."""
@@ -184,7 +184,8 @@ def _step(
 ) -> Node:
     records = [calls[key] for key in keys]
     outcomes = Counter(map(_outcome, records))
-    outcome = "failed" if outcomes["failed"] else outcomes.most_common(1)[0][0]
+    ends = (outcome for outcome in ("failed", "pruned") if outcomes[outcome])
+    outcome = next(ends, outcomes.most_common(1)[0][0])
     took = [seconds for seconds in map(_seconds, records) if seconds is not None]
     _, name, call = keys[0]
     alone = len(keys) == 1

@@ -309,7 +309,7 @@ def _did(record: StepRecord) -> tuple[str | None, tuple[str | None, ...]]:
 
 def _is_moved(old: StepRecord, new: StepRecord) -> bool | None:
     """Whether the output is another one; None where that cannot be told."""
-    if (old.outcome == "failed") != (new.outcome == "failed"):
+    if old.broken_off != new.broken_off:
         return True
     if not comparable(old.output, new.output):
         return None

@@ -27,13 +27,15 @@ _MOST_EDGES = 1000
 _MOST_INPUTS = 12
 _FONT = "ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace"
 _COLOURS = {
-    "ran": "#2f9e6e", "failed": "#d9534a", "reused": "#4a86c8", None: "#8a8f98",
+    "ran": "#2f9e6e", "failed": "#d9534a", "pruned": "#7a828e", "reused": "#4a86c8",
+    None: "#8a8f98",
     "run": "#2f9e6e", "reuse": "#4a86c8", "depends": "#b7791f",
 }  # fmt: skip
 # Drawn, since fonts differ in the signs that they have.
 _GLYPHS = {
     "ran": '<path d="M-4 0.2L-1.2 3L4 -3"/>',
     "failed": '<path d="M-3.2 -3.2L3.2 3.2M3.2 -3.2L-3.2 3.2"/>',
+    "pruned": '<path d="M-4 -3.6V3.6M-1.4 0H3.8M1.4 -2.6L4 0L1.4 2.6"/>',
     "reused": '<path d="M3.4 -1.6A3.8 3.8 0 1 0 3.6 1.2M3.9 -4.2V-1.4H1.1"/>',
     None: '<path d="M-3.6 0h.01M0 0h.01M3.6 0h.01"/>',
     "run": '<path d="M-2.4 -3.8L3.6 0L-2.4 3.8z"/>',
@@ -42,7 +44,8 @@ _GLYPHS = {
 _GLYPHS["reuse"] = _GLYPHS["reused"]
 _MICROSECONDS = "\N{MICRO SIGN}s"
 _OUTCOMES = {
-    "ran": "ran", "failed": "failed", "reused": "reused", None: "no end recorded",
+    "ran": "ran", "failed": "failed", "pruned": "pruned", "reused": "reused",
+    None: "no end recorded",
     "run": "runs", "reuse": "reused", "depends": "depends",
 }  # fmt: skip
 _PLANNED = ("run", "reuse", "depends")

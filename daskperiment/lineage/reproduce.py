@@ -273,9 +273,8 @@ def _step(
 
 
 def _match(then: StepRecord, now: StepRecord) -> str:
-    failed = [record.outcome == "failed" for record in (then, now)]
-    if any(failed):
-        return "bitwise" if all(failed) else "different"
+    if then.broken_off or now.broken_off:
+        return "bitwise" if then.broken_off == now.broken_off else "different"
     if not comparable(then.output, now.output):
         return "unhashed"
     return "bitwise" if then.output == now.output else "different"

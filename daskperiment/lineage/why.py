@@ -257,6 +257,8 @@ def _seed(call: Call, before: Before) -> str | None:
 def _nothing(before: Before) -> str:
     if before.record.outcome == "failed":
         return f"it has failed in trial {before.number}"
+    if before.record.outcome == "pruned":
+        return f"trial {before.number} was pruned in it"
     return f"what it gave in trial {before.number} was not kept to be reused"
 
 
@@ -298,7 +300,8 @@ class Reasons:
             raise StepNotFoundError(f"{what} ran in this trial; those that ran: {known}")
         if record.outcome == "reused":
             return f"reused from trial {record.reused_from}"
-        verb = "ran and failed" if record.outcome == "failed" else "ran"
+        ends = {"failed": "ran and failed", "pruned": "ran and was pruned"}
+        verb = ends.get(record.outcome, "ran")
         return f"{verb}: {self._reason(record, frozenset()).text}"
 
     def _reason(self, record: StepRecord, seen: frozenset[Place]) -> Reason:

@@ -19,7 +19,7 @@ class Batch:
         self.experiment = ex.id
         self.started = time.monotonic()
         self.trials: list[Trial] = []
-        self.done = self.failed = self.running = self.skipped = 0
+        self.done = self.pruned = self.failed = self.running = self.skipped = 0
         self.reason: str | None = None
         self._ex, self._node, self._places = ex, node, list(places)
         self._callbacks = Callbacks(callbacks)

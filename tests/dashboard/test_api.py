@@ -191,7 +191,7 @@ def test_one_trial_tells_all_that_matters(ask: Asked) -> None:
     assert {a["name"]: a["kind"] for a in good["artifacts"]} == {
         "plots/roc.png": "image", "notes.txt": "text", "page.html": "other",
     }  # fmt: skip
-    assert failed["steps"] == {"ran": 1, "failed": 1, "reused": 0}
+    assert failed["steps"] == {"ran": 1, "failed": 1, "pruned": 0, "reused": 0}
     assert failed["result"] is None
     assert "three is too many" in failed["traceback"]
 

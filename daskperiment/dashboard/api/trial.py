@@ -99,4 +99,4 @@ def _python(board: Board, row: Document) -> str | None:
 def _steps(board: Board, experiment: str, row: Document) -> Document:
     entries = board.tail.read(paths.steps(experiment, row["uid"]), stamp(row))
     counts = Counter(str(entry["outcome"]) for entry in entries)
-    return {outcome: counts[outcome] for outcome in ("ran", "failed", "reused")}
+    return {outcome: counts[outcome] for outcome in ("ran", "failed", "pruned", "reused")}

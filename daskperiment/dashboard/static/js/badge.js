@@ -24,6 +24,7 @@ const STATES = {
   CANCELLED: ["calm", "slash"],
   ran: ["good", "check"],
   failed: ["bad", "cross"],
+  pruned: ["calm", "cut"],
   reused: ["busy", "again"],
 };
 

@@ -209,6 +209,6 @@ function digest(text) {
 }
 
 function legend() {
-  return h("p", { class: "graph-legend" }, ["ran", "reused", "failed"].map((outcome) => badge(outcome)),
+  return h("p", { class: "graph-legend" }, ["ran", "reused", "failed", "pruned"].map((outcome) => badge(outcome)),
     h("span", { class: "muted small" }, "The bar shows the duration against the longest step. Arrow keys move between nodes, Enter opens a record, with what the step descends from (blue, to the left) and its descendants (orange, to the right)."));
 }

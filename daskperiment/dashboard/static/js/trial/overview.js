@@ -92,7 +92,7 @@ function metrics({ metrics: all }) {
 
 function details(trial) {
   const { git, steps } = trial;
-  const ran = [steps.ran && `${steps.ran} ran`, steps.reused && `${steps.reused} reused`, steps.failed && `${steps.failed} failed`].filter(Boolean);
+  const ran = [steps.ran && `${steps.ran} ran`, steps.reused && `${steps.reused} reused`, steps.failed && `${steps.failed} failed`, steps.pruned && `${steps.pruned} pruned`].filter(Boolean);
   const rows = [
     ["Steps", ran.length ? link(section("graph"), ran.join(", ")) : null],
     ["Started", trial.started && moment(trial.started)],

@@ -29,7 +29,7 @@ from daskperiment.errors import (
     StepNotFoundError,
     TrialIDNotFoundError,
 )
-from daskperiment.execution import batch, jobs
+from daskperiment.execution import batch, jobs, pruning
 from daskperiment.execution.attempt import Task
 from daskperiment.execution.audit import checked_audit
 from daskperiment.execution.block import Block
@@ -60,6 +60,7 @@ from daskperiment.lineage.plan import Plan, plan
 from daskperiment.namespace import namespaced
 from daskperiment.parameters import UNDEFINED, Declaration, Parameter, Parameters, summary
 from daskperiment.records import Number
+from daskperiment.search.pruners import Pruner
 from daskperiment.serializers import preview
 from daskperiment.targets import Target, Targets, merged
 from daskperiment.tracebacks import without_ours
@@ -801,6 +802,8 @@ class Experiment:
         shard: Any = None,
         claim: bool = False,
         share: bool = False,
+        pruner: Pruner | None = None,
+        direction: Direction = "minimize",
     ) -> list[Trial]:
         """Run many trials at the same time.
 
@@ -862,6 +865,12 @@ class Experiment:
             them, and taken from there by the others, whatever steps say of ``reuse``.  How many
             were is logged in the end.  Outputs of steps that differ between all trials anyway are
             not kept for that.
+        pruner : Pruner, optional
+            What ``ex.should_prune()`` asks: one of :mod:`daskperiment.search.pruners`.  Trials are
+            compared with each other, and with those of other batches of the same trials, code and
+            pruner, as are shards and what was resumed.
+        direction : {"minimize", "maximize"}
+            Which values are good that trials report.
 
         Returns
         -------
@@ -876,6 +885,8 @@ class Experiment:
             There is no such executor.
         BatchArgumentError
             Another argument cannot be used.
+        PrunerError
+            It is no pruner, or no direction.
         ResourceError
             Nothing there can offer what a step needs.
         ParameterError
@@ -929,6 +940,7 @@ class Experiment:
             jobs.check_timeout(timeout), spread, about, skipped,
             share=Share(self._trials, every, part, plan) if claim and part else None,
             shared=jobs.shared(layout_of(result), used, repeats) if share else None,
+            rows=pruning.about_batch(plan, captured.digest, pruner, direction),
         )  # fmt: skip
         many.run(jobs.check_on_error(on_error), jobs.check_retries(retries))
         ended = [job for job in many.jobs if job.ended]
@@ -1193,6 +1205,33 @@ class Experiment:
     ) -> None:
         """Save a point of several metrics at one epoch; see :meth:`log_metric`."""
         self._current("log_metrics()").log_metrics(values, epoch, step=step)
+
+    def report(self, value: float, epoch: int) -> None:
+        """Tell how good the running trial is at an epoch; see :meth:`CurrentTrial.report`.
+
+        Examples
+        --------
+        >>> from daskperiment import TrialPruned
+        >>> ex = Experiment("doc_report", backend="memory://")
+        >>> @ex.result
+        ... def train(rate):
+        ...     loss = 1.0
+        ...     for epoch in range(3):
+        ...         loss *= rate
+        ...         ex.report(loss, epoch)
+        ...         if ex.should_prune():
+        ...             raise TrialPruned
+        ...     return loss
+        >>> train(ex.parameter("rate", default=0.5)).compute()
+        0.125
+        >>> ex.load_metric("report", 1)[1].tolist()
+        [0.5, 0.25, 0.125]
+        """
+        self._current("report()").report(value, epoch)
+
+    def should_prune(self) -> bool:
+        """Whether the running trial should end early; see :meth:`CurrentTrial.should_prune`."""
+        return self._current("should_prune()").should_prune()
 
     def save_artifact(self, name: str, content: Any) -> None:
         """Keep a file, a folder, bytes or an object with the running trial.

@@ -148,6 +148,8 @@ class Batch:
         What it shares with other computers.
     shared : frozenset of str, optional
         Steps whose calls its trials take from one another; None where they are not asked to.
+    rows : dict
+        What the row of each of its trials says besides.
     """
 
     node: Node
@@ -172,6 +174,7 @@ class Batch:
     uid: str = field(default_factory=lambda: uuid.uuid4().hex)
     share: Share | None = None
     shared: frozenset[str] | None = None
+    rows: Document = field(default_factory=dict)
     _waiting: deque[Job] = field(default_factory=deque)
     _running: dict[Future[Ended], Job] = field(default_factory=dict)
     _over: queue.SimpleQueue[Future[Ended]] = field(default_factory=queue.SimpleQueue)
@@ -301,7 +304,7 @@ class Batch:
             future.add_done_callback(self._over.put)
 
     def _task(self, job: Job, place: Place) -> Task:
-        about = {**job.about(), "batch": self.uid}
+        about = {**job.about(), **self.rows, "batch": self.uid}
         if self.share is not None:
             about["plan"] = self.share.plan
         scheduler = self.executor if self.spread else "synchronous"

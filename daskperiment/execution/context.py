@@ -32,6 +32,7 @@ from daskperiment.execution import audit, flusher, heart, mutation, purity
 from daskperiment.execution.carrying import carrier, fetching
 from daskperiment.execution.changes import Changes
 from daskperiment.execution.interrupts import HeldBack
+from daskperiment.execution.pruning import pruning_of
 from daskperiment.execution.reuse import Earlier, Rules, Taken
 from daskperiment.execution.sampler import Sampling
 from daskperiment.execution.step import run_anew, run_step
@@ -265,6 +266,8 @@ class TrialContext:
         Whether records that these cannot bring to the store are fetched from there.
     checkpointed : bool
         Whether a call here has left a checkpoint or has gone on from one.
+    pruning : Pruning or None
+        Who says whether it should end early.
     """
 
     def __init__(
@@ -303,6 +306,7 @@ class TrialContext:
         self._surroundings: set[str] = set()
         self.checkpointed = False
         self.kept_result: Document | None = None
+        self.pruning = pruning_of(self)
         _contexts.add(self)
         if not shared:
             heart.beat(self.backend)
@@ -447,6 +451,12 @@ class TrialContext:
             for name, points in belongings.points.items():
                 self._points.setdefault(name, []).extend(points)
                 self._many += len(points)
+        self._await()
+
+    def note(self, fields: Document) -> None:
+        """Set fields of its row with the next flush."""
+        with self._lock:
+            self._row |= fields
         self._await()
 
     def printed(self, capture: Capture) -> None:

@@ -110,6 +110,33 @@ class CurrentTrial:
         at = None if position is None else metrics.check_epoch(position)
         self._running.save_metrics(points, at)
 
+    def report(self, value: float, epoch: int) -> None:
+        """Tell how good the trial is at an epoch, for whoever decides whether it goes on.
+
+        It is a point of the metric ``report``.  Reported again for an epoch, the last value counts.
+
+        Parameters
+        ----------
+        value : number
+            A number, or anything with one ``item()``.
+        epoch : int
+            Position; count from 1 where a pruner counts what a trial has cost.
+
+        Raises
+        ------
+        TypeError
+            The value or the epoch is none.
+        """
+        self._running.report(metrics.check_value(value), metrics.check_epoch(epoch))
+
+    def should_prune(self) -> bool:
+        """Whether the pruner of its search would end the trial at its latest report.
+
+        Where it says so, ``raise daskperiment.TrialPruned``.  False outside of a search, of one
+        without a pruner, and where its store cannot be asked; it raises no error.
+        """
+        return self._running.should_prune()
+
     def save_artifact(self, name: str, content: Any) -> None:
         """Keep a file, a folder, bytes or an object under a name with the trial.
 

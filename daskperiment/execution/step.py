@@ -23,6 +23,7 @@ from daskperiment.execution import mutation, reuse, stopping
 from daskperiment.execution.checkpoints import CallCheckpoints
 from daskperiment.execution.current import CURRENT
 from daskperiment.execution.offers import NEW
+from daskperiment.execution.pruning import Pruning
 from daskperiment.execution.shared import SharedCall
 from daskperiment.execution.stopping import Deadline, Stop
 from daskperiment.fingerprint.values import (
@@ -36,6 +37,7 @@ from daskperiment.graph import StepCall
 from daskperiment.graph.lazy import resolved
 from daskperiment.history import artifacts
 from daskperiment.history.belongings import Logged
+from daskperiment.history.reports import REPORT
 from daskperiment.history.steps import output_slot
 from daskperiment.records import Argument, CallIdentity, Number, Origin, StepRecord
 from daskperiment.secrets import Hidden, hide, holds_living, is_secret, scrub
@@ -62,6 +64,7 @@ class Host(Protocol):
     uid: str
     name: str
     seed: int
+    pruning: Pruning | None
 
     def parameters(self) -> dict[str, Any]:
         """Values of the trial's parameters."""
@@ -121,6 +124,19 @@ class Running:
         with Unseen():
             self.trial.save_metrics(values, epoch, now)
         self.logged.points(values, now)
+
+    def report(self, value: int | float, epoch: int) -> None:
+        """Tell how good the trial is so far, which is a point of a metric, too."""
+        self.save_metrics({REPORT: value}, epoch)
+        if self.trial.pruning is not None:
+            self.trial.pruning.report(epoch, value)
+
+    def should_prune(self) -> bool:
+        """Whether it should end, by what it and others have reported."""
+        if self.trial.pruning is None:
+            return False
+        with Unseen():
+            return self.trial.pruning.should_prune()
 
     def save_artifact(self, name: str, content: Any) -> None:
         """Keep an artifact."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from daskperiment.execution.current import CURRENT
+from daskperiment.execution.pruning import Pruning
 from daskperiment.execution.step import Running, seed_of
 from daskperiment.execution.trial import compute
 from daskperiment.graph import OUTSIDE, Layout, Step, StepCall
@@ -22,6 +23,7 @@ class UnrecordedTrial:
     uid = ""
     place = OUTSIDE
     lazy = False
+    pruning: Pruning | None = None
 
     def __init__(self, name: str, seed: int, values: Mapping[str, Any]) -> None:
         self.name = name

@@ -91,6 +91,8 @@ _POSSIBLE: Mapping[str, Callable[[Any], bool]] = {
     "ended_by": _is_text,
     "reproduces": _is_text,
     "verdict": _is_text,
+    "search": _is_text,
+    "pruned_at": _is_number,
     "removed": _is_number_as_text,
     **dict.fromkeys(("code", "environment", "session", "configuration", "graph"), _is_text),
 }

@@ -24,7 +24,7 @@ from daskperiment.typing import Document
 
 REQUEST, ANSWER, STORE, INPUTS = "request.pickle", "answer.json", "store", "inputs.pickle"
 """Files in the folder that both have."""
-_ABOUT = ("place", "repeat", "repeats")
+_ABOUT = ("place", "repeat", "repeats", "pruned_at")
 
 
 class Request(NamedTuple):

@@ -94,7 +94,7 @@ class Pruner:
         trial : str
             Its uid, by which :class:`Hyperband` puts trials into brackets.
         since : int, optional
-            The epoch for which it was asked last; default that of the report before.
+            The epoch for which it was asked last; default that of the report before, if any.
 
         Raises
         ------
@@ -110,14 +110,11 @@ class Pruner:
         >>> pruner.prunes(1, 0.5, {1: 0.5}, others, direction="maximize")
         False
         """
-        if direction not in ("minimize", "maximize"):
-            raise PrunerError(
-                f"direction is 'minimize' or 'maximize', not {preview(direction, 80)}"
-            )
+        check_direction(direction)
         if own.get(epoch) != value:
             own = {**own, epoch: value}
         if since is None:
-            since = max((each for each in own if each != epoch), default=epoch - 1)
+            since = max((each for each in own if each != epoch), default=min(epoch, 0) - 1)
         return self._prunes(_Asked(epoch, value, own, others, direction, trial, since))
 
     def _prunes(self, asked: _Asked) -> bool:
@@ -544,6 +541,13 @@ def check_pruner(pruner: object) -> Pruner:
     raise PrunerError(
         f"{preview(pruner, 80)} is no pruner: give {made}; there are {', '.join(_KINDS)}"
     )
+
+
+def check_direction(direction: object) -> Direction:
+    """Return which values are good, or raise PrunerError."""
+    if direction == "minimize" or direction == "maximize":
+        return direction
+    raise PrunerError(f"direction is 'minimize' or 'maximize', not {preview(direction, 80)}")
 
 
 def _check_count(name: str, value: object, least: int) -> None:

@@ -3,20 +3,47 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import dask
+import numpy as np
 import pytest
 
-from daskperiment import Experiment, Trial, TrialPruned, TrialState
-from daskperiment.backends import Backend
+import daskperiment
+from daskperiment import (
+    Experiment,
+    PrunerError,
+    Trial,
+    TrialIDNotFoundError,
+    TrialPruned,
+    TrialState,
+)
+from daskperiment.backends import Backend, server
 from daskperiment.backends.memory import MemoryBackend
 from daskperiment.callbacks import Callback, StopAfterFailures
 from daskperiment.callbacks.texts import batch_ended
 from daskperiment.cli.main import run
 from daskperiment.dashboard.app import create_app
 from daskperiment.dashboard.board import Board
+from daskperiment.execution import pruning
 from daskperiment.graph import Node
+from daskperiment.search.pruners import (
+    Hyperband,
+    MedianPruner,
+    Patience,
+    Pruner,
+    SuccessiveHalving,
+    Threshold,
+)
+from tests.servers import redis_server
 
 
 def climb(ex: Experiment) -> Node:
@@ -59,7 +86,7 @@ def executor(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.fixture
-def local_ex(tmp_path: Any) -> Experiment:
+def local_ex(tmp_path: Path) -> Experiment:
     return Experiment("example", backend=tmp_path / "store", seed=5)
 
 
@@ -274,7 +301,7 @@ def test_of_a_trial_alone_callbacks_hear_too(memory_ex: Experiment) -> None:
 # -- where it is shown
 
 
-def test_the_command_line_shows_it(local_ex: Experiment, capsys: Any, tmp_path: Any) -> None:
+def test_the_command_line_shows_it(local_ex: Experiment, capsys: Any, tmp_path: Path) -> None:
     pruned(local_ex)
     store = str(tmp_path / "store")
 
@@ -302,3 +329,440 @@ def test_the_dashboard_shows_it() -> None:
 def test_a_notebook_draws_it(memory_ex: Experiment) -> None:
     assert "<svg" in pruned(memory_ex)._repr_html_()
     assert "pruned" in memory_ex.latest._repr_html_()
+
+
+# -- reports, and who decides
+
+
+def descend(ex: Experiment) -> Node:
+    """A result that reports its loss in five epochs, the better the smaller ``rate`` is."""
+
+    @ex.result
+    def train(rate: float) -> float:
+        loss = 1.0
+        for epoch in range(1, 6):
+            loss *= rate
+            ex.report(loss, epoch)
+            if ex.should_prune():
+                raise TrialPruned(f"at epoch {epoch}")
+        return loss
+
+    return train(ex.parameter("rate"))
+
+
+def rates(*values: float) -> list[dict[str, float]]:
+    return [{"rate": value} for value in values]
+
+
+def epochs(trials: list[Trial]) -> list[int]:
+    """How many epochs trials have run."""
+    return [len(trial.metrics["report"]) for trial in trials]
+
+
+def test_a_report_is_a_point_of_the_metric_report(every_backend: Backend) -> None:
+    ex = Experiment("example", backend=every_backend)
+
+    descend(ex).compute(parameters={"rate": 0.5})
+
+    points = [point[:2] for point in ex[1].metrics["report"]]
+    assert points == [(1, 0.5), (2, 0.25), (3, 0.125), (4, 0.0625), (5, 0.03125)]
+
+
+def test_without_a_pruner_nothing_is_pruned(ex: Experiment, scheduler: Any) -> None:
+    if scheduler == "synchronous":
+        (trial,) = ex.map(descend(ex), rates(100.0))
+        assert trial.state == "COMPLETE"
+    assert descend(ex).compute(parameters={"rate": 2.0}, scheduler=scheduler) == 32
+
+
+def test_wherever_a_step_reaches_its_trial_it_can_report(memory_ex: Experiment) -> None:
+    with memory_ex.trial() as trial:
+        trial.report(np.float32(0.5), np.int64(0))
+        daskperiment.current().report(math.nan, 1)
+        memory_ex.report(2, 2)
+        assert not trial.should_prune()
+        assert not daskperiment.current().should_prune()
+
+    assert [point[1] for point in memory_ex.latest.metrics["report"]][::2] == [0.5, 2]
+
+
+def test_outside_of_a_step_there_is_nothing_to_report_to(memory_ex: Experiment) -> None:
+    with pytest.raises(TrialIDNotFoundError, match=r"report\(\) works only inside a step"):
+        memory_ex.report(1.0, 0)
+    with pytest.raises(TrialIDNotFoundError, match=r"should_prune\(\) works only inside a step"):
+        memory_ex.should_prune()
+
+
+@pytest.mark.parametrize(("value", "epoch"), [("0.5", 0), (None, 0), (1.0, 0.5), (1.0, None)])
+def test_what_is_no_number_cannot_be_reported(
+    memory_ex: Experiment, value: Any, epoch: Any
+) -> None:
+    with memory_ex.trial() as trial, pytest.raises(TypeError):
+        trial.report(value, epoch)
+
+
+def test_while_recording_is_switched_off_nothing_is_pruned(monkeypatch: Any) -> None:
+    monkeypatch.setenv("DASKPERIMENT_MODE", "disabled")
+    ex = Experiment("example", backend="memory://")
+
+    assert descend(ex).compute(parameters={"rate": 2.0}) == 32
+
+
+def test_the_pruner_of_a_batch_ends_what_is_not_promising(every_backend: Backend) -> None:
+    ex = Experiment("example", backend=every_backend)
+    jobs = rates(0.5, 0.4, 0.3, 0.45, 0.2, 0.35)
+
+    trials = ex.map(descend(ex), jobs, max_workers=1, pruner=MedianPruner(3))
+
+    assert states(trials) == ["COMPLETE"] * 3 + ["PRUNED", "COMPLETE", "COMPLETE"]
+    assert epochs(trials) == [5, 5, 5, 1, 5, 5]
+    assert trials[3].description == "TrialPruned(at epoch 1)"
+
+
+def test_where_more_is_better_it_ends_the_others(memory_ex: Experiment) -> None:
+    jobs = rates(0.5, 0.4, 0.3, 0.45, 0.2)
+
+    trials = memory_ex.map(
+        descend(memory_ex), jobs, max_workers=1, pruner=MedianPruner(3), direction="maximize"
+    )
+
+    assert epochs(trials) == [5, 5, 5, 5, 1]
+
+
+@pytest.mark.parametrize(
+    ("pruner", "expected"),
+    [
+        (SuccessiveHalving(1, 2), [5, 1, 5, 1, 5]),
+        (Hyperband(5, 5), [5, 5, 5, 5, 5]),
+        (Hyperband(1, 1), [5, 1, 5, 1, 5]),
+        (Threshold(upper=0.55), [5, 1, 5, 1, 5]),
+        (Patience(1, 0, Threshold(0)), [5, 5, 5, 5, 5]),
+    ],
+    ids=str,
+)
+def test_other_pruners_are_asked_alike(
+    memory_ex: Experiment, pruner: Pruner, expected: list[int]
+) -> None:
+    jobs = rates(0.5, 0.6, 0.3, 0.7, 0.2)
+
+    assert epochs(memory_ex.map(descend(memory_ex), jobs, max_workers=1, pruner=pruner)) == expected
+
+
+def asked_elsewhere(ex: Experiment, executor: Any) -> None:
+    """Workers know what others have reported before, and what is reported now."""
+    s, jobs = descend(ex), rates(0.1, 0.2, 0.3, 0.9)
+    before = ex.map(s, jobs, max_workers=1, pruner=MedianPruner(3))
+
+    trials = ex.map(s, jobs, executor, pruner=MedianPruner(3))
+
+    assert epochs(before) == [5, 5, 5, 1]
+    assert (epochs(trials)[0], epochs(trials)[3]) == (5, 1)
+    assert trials[3].state == "PRUNED"
+
+
+def test_every_executor_asks_the_store(local_ex: Experiment, executor: Any) -> None:
+    asked_elsewhere(local_ex, executor)
+
+
+def test_every_executor_asks_a_server(redis_running: Any, executor: Any, request: Any) -> None:
+    name = f"asked_{request.node.callspec.params['executor']}"
+
+    asked_elsewhere(Experiment(name, backend=redis_running.uri), executor)
+
+
+def test_steps_on_several_workers_ask_it_too(local_ex: Experiment, client: Any) -> None:
+    s = descend(local_ex)
+    local_ex.map(s, rates(0.1, 0.2, 0.9), max_workers=1, pruner=MedianPruner(2))
+
+    trials = local_ex.map(s, rates(0.1, 0.2, 0.9), client, spread=True, pruner=MedianPruner(2))
+
+    assert states(trials)[::2] == ["COMPLETE", "PRUNED"]
+
+
+@pytest.mark.parametrize("spread", [False, True])
+def test_all_steps_of_a_trial_report_one_series(
+    local_ex: Experiment, client: Any, spread: bool
+) -> None:
+    ex = local_ex
+
+    @ex
+    def begin(a: int) -> int:
+        ex.report(0.1, 0)
+        return a
+
+    @ex.result
+    def go_on(a: int) -> int:
+        for epoch in range(1, 4):
+            ex.report(0.5, epoch)
+            if ex.should_prune():
+                raise TrialPruned(f"at epoch {epoch}")
+        return a
+
+    s = go_on(begin(ex.parameter("a")))
+
+    (trial,) = ex.map(s, [{"a": 1}], client, spread=spread, pruner=Patience(1))
+
+    assert trial.description == "TrialPruned(at epoch 2)"
+
+
+def _elsewhere() -> None:
+    os.environ["STORE_PORT"] = "1"
+
+
+def test_a_worker_that_cannot_reach_the_store_decides_by_itself(
+    redis_running: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STORE_PORT", str(redis_running.port))
+    ex = Experiment("far_pruned", backend="redis://127.0.0.1:${STORE_PORT}/0")
+    s, jobs = descend(ex), rates(0.5, 0.9)
+
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=_elsewhere) as pool:
+        ends = ex.map(s, jobs, pool, pruner=Threshold(upper=0.6), retries=1)
+        others = ex.map(s, jobs, pool, pruner=MedianPruner(1))
+
+    assert states(ends) == ["COMPLETE", "PRUNED"]
+    assert epochs(ends) == [5, 1]
+    assert states(others) == ["COMPLETE", "COMPLETE"]
+
+
+def test_trials_that_still_run_are_competitors(local_ex: Experiment) -> None:
+    ex, good, over = local_ex, threading.Event(), threading.Event()
+
+    @ex.result
+    def train(loss: float) -> float:
+        if loss > 1:
+            assert good.wait(20)
+        ex.report(loss, 1)
+        try:
+            if ex.should_prune():
+                raise TrialPruned
+            good.set()
+            assert over.wait(20)
+        finally:
+            over.set()
+        return loss
+
+    trials = ex.map(
+        train(ex.parameter("loss")), [{"loss": 1.0}, {"loss": 2.0}], max_workers=2,
+        pruner=SuccessiveHalving(),
+    )  # fmt: skip
+
+    assert states(trials) == ["COMPLETE", "PRUNED"]
+
+
+def test_trials_of_other_searches_do_not_compete(memory_ex: Experiment) -> None:
+    s = descend(memory_ex)
+    for value in (0.1, 0.2):
+        memory_ex.map(s, rates(value), pruner=MedianPruner(1))
+        s.compute(parameters={"rate": value})
+
+    (trial,) = memory_ex.map(s, rates(0.9), pruner=MedianPruner(1))
+
+    assert trial.state == "COMPLETE"
+
+
+def test_a_step_that_goes_on_is_told_again(memory_ex: Experiment) -> None:
+    ex, told = memory_ex, []
+
+    @ex.result
+    def train(a: int) -> int:
+        told.append(ex.should_prune())
+        for epoch, value in enumerate([1.0, 9.0, 1.0]):
+            ex.report(value, epoch)
+            told.append(ex.should_prune())
+        return a
+
+    (trial,) = ex.map(train(ex.parameter("a")), [{"a": 1}], pruner=Threshold(upper=5))
+
+    assert told == [False, False, True, True]
+    assert trial.state == "COMPLETE"
+
+
+def test_asked_now_and_then_it_decides_on_what_was_reported_since(memory_ex: Experiment) -> None:
+    ex = memory_ex
+
+    @ex.result
+    def train(rate: float) -> float:
+        for epoch in range(1, 30):
+            ex.report(rate, epoch)
+            if epoch % 10 == 0 and ex.should_prune():
+                raise TrialPruned
+        return rate
+
+    trials = ex.map(
+        train(ex.parameter("rate")), rates(0.1, 0.2), max_workers=1, pruner=SuccessiveHalving()
+    )
+
+    assert epochs(trials) == [29, 10]
+
+
+def test_metrics_of_this_name_are_reports_of_others(memory_ex: Experiment) -> None:
+    ex = memory_ex
+
+    @ex.result
+    def train(rate: float) -> float:
+        if rate < 0.5:
+            ex.log_metric("report", rate)
+            return rate
+        ex.report(rate, 0)
+        if ex.should_prune():
+            raise TrialPruned
+        return rate
+
+    trials = ex.map(
+        train(ex.parameter("rate")), rates(0.1, 0.9), max_workers=1, pruner=MedianPruner(1)
+    )
+
+    assert states(trials) == ["COMPLETE", "PRUNED"]
+
+
+def test_what_others_have_reported_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ex, reads = Experiment("example", backend=MemoryBackend()), Counter[str]()
+    read = MemoryBackend.read
+
+    def counted(self: Any, path: str, start: int = 0) -> Any:
+        reads[path] += "/metrics/" in path
+        return read(self, path, start)
+
+    monkeypatch.setattr(MemoryBackend, "read", counted)
+    descending = [1 - 0.02 * n for n in range(40)]
+
+    trials = ex.map(descend(ex), rates(*descending), max_workers=1, pruner=MedianPruner(0))
+
+    assert states(trials) == ["COMPLETE"] * 40
+    assert max(reads.values()) == 1
+
+
+def test_a_store_that_is_away_prunes_nothing_and_raises_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(server, "PATIENCE", 0.1)
+    with redis_server(tmp_path / "redis") as running:
+        ex, told = Experiment("away", backend=running.uri), []
+
+        @ex.result
+        def train(rate: float) -> float:
+            if rate == 0.9:
+                running.kill()
+            for epoch in range(1, 4):
+                ex.report(rate, epoch)
+                told.append(ex.should_prune())
+            if rate == 0.9:
+                running.start()
+            return rate
+
+        s = train(ex.parameter("rate"))
+        with pytest.warns(daskperiment.DaskperimentWarning):
+            ex.map(s, rates(0.1, 0.9), max_workers=1, pruner=MedianPruner(1))
+        while ex.unsynced:
+            time.sleep(0.05)
+
+        assert told == [False] * 6
+        assert ex[2].result == 0.9
+
+
+def test_a_pruner_of_a_later_version_prunes_nothing(
+    memory_ex: Experiment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unknown(document: Any) -> Any:
+        raise PrunerError(f"{document} describes no pruner")
+
+    monkeypatch.setattr(pruning, "pruner_of", unknown)
+
+    (trial,) = memory_ex.map(descend(memory_ex), rates(9.0), pruner=Threshold(upper=0))
+
+    assert trial.state == "COMPLETE"
+    assert "Trial 1 is not pruned" in caplog.text
+
+
+def test_damaged_reports_prune_nothing(
+    memory_ex: Experiment, caplog: pytest.LogCaptureFixture
+) -> None:
+    ex = memory_ex
+
+    @ex.result
+    def train(rate: float) -> float:
+        if rate == 0.1:
+            ex.report(rate, 0)
+            ex.save_artifact("uid.txt", daskperiment.current().uid.encode())
+            return rate
+        uid = ex[1].artifacts["uid.txt"].read().decode()
+        ex.backend.append(f"experiment/example/metrics/{uid}", [{"report": [[0], ["x"], [0]]}])
+        ex.report(rate, 0)
+        return float(ex.should_prune())
+
+    trials = ex.map(
+        train(ex.parameter("rate")), rates(0.1, 0.9), max_workers=1, pruner=MedianPruner(1)
+    )
+
+    assert trials[1].result == 0.0
+    assert "It is not known whether trial 2 should end" in caplog.text
+
+
+@pytest.mark.parametrize("pruner", [MedianPruner, "median", {"name": "MedianPruner"}])
+def test_a_batch_takes_only_pruners(memory_ex: Experiment, pruner: Any) -> None:
+    with pytest.raises(PrunerError, match="no pruner"):
+        memory_ex.map(descend(memory_ex), rates(0.1), pruner=pruner)
+    with pytest.raises(PrunerError, match="direction is 'minimize' or 'maximize'"):
+        memory_ex.map(descend(memory_ex), rates(0.1), direction="up")  # type: ignore[arg-type]
+    assert len(memory_ex.trials) == 0
+
+
+def test_a_shard_and_what_is_resumed_are_of_the_same_search(local_ex: Experiment) -> None:
+    s, jobs = descend(local_ex), rates(0.1, 0.2, 0.9)
+    local_ex.map(s, jobs, pruner=MedianPruner(1), shard=(0, 3))
+
+    trials = local_ex.map(s, jobs, max_workers=1, pruner=MedianPruner(1), skip_completed=True)
+
+    assert [trial.number for trial in trials] == [1, 2, 3]
+    assert states(trials) == ["COMPLETE", "PRUNED", "PRUNED"]
+
+
+def test_a_new_attempt_is_pruned_too(local_ex: Experiment) -> None:
+    ex, fails = local_ex, iter([True])
+
+    @ex.result
+    def train(rate: float) -> float:
+        ex.report(rate, 0)
+        if next(fails, False):
+            raise ValueError
+        if ex.should_prune():
+            raise TrialPruned
+        return rate
+
+    (trial,) = ex.map(train(ex.parameter("rate")), rates(2.0), pruner=Threshold(upper=1), retries=1)
+
+    assert (trial.number, trial.state) == (2, "PRUNED")
+
+
+SCRIPT = """
+from daskperiment import Experiment, TrialPruned
+
+ex = Experiment("example", backend={store!r}, seed=5)
+
+@ex.result
+def train(rate):
+    loss = 1.0
+    for epoch in range(1, 6):
+        loss *= rate
+        ex.report(loss, epoch)
+        if ex.should_prune():
+            raise TrialPruned(f"at epoch {{epoch}}")
+    return loss
+
+s = train(ex.parameter("rate"))
+"""
+
+
+def test_a_pruned_trial_is_reproduced_up_to_its_end(load: Any, tmp_path: Path) -> None:
+    lab = load(lab=SCRIPT.format(store=str(tmp_path / "store")))
+    lab.ex.map(lab.s, rates(0.9, 0.7), max_workers=1, pruner=Threshold(upper=0.85))
+    lab.ex.map(lab.s, rates(0.7), pruner=Threshold(lower=0.3))
+
+    for number, ends in ((1, 1), (2, 5), (3, 4)):
+        found = lab.ex[number].reproduce()
+
+        assert found.match == "bitwise"
+        assert lab.ex.latest.state == lab.ex[number].state
+        assert len(lab.ex.latest.metrics["report"]) == ends

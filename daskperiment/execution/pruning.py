@@ -1,0 +1,199 @@
+"""Pruning: whether a running trial is worth going on with, asked of the pruner of its search."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from daskperiment.backends.base import Backend
+from daskperiment.errors import BackendError
+from daskperiment.fingerprint.values import try_digest
+from daskperiment.history.reports import SEARCH, Reported, Reports, Series
+from daskperiment.history.spooling import HURRY, SpoolingBackend, is_away
+from daskperiment.history.trials import Trials
+from daskperiment.search.pruners import Other, Pruner, check_direction, check_pruner, pruner_of
+from daskperiment.secrets import scrub
+from daskperiment.typing import Document
+
+if TYPE_CHECKING:
+    from daskperiment.execution.context import TrialContext
+    from daskperiment.history.ranking import Direction
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+PRUNER = "pruner"
+"""Field of a row with the pruner of the trial, and the direction."""
+PRUNED_AT = "pruned_at"
+"""Field of a row with the epoch at which the trial was told that it should end."""
+_AGAIN = 10.0
+"""Seconds after which a store is asked again that could not be asked."""
+
+
+def about_search(search: str, pruner: Pruner | None, direction: Direction) -> Document:
+    """What the row of each trial of a search says of it.
+
+    Parameters
+    ----------
+    search : str
+        Tells its trials from those of others.
+    pruner : Pruner, optional
+        Who ends them early.
+    direction : {"minimize", "maximize"}
+        Which reports are good.
+
+    Raises
+    ------
+    PrunerError
+        There is no such direction.
+
+    Examples
+    --------
+    >>> from daskperiment.search.pruners import Threshold
+    >>> about_search("0f", Threshold(upper=3), "minimize")["pruner"]
+    {'name': 'Threshold', 'lower': None, 'upper': 3, 'direction': 'minimize'}
+    """
+    told: Document = {SEARCH: search}
+    if pruner is not None:
+        told[PRUNER] = {**pruner.document(), "direction": check_direction(direction)}
+    return told
+
+
+def about_batch(plan: str, code: str, pruner: Pruner | None, direction: Direction) -> Document:
+    """What the row of each trial of a batch says of its pruner: nothing, where it has none.
+
+    Batches of the same ``plan``, ``code`` and pruner are one search: shards, and what is resumed.
+
+    Raises
+    ------
+    PrunerError
+        It is no pruner, or there is no such direction.
+    """
+    check_direction(direction)
+    if pruner is None:
+        return {}
+    same = [plan, code, check_pruner(pruner).document(), direction]
+    return about_search(str(try_digest(same)[0]), pruner, direction)
+
+
+class Pruning(Protocol):
+    """Who is told the reports of a trial, and says whether it should end."""
+
+    def report(self, epoch: int, value: int | float) -> None:
+        """Take in a report."""
+
+    def should_prune(self) -> bool:
+        """Whether the trial should end; never raises an error."""
+
+
+def pruning_of(trial: TrialContext) -> Pruning | None:
+    """Who decides on a trial, by its row; None where nobody does."""
+    row = trial.ticket.row
+    if PRUNED_AT in row:
+        return _Again(row[PRUNED_AT])
+    if row.get(PRUNER) is None:
+        return None
+    try:
+        return _Asking(trial, row[PRUNER], row.get(SEARCH, trial.uid))
+    except ValueError as error:  # of a later version
+        logger.warning("Trial %s is not pruned: %s", trial.number, scrub(str(error)))
+        return None
+
+
+class _Again:
+    """The answers that a trial had got which is run again."""
+
+    def __init__(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._last: int | None = None
+
+    def report(self, epoch: int, value: int | float) -> None:
+        self._last = epoch
+
+    def should_prune(self) -> bool:
+        return self._last == self._epoch
+
+
+class _Asking:
+    """A pruner that is asked, with what the store knows of other trials."""
+
+    def __init__(self, trial: TrialContext, document: Mapping[str, Any], search: str) -> None:
+        self._trial = trial
+        self._pruner = pruner_of(document)
+        self._direction: Direction = document.get("direction", "minimize")
+        self._search = search
+        self._lock = threading.RLock()
+        self._own: dict[int, float] = {}
+        self._elsewhere = Series(trial.backend, trial.name, trial.uid)
+        self._last: int | None = None
+        self._asked: int | None = None
+        self._since: int | None = None
+        self._looked = False
+        self._ends = False
+        self._not_before = 0.0
+
+    def report(self, epoch: int, value: int | float) -> None:
+        with self._lock:
+            self._own[epoch] = value
+            self._last, self._since = epoch, self._asked
+
+    def should_prune(self) -> bool:
+        with self._lock:
+            if not self._ends and self._last is not None:
+                try:
+                    self._ends = self._ask(self._last)
+                except Exception as error:  # whatever others have written to a store
+                    logger.warning(
+                        "It is not known whether trial %s should end: %s",
+                        self._trial.number, scrub(str(error)),
+                    )  # fmt: skip
+                self._asked = self._last
+                if self._ends:
+                    self._trial.note({PRUNED_AT: self._last})
+            return self._ends
+
+    def _ask(self, epoch: int) -> bool:
+        own = self._own
+        if self._trial.shared:  # another process may have run a step of it
+            own = {**self._read(self._elsewhere.read, self._elsewhere.reports), **own}
+        since = min(0, *self._own) - 1 if self._since is None else self._since
+        return self._pruner.prunes(
+            epoch, self._own[epoch], own, self._others(), direction=self._direction,
+            trial=self._trial.uid, since=since,
+        )  # fmt: skip
+
+    def _others(self) -> Iterator[Other]:
+        """The other trials of the search; a pruner that does not look at them costs nothing."""
+        trial, running = self._trial, self._pruner.running
+        if running:
+            trial.flush()  # others are to see what this one is compared by
+        reports = _reports(trial.backend, trial.name, self._search, running, os.getpid())
+        now, self._looked = not self._looked, True
+        found: Iterable[Reported] = self._read(lambda: reports.others(trial.uid, now), ())
+        yield from (Other(*each) for each in found)
+
+    def _read(self, ask: Callable[[], T], otherwise: T) -> T:
+        """What the store says, or something else where it cannot be asked now."""
+        backend = self._trial.backend
+        if is_away(backend) or time.monotonic() < self._not_before:
+            return otherwise
+        hurried = backend.inner.hurried(HURRY) if isinstance(backend, SpoolingBackend) else None
+        try:
+            with hurried or nullcontext():
+                return ask()
+        except BackendError as error:
+            logger.debug("Trial %s goes on: %s", self._trial.number, scrub(str(error)))
+            self._not_before = time.monotonic() + _AGAIN
+            return otherwise
+
+
+@functools.lru_cache(maxsize=8)
+def _reports(backend: Backend, name: str, search: str, running: bool, pid: int) -> Reports:
+    """Of each search one in a process, so that its trials read nothing twice."""
+    return Reports(Trials(backend, name), search, running)

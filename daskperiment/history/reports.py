@@ -1,0 +1,145 @@
+"""Reports: what the trials of one search have told of themselves so far."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from daskperiment.backends.base import Backend
+from daskperiment.history import paths
+from daskperiment.history.trials import Trials
+from daskperiment.records import TrialState
+
+REPORT = "report"
+"""Name of the metric that reports are kept as."""
+SEARCH = "search"
+"""Field of a row that names the search which the trial is part of."""
+_SHARE = 0.1
+"""The part of its time that a process may spend with looking for news."""
+
+
+class Reported(NamedTuple):
+    """What one trial has reported.
+
+    Parameters
+    ----------
+    trial : str
+        Its uid.
+    reports : dict
+        The last value of each epoch.
+    complete : bool
+        Whether it is COMPLETE.
+    """
+
+    trial: str
+    reports: dict[int, float]
+    complete: bool
+
+
+class Series:
+    """The reports of one trial, of which each reading reads what is new.
+
+    Parameters
+    ----------
+    backend, name, uid : Backend, str, str
+        The trial.
+    """
+
+    def __init__(self, backend: Backend, name: str, uid: str) -> None:
+        self.uid = uid
+        self.reports: dict[int, float] = {}
+        self._backend = backend
+        self._path = paths.metrics(name, uid)
+        self._entries = 0
+        self._last = -1
+
+    def read(self) -> dict[int, float]:
+        """The last value of each epoch."""
+        entries = self._backend.read(self._path, self._entries)
+        for batch in entries:
+            for epoch, value, _ in zip(*batch.get(REPORT, ((), (), ())), strict=True):
+                self._last = self._last + 1 if epoch is None else epoch
+                self.reports[self._last] = value
+        self._entries += len(entries)
+        return self.reports
+
+
+class Reports:
+    """The reports of all trials of one search; safe to use from several threads.
+
+    A look reads the rows that are new, those of the trials that have not ended, and what these
+    have reported since.
+
+    Parameters
+    ----------
+    trials : Trials
+        The trials of its experiment.
+    search : str
+        Which search.
+    running : bool
+        Whether also those of trials that are not COMPLETE are asked for.
+    """
+
+    def __init__(self, trials: Trials, search: str, running: bool) -> None:
+        self._trials = trials
+        self._search = search
+        self._running = running
+        self._lock = threading.Lock()
+        self._seen = 0
+        self._open: dict[int, Series] = {}
+        self._ended: list[Reported] = []
+        self._due = 0.0
+
+    def others(self, uid: str, now: bool) -> Sequence[Reported]:
+        """Those of all trials but one.
+
+        Parameters
+        ----------
+        uid : str
+            The one.
+        now : bool
+            Whether it is looked again in any case, and not as often as costs little.
+
+        Raises
+        ------
+        BackendError
+            The store cannot be asked.
+        """
+        with self._lock:
+            if now or time.monotonic() >= self._due:
+                begun = time.monotonic()
+                try:
+                    self._look()
+                finally:
+                    ended = time.monotonic()
+                    self._due = ended + (ended - begun) / _SHARE
+            # Copies: another thread may read on meanwhile.
+            still = [Reported(e.uid, dict(e.reports), False) for e in self._open.values()]
+            known = [*self._ended, *still] if self._running else self._ended
+            return [each for each in known if each.trial != uid]
+
+    def _look(self) -> None:
+        self._find()
+        numbers = list(self._open)
+        for number, row in zip(numbers, self._trials.rows(numbers), strict=True):
+            series = self._open[number]
+            complete = row is not None and row["state"] == TrialState.COMPLETE
+            if row is not None and (complete or self._running):
+                series.read()
+            # The end of a step is none: a scheduler may run it again.
+            if row is None or (TrialState(row["state"]).ended and row.get("ended_by") != "step"):
+                if complete or (self._running and row is not None):
+                    self._ended.append(Reported(series.uid, series.reports, complete))
+                del self._open[number]
+
+    def _find(self) -> None:
+        newest = self._trials.last()
+        if newest == self._seen:
+            return
+        backend, name = self._trials.backend, self._trials.name
+        found = self._trials.find({SEARCH: self._search}, ["uid"], after=self._seen or None)
+        for number, row in found:
+            self._open.setdefault(number, Series(backend, name, row["uid"]))
+        self._seen = newest

@@ -176,7 +176,8 @@ class _Drawn:
                 self.draw()
 
     def _counts(self) -> str:
-        counts = {name: getattr(self._batch, name) for name in ("running", "failed", "skipped")}
+        names = ("running", "pruned", "failed", "skipped")
+        counts = {name: getattr(self._batch, name) for name in names}
         told = [f"{name} {count}" for name, count in counts.items() if count]
         return ", ".join([*told, *filter(None, [self._best()])])
 

@@ -201,7 +201,7 @@ def _series(shown: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _failure(shown: dict[str, Any]) -> Iterator[str]:
     if shown["failure"]:
-        yield from ("", text.heading("FAILURE"))
+        yield from ("", text.heading("PRUNED" if shown["state"] == "PRUNED" else "FAILURE"))
         lines = (shown["traceback"] or shown["failure"]).rstrip().split("\n")
         if len(lines) > _TRACEBACK_LINES:
             yield f"... {len(lines) - _TRACEBACK_LINES} lines before, see --json"

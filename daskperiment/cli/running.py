@@ -86,7 +86,7 @@ def _planned(found: Any) -> Iterator[str]:
 def resume(
     session: Session, script: str | None, arguments: Sequence[str], shard: str | None
 ) -> int:
-    """Run the script of a batch again, which leaves out the trials that are complete.
+    """Run the script of a batch again, which leaves out the trials that are complete or pruned.
 
     Without SCRIPT, that of the last batch that was interrupted, as it was called.  Trials that
     failed, crashed or were cancelled are run again, with their seeds, and what a step has kept

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from daskperiment import caller, logs
 from daskperiment.backends.base import Backend
 from daskperiment.caller import Globals
-from daskperiment.errors import ComputeArgumentError, ParameterError
+from daskperiment.errors import ComputeArgumentError, ParameterError, TrialPruned
 from daskperiment.graph import Node, layout_of
 from daskperiment.history.trials import Trials
 from daskperiment.lineage.plan import Plan
@@ -187,7 +187,10 @@ class Script:
             names = ", ".join(_step_name(node) for node, _ in results)
             _refuse(f"{len(results)} results are built ({names}): say which by ex.main(...)")
         ((node, parameters),) = results
-        main(node, parameters, [] if code.reads_arguments else _own_arguments())
+        try:
+            main(node, parameters, [] if code.reads_arguments else _own_arguments())
+        except TrialPruned as error:  # an end like any other: nobody has called for a value
+            _say(scrub(f"The trial was pruned: {error}".removesuffix(": ")))
 
 
 def _step_name(result: Node) -> str:

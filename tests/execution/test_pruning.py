@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -44,6 +46,24 @@ from daskperiment.search.pruners import (
     Threshold,
 )
 from tests.servers import redis_server
+
+SCRIPT = """
+from daskperiment import Experiment, TrialPruned
+
+ex = Experiment("example", backend={store!r}, seed=5)
+
+@ex.result
+def train(rate):
+    loss = 1.0
+    for epoch in range(1, 6):
+        loss *= rate
+        ex.report(loss, epoch)
+        if ex.should_prune():
+            raise TrialPruned(f"at epoch {{epoch}}")
+    return loss
+
+s = train(ex.parameter("rate"))
+"""
 
 
 def climb(ex: Experiment) -> Node:
@@ -324,6 +344,19 @@ def test_the_dashboard_shows_it() -> None:
     assert shown["state"] == "PRUNED"
     assert shown["steps"] == {"ran": 1, "failed": 0, "pruned": 1, "reused": 0}
     assert {n["label"]: n.get("outcome") for n in graph["nodes"]}["walk"] == "pruned"
+
+
+def test_a_script_whose_trial_it_was_ends_well(tmp_path: Path) -> None:
+    text = SCRIPT.format(store=str(tmp_path / "store")).replace("ex.should_prune()", "epoch == 3")
+    (tmp_path / "lab.py").write_text(text)
+
+    done = subprocess.run(
+        [sys.executable, "lab.py", "rate=0.5"], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "lab.py: The trial was pruned: at epoch 3" in done.stderr
+    assert Experiment("example", backend=tmp_path / "store").latest.state == "PRUNED"
 
 
 def test_a_notebook_draws_it(memory_ex: Experiment) -> None:
@@ -734,25 +767,6 @@ def test_a_new_attempt_is_pruned_too(local_ex: Experiment) -> None:
     (trial,) = ex.map(train(ex.parameter("rate")), rates(2.0), pruner=Threshold(upper=1), retries=1)
 
     assert (trial.number, trial.state) == (2, "PRUNED")
-
-
-SCRIPT = """
-from daskperiment import Experiment, TrialPruned
-
-ex = Experiment("example", backend={store!r}, seed=5)
-
-@ex.result
-def train(rate):
-    loss = 1.0
-    for epoch in range(1, 6):
-        loss *= rate
-        ex.report(loss, epoch)
-        if ex.should_prune():
-            raise TrialPruned(f"at epoch {{epoch}}")
-    return loss
-
-s = train(ex.parameter("rate"))
-"""
 
 
 def test_a_pruned_trial_is_reproduced_up_to_its_end(load: Any, tmp_path: Path) -> None:

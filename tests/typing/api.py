@@ -8,6 +8,7 @@ from typing import Any, assert_type
 import numpy as np
 import pandas as pd
 
+import daskperiment
 from daskperiment import Block, Experiment, Milestone, Trial, TrialState
 from daskperiment.callbacks import (
     BatchView,
@@ -19,6 +20,7 @@ from daskperiment.callbacks import (
     Webhook,
 )
 from daskperiment.search import Branch, Distribution, Float, Int, SearchSpace, read_csv
+from daskperiment.search.pruners import MedianPruner, Patience
 
 ex = Experiment("api", backend=Path("store"), seed=1, trust="signed")
 Experiment("api", trust="some")  # type: ignore[arg-type]
@@ -84,6 +86,10 @@ def plain(rate: float, seed: int = 1) -> float:
 assert_type(ex.run(plain, rate=0.1), Trial)
 assert_type(ex.run(plain, {"rate": 0.1, "seed": 2}, seed=3), Trial)
 assert_type(ex.map(plain, [{"rate": 0.1}]), list[Trial])
+ex.map(plain, [{"rate": 0.1}], pruner=Patience(3, pruner=MedianPruner()), direction="maximize")
+ex.map(plain, [{"rate": 0.1}], pruner=MedianPruner, direction="up")  # type: ignore[arg-type]
+ex.report(0.5, "1")  # type: ignore[arg-type]
+assert_type(ex.should_prune() or daskperiment.current().should_prune(), bool)
 ex.run(plain, 0.1)  # type: ignore[call-overload]
 ex.run(plain, rate=0.1, seed="x")  # type: ignore[call-overload]
 with ex.trial(a=1, seed=2) as t:

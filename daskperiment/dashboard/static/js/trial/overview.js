@@ -42,8 +42,9 @@ function forgotten({ forgotten: parts }) {
 function failure({ failure: message, traceback, state }) {
   if (!message && !traceback && state !== "CRASHED") return null;
   const text = message ?? (state === "CRASHED" ? "The process ended without a word." : "");
-  return h("div", { class: "card failure" },
-    h("h2", {}, state === "CRASHED" ? "Crash" : "Failure"),
+  const title = { CRASHED: "Crash", PRUNED: "Pruned" }[state] ?? "Failure";
+  return h("div", { class: state === "PRUNED" ? "card" : "card failure" },
+    h("h2", {}, title),
     h("p", { class: "failure-text" }, text),
     traceback ? h("div", { class: "code-box" }, copyButton(traceback, "the traceback"),
       h("pre", { class: "code traceback", tabindex: "0", "aria-label": "Traceback" }, traceback)) : null);

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from daskperiment.backends.base import Backend
 from daskperiment.errors import BackendError
@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+At: TypeAlias = tuple[str, int, int]
+"""A report: the step and the call that has made it, and which one of that call it is, from 1."""
 
 PRUNER = "pruner"
 """Field of a row with the pruner of the trial, and the direction."""
 PRUNED_AT = "pruned_at"
-"""Field of a row with the epoch at which the trial was told that it should end."""
+"""Field of a row with the report after which the trial was told that it should end."""
 _AGAIN = 10.0
 """Seconds after which a store is asked again that could not be asked."""
 
@@ -88,36 +90,34 @@ class Pruning(Protocol):
     def report(self, epoch: int, value: int | float) -> None:
         """Take in a report."""
 
-    def should_prune(self) -> bool:
-        """Whether the trial should end; never raises an error."""
+    def should_prune(self, at: At) -> bool:
+        """Whether the trial should end at a report, the latest one; never raises an error."""
 
 
 def pruning_of(trial: TrialContext) -> Pruning | None:
     """Who decides on a trial, by its row; None where nobody does."""
     row = trial.ticket.row
-    if PRUNED_AT in row:
-        return _Again(row[PRUNED_AT])
-    if row.get(PRUNER) is None:
-        return None
     try:
-        return _Asking(trial, row[PRUNER], row.get(SEARCH, trial.uid))
-    except ValueError as error:  # of a later version
+        if PRUNED_AT in row:
+            return _Again(*row[PRUNED_AT])
+        if row.get(PRUNER) is not None:
+            return _Asking(trial, row[PRUNER], row.get(SEARCH, trial.uid))
+    except (TypeError, ValueError) as error:  # written by a later version
         logger.warning("Trial %s is not pruned: %s", trial.number, scrub(str(error)))
-        return None
+    return None
 
 
 class _Again:
     """The answers that a trial had got which is run again."""
 
-    def __init__(self, epoch: int) -> None:
-        self._epoch = epoch
-        self._last: int | None = None
+    def __init__(self, step: str, call: int, count: int) -> None:
+        self._call, self._count = (step, call), count
 
     def report(self, epoch: int, value: int | float) -> None:
-        self._last = epoch
+        pass
 
-    def should_prune(self) -> bool:
-        return self._last == self._epoch
+    def should_prune(self, at: At) -> bool:
+        return at[:2] == self._call and at[2] >= self._count
 
 
 class _Asking:
@@ -136,6 +136,7 @@ class _Asking:
         self._since: int | None = None
         self._looked = False
         self._ends = False
+        self._warned = False
         self._not_before = 0.0
 
     def report(self, epoch: int, value: int | float) -> None:
@@ -143,20 +144,23 @@ class _Asking:
             self._own[epoch] = value
             self._last, self._since = epoch, self._asked
 
-    def should_prune(self) -> bool:
+    def should_prune(self, at: At) -> bool:
         with self._lock:
             if not self._ends and self._last is not None:
                 try:
                     self._ends = self._ask(self._last)
                 except Exception as error:  # whatever others have written to a store
-                    logger.warning(
-                        "It is not known whether trial %s should end: %s",
-                        self._trial.number, scrub(str(error)),
-                    )  # fmt: skip
+                    self._trouble(error)
                 self._asked = self._last
                 if self._ends:
-                    self._trial.note({PRUNED_AT: self._last})
+                    self._trial.note({PRUNED_AT: list(at)})
             return self._ends
+
+    def _trouble(self, error: Exception) -> None:
+        if not self._warned:
+            self._warned = True
+            number, reason = self._trial.number, scrub(f"{type(error).__name__}: {error}")
+            logger.warning("It is not known whether trial %s should end: %s", number, reason)
 
     def _ask(self, epoch: int) -> bool:
         own = self._own

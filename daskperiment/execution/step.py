@@ -93,6 +93,7 @@ class Running:
         self.outer = outer
         self.draws = draws
         self.logged = Logged()
+        self._reports = 0
         self.checkpoints: CallCheckpoints | None = None
         self._folder: Path | None = None
         self._files: list[str] = []
@@ -127,6 +128,7 @@ class Running:
 
     def report(self, value: int | float, epoch: int) -> None:
         """Tell how good the trial is so far, which is a point of a metric, too."""
+        self._reports += 1
         self.save_metrics({REPORT: value}, epoch)
         if self.trial.pruning is not None:
             self.trial.pruning.report(epoch, value)
@@ -136,7 +138,8 @@ class Running:
         if self.trial.pruning is None:
             return False
         with Unseen():
-            return self.trial.pruning.should_prune()
+            at = self.call.step.name, self.call.call, self._reports
+            return self.trial.pruning.should_prune(at)
 
     def save_artifact(self, name: str, content: Any) -> None:
         """Keep an artifact."""

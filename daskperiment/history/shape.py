@@ -68,6 +68,15 @@ def _is_owner(value: Any) -> bool:
     return value.get("user") is None or _is_text(value["user"])
 
 
+def _is_report(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 3
+        and _is_text(value[0])
+        and all(map(_is_number, value[1:]))
+    )
+
+
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_text, value))
 
@@ -92,7 +101,7 @@ _POSSIBLE: Mapping[str, Callable[[Any], bool]] = {
     "reproduces": _is_text,
     "verdict": _is_text,
     "search": _is_text,
-    "pruned_at": _is_number,
+    "pruned_at": _is_report,
     "removed": _is_number_as_text,
     **dict.fromkeys(("code", "environment", "session", "configuration", "graph"), _is_text),
 }

@@ -10,7 +10,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import nullcontext
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,13 @@ from daskperiment.callbacks.texts import batch_ended
 from daskperiment.cli.main import run
 from daskperiment.dashboard.app import create_app
 from daskperiment.dashboard.board import Board
-from daskperiment.execution import pruning
+from daskperiment.execution import attempt, batch, pruning
+from daskperiment.execution.executors import _Given
+from daskperiment.execution.settling import settled
+from daskperiment.execution.workers import WorkerDiedError
 from daskperiment.graph import Node
+from daskperiment.history.batches import Batches
+from daskperiment.history.trials import Trials
 from daskperiment.search.pruners import (
     Hyperband,
     MedianPruner,
@@ -279,6 +285,46 @@ def test_changed_code_is_tried_again(memory_ex: Experiment, load: Any) -> None:
         )
 
     assert states(memory_ex.trials) == ["PRUNED", "PRUNED"]
+
+
+def test_one_whose_worker_has_died_afterwards_has_not_failed(memory_ex: Experiment) -> None:
+    trial, told = pruned(memory_ex), Future[Any]()
+    told.set_exception(WorkerDiedError("killed"))
+
+    ended = settled(Trials(memory_ex.backend, "example"), trial.uid, told)
+
+    assert ended is not None
+    assert (ended.number, ended.error, ended.pruned) == (1, None, True)
+
+
+def test_a_scheduler_that_repeats_it_does_not_run_it_again(
+    local_ex: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def twice(work: Any, task: Any) -> Any:
+        return [once(work, task), once(work, task)][1]
+
+    once = attempt._once
+    monkeypatch.setattr(attempt, "_once", twice)
+    place = _Given(ThreadPoolExecutor(1))
+    place.elsewhere = place.repeats = True
+    monkeypatch.setattr(batch, "opened", lambda *_: nullcontext(place))
+
+    (trial,) = local_ex.map(climb(local_ex), [{"a": 2}])
+
+    assert (trial.number, trial.state, len(local_ex.trials)) == (1, "PRUNED", 1)
+
+
+def test_nobody_takes_it_over_from_a_computer_that_has_died(local_ex: Experiment) -> None:
+    s, jobs = climb(local_ex), [{"a": 2}, {"a": 3}]
+    local_ex.map(s, jobs, shard=(0, 2), claim=True)
+    batches = Batches(local_ex.backend, local_ex.id)
+    ((uid, _),) = batches.find()
+    batches.update(uid, {"state": "CRASHED"})
+
+    trials = local_ex.map(s, jobs, shard=(1, 2), claim=True)
+
+    assert [trial.parameters["a"] for trial in trials] == [3]
+    assert states(local_ex.trials) == ["PRUNED", "PRUNED"]
 
 
 class Seen(Callback):
@@ -780,3 +826,33 @@ def test_a_pruned_trial_is_reproduced_up_to_its_end(load: Any, tmp_path: Path) -
         assert found.match == "bitwise"
         assert lab.ex.latest.state == lab.ex[number].state
         assert len(lab.ex.latest.metrics["report"]) == ends
+
+
+def test_a_trial_of_two_steps_is_reproduced_up_to_its_end(load: Any, tmp_path: Path) -> None:
+    text = f"""
+    from daskperiment import Experiment, TrialPruned
+
+    ex = Experiment("example", backend={str(tmp_path / "store")!r}, seed=5)
+
+    def some(bad):
+        for epoch in range(3):
+            ex.report(9.0 if bad and epoch == 1 else 1.0, epoch)
+            if ex.should_prune():
+                raise TrialPruned
+
+    @ex
+    def first(a):
+        some(False)
+        return a
+
+    @ex.result
+    def second(a):
+        some(True)
+
+    s = second(first(ex.parameter("a")))
+    """
+    lab = load(lab=text)
+    lab.ex.map(lab.s, [{"a": 1}], pruner=Threshold(upper=5))
+
+    assert lab.ex[1].reproduce().match == "bitwise"
+    assert lab.ex.latest.steps["outcome"].tolist() == ["ran", "pruned"]

@@ -141,5 +141,6 @@ class Reports:
         backend, name = self._trials.backend, self._trials.name
         found = self._trials.find({SEARCH: self._search}, ["uid"], after=self._seen or None)
         for number, row in found:
-            self._open.setdefault(number, Series(backend, name, row["uid"]))
+            self._open[number] = Series(backend, name, row["uid"])
+            newest = max(newest, number)  # one may have begun since
         self._seen = newest

@@ -419,14 +419,20 @@ def same_as_optuna(pruner: Pruner, theirs: Any, direction: Any, chance: random.R
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("kind", ["median", "percentile", "halving"])
+@pytest.mark.parametrize("kind", ["median", "percentile", "halving", "threshold", "patience"])
 @pytest.mark.filterwarnings("ignore:All-NaN slice")  # of NumPy, which Optuna asks
+@pytest.mark.filterwarnings("ignore:.*is experimental")
 def test_the_answers_are_those_of_optuna(kind: str, direction: str, seed: int) -> None:
     optuna = pytest.importorskip("optuna")
     ours, theirs = {
         "median": (MedianPruner(4, 3, 2), optuna.pruners.MedianPruner(4, 3, 2)),
         "percentile": (PercentilePruner(30.0, 2), optuna.pruners.PercentilePruner(30.0, 2)),
         "halving": (SuccessiveHalving(2, 3), optuna.pruners.SuccessiveHalvingPruner(2, 3)),
+        "threshold": (Threshold(-20, 15), optuna.pruners.ThresholdPruner(-20, 15)),
+        "patience": (
+            Patience(4, 1.5, MedianPruner(2)),
+            optuna.pruners.PatientPruner(optuna.pruners.MedianPruner(2), 4, 1.5),
+        ),
     }[kind]
 
     assert 10 < same_as_optuna(ours, theirs, direction, random.Random(seed)) < 60

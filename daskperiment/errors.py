@@ -101,6 +101,14 @@ class SearchSpaceError(DaskperimentError, ValueError, LookupError):
     """A distribution or search space cannot be so, has no such name, or a file of one is wrong."""
 
 
+class SamplerError(DaskperimentError, ValueError):
+    """A sampler is set up wrongly, cannot do what it is asked for, or has nothing more to give."""
+
+
+class SearchError(DaskperimentError, ValueError, LookupError):
+    """A search is asked for wrongly, is not there, or is there already."""
+
+
 class ScoresError(DaskperimentError, ValueError):
     """A design function has left no scores, not all that were asked for, or what is no number."""
 

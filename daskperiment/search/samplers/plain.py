@@ -131,9 +131,7 @@ class ListSampler(_Ordered):
         super().__init__(repeats)
         given = None if configurations is None else [plain(each) for each in configurations]
         if given == [] or not all(isinstance(each, dict) for each in given or ()):
-            raise SamplerError(
-                "A list of configurations has one mapping of names to values at least"
-            )
+            raise SamplerError("Give a list of mappings of names to values, not an empty one")
         self.configurations: list[Configuration] | None = given
 
     def _options(self) -> Document:

@@ -6,6 +6,7 @@ import difflib
 import functools
 import logging
 import sys
+import time
 import unicodedata
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,10 +27,11 @@ from daskperiment.errors import (
     ComputeArgumentError,
     InvalidNameError,
     ParameterError,
+    SearchError,
     StepNotFoundError,
     TrialIDNotFoundError,
 )
-from daskperiment.execution import batch, jobs, pruning
+from daskperiment.execution import batch, jobs, pruning, searching
 from daskperiment.execution.attempt import Task
 from daskperiment.execution.audit import checked_audit
 from daskperiment.execution.block import Block
@@ -46,10 +48,13 @@ from daskperiment.execution.unrecorded import Bypass, UnrecordedTrial
 from daskperiment.fingerprint.values import try_digest
 from daskperiment.graph import Node, Step, StepOptions, check_reuse, layout_of, undefined
 from daskperiment.history import metrics, ranking, removal, table
+from daskperiment.history.batches import Batches
 from daskperiment.history.finished import Finished
 from daskperiment.history.places import Trust, check_trust
 from daskperiment.history.ranking import Direction
 from daskperiment.history.removal import Collected
+from daskperiment.history.reports import SEARCH
+from daskperiment.history.searches import Searches, SearchRows
 from daskperiment.history.spooling import SpoolingBackend, settled, spooling
 from daskperiment.history.trials import Trials
 from daskperiment.lineage.determinism import Determinism, check_determinism
@@ -60,7 +65,13 @@ from daskperiment.lineage.plan import Plan, plan
 from daskperiment.namespace import namespaced
 from daskperiment.parameters import UNDEFINED, Declaration, Parameter, Parameters, summary
 from daskperiment.records import Number
-from daskperiment.search.pruners import Pruner
+from daskperiment.search.handle import Search
+from daskperiment.search.loop import Loop, Terms
+from daskperiment.search.objective import Objective, objective_of
+from daskperiment.search.pruners import Pruner, check_pruner
+from daskperiment.search.rules import OnStop, Rules, check_count
+from daskperiment.search.samplers import Samples, sampler_of
+from daskperiment.search.space import SearchSpace
 from daskperiment.serializers import preview
 from daskperiment.targets import Target, Targets, merged
 from daskperiment.tracebacks import without_ours
@@ -296,6 +307,7 @@ class Experiment:
         choices: Sequence[Any] | None = None,
         help: str | None = None,
         secret: bool | None = None,
+        space: Any = None,
     ) -> Any:
         """Declare a parameter; as a decorator, the function names it and returns its default.
 
@@ -315,6 +327,9 @@ class Experiment:
             Whether steps get the value and records do not.  None: where it is a
             :class:`~daskperiment.Secret`, a token by its shape, or text under a name such as
             ``api_key``; False: names do not count.
+        space : Distribution or list, optional
+            Values that :meth:`search` tries where it is given no space, such as
+            ``Float(1e-5, 1, log=True)``.
 
         Returns
         -------
@@ -342,16 +357,23 @@ class Experiment:
         """
         limited = None if choices is None else tuple(choices)
 
+        def declare(name: str, default: Any, about: str | None) -> Parameter:
+            if space is not None:
+                SearchSpace({"space": space})  # says what is wrong with it
+            return self._declare(
+                Declaration(name, default, type, limited, about, secret, space=space)
+            )
+
         def from_function(function: Callable[[], Any]) -> Parameter:
             about = help or function.__doc__
             name, default = function.__name__, function()
-            return self._declare(Declaration(name, default, type, limited, about, secret))
+            return declare(name, default, about)
 
         if name is None:
             return from_function
         if callable(name):
             return from_function(name)
-        return self._declare(Declaration(name, default, type, limited, help, secret))
+        return declare(name, default, help)
 
     def _declare(self, declaration: Declaration) -> Parameter:
         self._parameters.declare(declaration)
@@ -597,8 +619,8 @@ class Experiment:
         backend: Backend | None,
         callbacks: Callbacks,
         began: Callable[[Number], object],
-    ) -> None:
-        """Run one trial of a batch in the calling thread.
+    ) -> Any:
+        """Run one trial of a batch in the calling thread, and return its result.
 
         ``backend`` records it, where that is not the experiment's; ``callbacks`` are told of its
         steps, and ``began`` its number.
@@ -607,7 +629,7 @@ class Experiment:
         options, loaded = {"scheduler": task.scheduler}, self._parameters.configuration
         seed, used = self._seed(task.seed), self._used(node, task.parameters)
         layout = layout_of(node)
-        recorder.run(
+        return recorder.run(
             layout, used, seed, options, loaded, task.about, captured, began,
             callbacks=callbacks, alone=task.repeats,
             reuse=replace(self._reuse, shared=task.shared, within=task.about.get("batch", "")),
@@ -947,6 +969,251 @@ class Experiment:
         ended.sort(key=lambda job: job.place)
         return [self._ended(number) for number in numbered(self._trials, [j.number for j in ended])]
 
+    def search(
+        self,
+        result: Any,
+        space: Any = None,
+        n_trials: int | None = None,
+        *,
+        sampler: Any = "tpe",
+        direction: Direction | None = None,
+        metrics: Mapping[str, Direction] | None = None,
+        main_metric: str | None = None,
+        pruner: Pruner | None = None,
+        seed: int | None = None,
+        name: str | None = None,
+        resume: bool = False,
+        enqueue: Iterable[Mapping[str, Any]] = (),
+        warm_start: Any = (),
+        deterministic: bool | int = False,
+        batch_size: int | None = None,
+        timeout: float | None = None,
+        target: float | None = None,
+        patience: int | None = None,
+        delta: float = 0.0,
+        on_stop: OnStop = "finish",
+        executor: Any = None,
+        max_workers: int | None = None,
+        on_error: OnError = "continue",
+        retries: int = 0,
+        trial_timeout: float | None = None,
+        progress: bool = True,
+        callbacks: Sequence[object] = (),
+        spread: bool = False,
+        gpus: Sequence[Any] | None = None,
+        description: str = "",
+    ) -> Search:
+        """Search for the values of parameters with which a result is best.
+
+        Parameters
+        ----------
+        result : Node, callable or class
+            As for :meth:`map`.
+        space : SearchSpace, mapping or list, optional
+            What there is to try: a :class:`~daskperiment.search.SearchSpace`, or what makes one.
+            Default the ``space=`` of the parameters that the graph uses.
+        n_trials : int, optional
+            How many trials the search has in the end, those of before included; default all that
+            its sampler has, which for a grid is its size.
+        sampler : str, mapping or object
+            Who suggests: ``"tpe"``, ``"cma-es"``, ``"quasi-random"``, ``"random"``, ``"grid"``,
+            ``"list"``, ``"gp"``, ``"forest"``, ``"extra-trees"``, one of
+            :mod:`daskperiment.search.samplers` with its options, or any object with a method
+            ``sample(space, trials, rng)``.
+        direction : {"minimize", "maximize"}
+            Which results are good; default ``"minimize"``.
+        metrics : mapping of str to direction, optional
+            What to look at instead of the result: names of metrics that trials save, or of entries
+            of a result that is a mapping, such as ``{"loss": "minimize", "accuracy":
+            "maximize"}``.  ``result`` is the result.
+        main_metric : str, optional
+            The one to search by; default all of them, and :attr:`Search.pareto` has the trials that
+            none is better than.
+        pruner : Pruner, optional
+            What ``ex.should_prune()`` asks; see :meth:`map`.
+        seed : int, optional
+            From what all suggestions, and the seeds of the trials, follow; default the
+            experiment's, else one is drawn.
+        name : str, optional
+            Its name; default ``search-1`` and so on.
+        resume : bool
+            Whether a search of that name goes on, or without a name the last one for the same
+            space, metrics and sampler.  Trials that were interrupted are run again, with their
+            parameters and seeds.  One that is not there begins.
+        enqueue : iterable of mapping
+            Configurations to try first.
+        warm_start : bool, Search, str or iterable
+            Trials from which it begins to learn: True for all of the experiment that are COMPLETE
+            and lie in the space, a search or its name, or trials or their numbers.
+        deterministic : bool or int
+            Whether the table of trials is to be the same on any number of workers, and whether it
+            was interrupted or not: each suggestion then knows of all trials but the 7 before it,
+            which is for 8 workers; a number says for how many.
+        batch_size : int, optional
+            How many trials begin together and are waited for together; default one begins whenever
+            one has ended.
+        timeout : float, optional
+            Seconds after which no more trials begin.
+        target : float, optional
+            The value of the metric that is good enough.
+        patience : int, optional
+            After how many trials that have not been better than the best one it ends.
+        delta : float
+            By how much a trial must be better for that.
+        on_stop : {"finish", "cancel"}
+            What becomes of trials that run when it is over, by time or one of these rules.
+        executor, max_workers, on_error, retries, progress, callbacks, spread, gpus
+            As for :meth:`map`; ``on_error="continue"`` is the default.
+        trial_timeout : float, optional
+            Seconds that one trial may take.
+        description : str
+            What it is for.
+
+        Returns
+        -------
+        Search
+            The search, with its trials, the best one, and a table of all.
+
+        Raises
+        ------
+        SearchSpaceError, SamplerError, SearchError, PrunerError
+            An argument cannot be used; nothing has begun.
+        ExecutorError, BatchArgumentError, ResourceError, ParameterError, BatchError
+            As for :meth:`map`.
+        KeyboardInterrupt
+            After Ctrl-C; ``resume=True`` goes on from there.
+
+        Examples
+        --------
+        >>> from daskperiment.search import Float
+        >>> ex = Experiment("doc_search", backend="memory://")
+        >>> @ex.result
+        ... def loss(rate):
+        ...     return (rate - 0.3) ** 2
+        >>> search = ex.search(
+        ...     loss(ex.parameter("rate")), {"rate": Float(0, 1)}, 20, sampler="random", seed=1
+        ... )
+        >>> search
+        Search('search-1', COMPLETE, 20 trials, best 0.00...)
+        """
+        result = self._node(result)
+        check_executor(executor, max_workers)
+        jobs.check_spread(spread, executor)
+        seen = check_gpus(gpus, executor)
+        chosen, given = self._space(result, space, sampler)
+        searched = objective_of(metrics, main_metric, direction)
+        window = searching.check_window(deterministic)
+        cancels = searching.check_on_stop(on_stop, window)
+        asked = self._seed(seed)
+        terms = Terms(
+            uuid.uuid4().hex, chosen, searched, given,
+            seeds.draw_seed() if asked is None else asked, check_count("n_trials", n_trials),
+            check_count("batch_size", batch_size), window, Rules(target, patience, delta),
+        )  # fmt: skip
+        searching.check_end(terms, jobs.check_timeout(timeout))
+        queue = [dict(each) for each in enqueue]
+        for each in queue:
+            chosen.check(each)
+        example = queue[0] if queue else searching.example(terms)
+        self._used(result, example)
+        recorder = self._recording()
+        captured, stored = recorder.capture(layout_of(result).steps, self._parameters.configuration)
+        searches = Searches(self.backend, self.id)
+        pruned = pruning.about_search(
+            "", None if pruner is None else check_pruner(pruner), searched.sought[0].direction
+        )
+        document = {
+            **searched.document(), "uid": terms.uid, "started": time.time(),
+            "space": chosen.document(), "sampler": searching.sampler_document(given),
+            "pruner": pruned.get(pruning.PRUNER), "seed": terms.seed, "n_trials": terms.n_trials,
+            "batch_size": terms.batch_size, "window": window, "code": captured.digest,
+            "stop": {**terms.rules.document(), "timeout": timeout, "on_stop": on_stop},
+            "warm": self._warm(warm_start, terms), "description": str(description),
+        }  # fmt: skip
+        script.begun(self.backend, self.id)
+        resume = resume or bool(options.value("resume"))
+        named = searching.kept(searches, name, document, resume)
+        search = self.get_search(named)
+        if search.uid == terms.uid:
+            searches.enqueue(terms.uid, queue)
+        terms = replace(terms, uid=search.uid, seed=search.seed)
+        rows = SearchRows(self._trials, search.uid, searched.names)
+        loop = Loop(terms, searches, rows, self._claims(search.uid), search.warm())
+        source = searching.Suggested(
+            loop, {**pruned, SEARCH: search.uid}, partial(self._used, result), timeout, cancels
+        )
+        many = batch.Batch(
+            result, self._trials, searching.ended(loop), captured,
+            self._told(callbacks, progress, searched), self._ended, partial(self._used, result),
+            executor, max_workers, seen, jobs.check_timeout(trial_timeout), spread,
+            {"executor": describe_executor(executor), "session": stored["session"],
+             SEARCH: search.uid, "name": named},
+            len(loop.there), source=source,
+        )  # fmt: skip
+        many.run(jobs.check_on_error(on_error), jobs.check_retries(retries))
+        return search
+
+    def get_search(self, name: str | None = None) -> Search:
+        """A search by its name, the last one without.
+
+        Raises
+        ------
+        SearchError
+            There is none.
+        """
+        if name is None:
+            found = Searches(self.backend, self.id).find()
+            if not found:
+                raise SearchError(f"Experiment {self.id!r} has no search yet: see ex.search()")
+            name = found[0][0]
+        return Search(self._trials, name, self._ended)
+
+    @property
+    def searches(self) -> list[Search]:
+        """All searches, the last one first."""
+        return [self.get_search(name) for name, _ in Searches(self.backend, self.id).find()]
+
+    def _space(self, node: Node, space: Any, sampler: Any) -> tuple[SearchSpace, Samples]:
+        """The space of a search, and its sampler."""
+        if space is None:
+            layout, declared = layout_of(node), self._parameters.declared
+            space = {
+                name: declaration.space
+                for name, declaration in declared.items()
+                if name in layout.parameters and declaration.space is not None
+            }
+            if not space:
+                raise SearchError(
+                    "There is nothing to search in: give a space, such as {'rate': Float(0, 1)}, "
+                    "or parameters with space="
+                )
+        if sampler == "list" and not isinstance(space, (SearchSpace, Mapping)):
+            configurations = [dict(each) for each in space]
+            return SearchSpace.of(configurations), sampler_of("list", configurations=configurations)
+        chosen = space if isinstance(space, SearchSpace) else SearchSpace(space)
+        return chosen, sampler_of(sampler)
+
+    def _warm(self, given: Any, terms: Terms) -> list[Document]:
+        """What a search learns from trials that were there before it."""
+        if given is False or given == ():
+            return []
+        if given is True:
+            numbers = [number for number, _ in self._trials.find({"state": "COMPLETE"}, [])]
+        elif isinstance(given, (str, Search)):
+            search = self.get_search(given) if isinstance(given, str) else given
+            numbers = [trial.number for trial in search.trials]
+        else:
+            numbers = [check_number(getattr(each, "number", each)) for each in given]
+        return searching.warm(self._trials, numbers, terms)
+
+    def _claims(self, uid: str) -> Callable[..., bool]:
+        batches, owner = Batches(self.backend, self.id), environment.process()
+
+        def claim(number: int, queue: bool = False) -> bool:
+            return batches.claim(f"{uid}-queue" if queue else uid, number, owner)
+
+        return claim
+
     def submit(
         self,
         result: Any,
@@ -1009,14 +1276,18 @@ class Experiment:
             "trials to return: compute() one by one"
         )
 
-    def _told(self, callbacks: Iterable[object], progress: bool) -> Callbacks:
+    def _told(
+        self, callbacks: Iterable[object], progress: bool, objective: Objective | None = None
+    ) -> Callbacks:
         """Who is told of a batch."""
         if progress:
             from daskperiment.callbacks.progress import Progress, is_seen
 
             known = (*self._callbacks, *callbacks)
             if is_seen() and not any(isinstance(each, Progress) for each in known):
-                callbacks = [*callbacks, Progress()]
+                main = objective.sought[0] if objective and len(objective.sought) == 1 else None
+                bar = Progress() if main is None else Progress(main.direction, main.name)
+                callbacks = [*callbacks, bar]
         return self._callbacks.joined(callbacks)
 
     def _seed(self, seed: int | None) -> int | None:

@@ -58,6 +58,8 @@ class Declaration:
         Whether the value is a secret; None lets the name and the value tell.
     implied : bool
         Whether nobody has declared it, and something that was run has it.
+    space : Any
+        Values that a search tries; None where it does not vary.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Declaration:
     help: str | None = None
     secret: bool | None = None
     implied: bool = False
+    space: Any = None
 
     def accept(self, value: Any) -> Any:
         """Return the value as it will be used, or raise ParameterError."""

@@ -22,6 +22,7 @@ from daskperiment.execution.carrying import CarryingBackend, is_reached, note_re
 from daskperiment.execution.stopping import Deadline, Stop
 from daskperiment.execution.workers import Common
 from daskperiment.graph import Node, layout_of
+from daskperiment.history import ranking
 from daskperiment.history.spooling import is_away
 from daskperiment.history.trials import Trials
 from daskperiment.records import Number, Provisional, TrialState
@@ -46,6 +47,8 @@ class Ended(NamedTuple):
         The attempt, where that is another one than was asked for.
     pruned : bool
         Whether it is PRUNED.
+    value : float, optional
+        Its result, where that is a number.
     """
 
     number: Number | None
@@ -54,6 +57,7 @@ class Ended(NamedTuple):
     carried: bytes = b""
     uid: str = ""
     pruned: bool = False
+    value: float | None = None
 
 
 class Task(NamedTuple):
@@ -234,14 +238,14 @@ class _Attempt:
                 around.enter_context(Deadline(self._stop, seconds, error))
             try:
                 node, captured, callbacks = self._work
-                node._owner.attempt(
+                value = node._owner.attempt(
                     node, self._task, captured, self._backend, callbacks, self._begun
                 )
             except BaseException as error:
                 if self._number is not None and isinstance(error, TrialPruned):
                     return Ended(self._number, None, pruned=True)
                 return Ended(self._number, error)
-        return Ended(self._number, None)
+        return Ended(self._number, None, value=ranking.number(value))
 
     def _begun(self, number: Number) -> None:
         self._number = number

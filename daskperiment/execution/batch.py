@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from daskperiment.callbacks import Callbacks
 from daskperiment.errors import BatchError
@@ -108,6 +108,27 @@ class Alone:
             promised.set_exception(error)
 
 
+class Source(Protocol):
+    """Where the jobs of a batch come from that are not known when it begins."""
+
+    @property
+    def total(self) -> int | None:
+        """How many trials there will be; None if nobody knows."""
+
+    def take(self) -> Job | None:
+        """The next job; None where none can begin, until one has ended or for good."""
+
+    def tell(self, job: Job, ended: Ended) -> None:
+        """Take in how one has ended."""
+
+    def over(self) -> str | None:
+        """Why no more are to begin, and None as long as some are."""
+
+    @property
+    def cancels(self) -> bool:
+        """Whether those that run are to be ended, too, when it is over."""
+
+
 @dataclass
 class Batch:
     """Trials of one graph that run at the same time.
@@ -150,11 +171,13 @@ class Batch:
         Steps whose calls its trials take from one another; None where they are not asked to.
     rows : dict
         What the row of each of its trials says besides.
+    source : Source, optional
+        Where jobs come from besides those that are given.
     """
 
     node: Node
     history: Trials
-    jobs: Sequence[Job]
+    jobs: list[Job]
     captured: CodeCapture
     callbacks: Callbacks
     handle: Callable[[int], Any]
@@ -175,6 +198,7 @@ class Batch:
     share: Share | None = None
     shared: frozenset[str] | None = None
     rows: Document = field(default_factory=dict)
+    source: Source | None = None
     _waiting: deque[Job] = field(default_factory=deque)
     _running: dict[Future[Ended], Job] = field(default_factory=dict)
     _over: queue.SimpleQueue[Future[Ended]] = field(default_factory=queue.SimpleQueue)
@@ -191,8 +215,9 @@ class Batch:
 
     @property
     def total(self) -> int:
-        """How many trials it has."""
-        return len(self.jobs)
+        """How many trials it has; of a search without an end as many as have begun."""
+        known = None if self.source is None else self.source.total
+        return len(self.jobs) if known is None else known
 
     @property
     def running(self) -> int:
@@ -239,7 +264,7 @@ class Batch:
             try:
                 self._work(place)
             except KeyboardInterrupt:
-                self._cancel(place)
+                self._cancel(place, "it was interrupted")
                 raise
             finally:
                 self.callbacks.tell("after_batch", batch=self)
@@ -267,9 +292,13 @@ class Batch:
 
     def _loop(self, place: Place, start: Starter, jobs: Iterable[Job]) -> None:
         self._waiting.extend(jobs)
-        while self._waiting or self._running:
-            while self._waiting and len(self._running) < place.width:
-                self._begin(start, self._waiting.popleft(), place)
+        while True:
+            while len(self._running) < place.width and (job := self._next()) is not None:
+                self._begin(start, job, place)
+            if not self._running:
+                if self._waiting:
+                    continue
+                return
             try:
                 future = self._over.get(timeout=_TICK)
             except queue.Empty:
@@ -277,6 +306,32 @@ class Batch:
             else:
                 self._end(future, place)
             self._tell()
+            if self._is_over() and self.source is not None and self.source.cancels:
+                self._cancel(place, str(self._stopped))
+                return
+
+    def _next(self) -> Job | None:
+        if self._waiting:
+            return self._waiting.popleft()
+        if self.source is None or self._is_over():
+            return None
+        try:
+            job = self.source.take()
+        except Exception as error:  # of a sampler, or of a value that is none of its parameter
+            self._failure = error
+            self.stop(f"there is nothing to run: {preview_error(error)}")
+            return None
+        if job is not None:
+            self.jobs.append(job)
+        return job
+
+    def _is_over(self) -> bool:
+        """Whether no more begin; asks the source, too."""
+        if self._stopped is None and self.source is not None:
+            reason = self.source.over()
+            if reason is not None:
+                self.stop(reason)
+        return self._stopped is not None
 
     def _skipped(self) -> Iterator[Number | None]:
         return (job.number for job in self.jobs if job.ended)
@@ -342,6 +397,8 @@ class Batch:
         self.failed += failed
         self.done += not failed
         self.pruned += ended.pruned
+        if self.source is not None:
+            self.source.tell(job, ended)
         if self.callbacks and isinstance(ended.number, int):
             # Two handles: that of the callbacks keeps what they have read of it.
             self.trials.append(self.handle(ended.number))
@@ -364,11 +421,11 @@ class Batch:
             if ended.number is not None:  # the others have not begun
                 self._settle(job, ended)
 
-    def _cancel(self, place: Place) -> None:
+    def _cancel(self, place: Place, reason: str) -> None:
         """End what runs, and wait for that a little; after a second interrupt do not wait."""
         with suppress(KeyboardInterrupt, queue.Empty):
             with HeldBack():  # a second one, which may come at once
-                self._interrupt(place)
+                self._interrupt(place, reason)
             deadline = time.monotonic() + _GRACE
             while self._running:
                 # Not by what is told: the interrupt may have come when one had just been.
@@ -383,12 +440,13 @@ class Batch:
                 place.kill(job.uid)
                 number = self.history.running(job.uid)
                 if number is not None:
-                    reason = "the batch was interrupted, and the trial did not end by itself"
-                    self.history.cancel(number, job.uid, reason)
+                    self.history.cancel(
+                        number, job.uid, f"{reason}, and the trial did not end by itself"
+                    )
                     job.end(number)
 
-    def _interrupt(self, place: Place) -> None:
-        self.stop("it was interrupted")
+    def _interrupt(self, place: Place, reason: str) -> None:
+        self.stop(reason)
         self._cancelled = True
         for future, job in self._running.items():
             # Of what a cluster runs nothing is heard any more once it is cancelled.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from daskperiment.errors import BatchArgumentError
@@ -40,6 +40,10 @@ class Job:
         Which of several trials with these parameters it is.
     repeats : int, optional
         How many of them there are.
+    before : str, optional
+        Uid of the attempt that it repeats.
+    row : dict
+        What its row says besides.
     """
 
     place: int
@@ -47,9 +51,10 @@ class Job:
     seed: int | None
     repeat: int | None = None
     repeats: int | None = None
+    before: str | None = None
+    row: Document = field(default_factory=dict)
     attempts: int = 0
     uid: str = ""
-    before: str | None = None
     ended: bool = False
     number: Number | None = None
 
@@ -65,7 +70,7 @@ class Job:
         self.before, self.uid = self.uid or self.before, uuid.uuid4().hex
         about = {
             "uid": self.uid, "place": self.place, "retry_of": self.before, "repeat": self.repeat,
-            "repeats": self.repeats,
+            "repeats": self.repeats, **self.row,
         }  # fmt: skip
         return {name: value for name, value in about.items() if value is not None}
 

@@ -79,7 +79,7 @@ class Owner(Protocol):
 
     def attempt(
         self, node: Node, task: Any, captured: Any, backend: Any, callbacks: Any, began: Any
-    ) -> None:
+    ) -> Any:
         """Run one trial of a batch."""
 
 
@@ -89,7 +89,7 @@ class Beginning(Protocol):
     def start(self) -> RunningTrial:
         """Insert the RUNNING row and return the trial."""
 
-    def announce(self) -> None:
+    def announce(self) -> Any:
         """Do here what needs the driver, as it will be started in another process."""
 
 

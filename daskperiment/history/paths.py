@@ -78,6 +78,16 @@ def batches(name: str) -> str:
     return f"{experiment(name)}/batches"
 
 
+def searches(name: str) -> str:
+    """Documents of the searches, by name."""
+    return f"{experiment(name)}/searches"
+
+
+def queue(name: str, search: str) -> str:
+    """Log of the configurations that were put into the queue of a search, by its uid."""
+    return f"{experiment(name)}/queue/{search}"
+
+
 def prepared(name: str) -> str:
     """Documents of the rows of trials that were prepared and have not begun, by uid."""
     return f"{experiment(name)}/prepared"

@@ -12,6 +12,7 @@ from daskperiment.search.branch import Branch
 from daskperiment.search.choices import Categorical, Constant, Draws
 from daskperiment.search.configurations import configuration_id, configuration_names
 from daskperiment.search.distribution import Distribution
+from daskperiment.search.handle import Search
 from daskperiment.search.laws import Exponential, LogNormal, Normal, Poisson
 from daskperiment.search.ranges import Float, Int, Linspace, Logspace
 from daskperiment.search.reading import from_document
@@ -42,6 +43,8 @@ __all__ = [
     "Branch",
     "Draws",
     "from_document",
+    # searches
+    "Search",
     # configurations
     "configuration_id",
     "configuration_names",

@@ -224,6 +224,27 @@ class SearchSpace:
         """Raise SearchSpaceError if this is no configuration of the space, and say why."""
         self._follow(configuration)
 
+    def within(self, values: Mapping[str, Any]) -> Configuration | None:
+        """The configuration that values hold, which may hold others besides; None if there is none.
+
+        Examples
+        --------
+        >>> SearchSpace({"a": [1, 2]}).within({"a": 2, "verbose": True})
+        {'a': 2}
+        """
+        for block in range(len(self._blocks)):
+
+            def choose(axis: Axis, block: int = block) -> Any:
+                value = block if axis.name == BLOCK else values[axis.name]
+                axis.distribution.check(value)
+                return value
+
+            try:
+                return self.build(choose)
+            except (KeyError, SearchSpaceError):
+                continue
+        return None
+
     # -- the unit cube --
 
     @property

@@ -1,0 +1,187 @@
+"""Searches: what each looks for, and what has become of its trials."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from daskperiment.backends.base import Append, Backend, Insert, Update
+from daskperiment.errors import ConflictError
+from daskperiment.history import metrics, paths, ranking
+from daskperiment.history.batches import Batches
+from daskperiment.history.reports import REPORT, SEARCH
+from daskperiment.history.trials import Trials
+from daskperiment.records import TrialState
+from daskperiment.typing import Document
+
+QUEUED = "queued"
+"""Field of a row with the position in the queue that its configuration has come from."""
+_FIELDS = (
+    "uid", "state", "place", "parameters", "result", "seed", QUEUED, "started", "seconds",
+    "owner", "retry_of", "ended_by",
+)  # fmt: skip
+
+
+class Searches:
+    """The searches of one experiment.
+
+    Each is a document under its name: ``uid`` (what the rows of its trials call it), ``started``
+    (seconds of the epoch), ``space`` (see ``SearchSpace.document``), ``sampler`` and ``pruner``
+    (documents, or None), ``metrics`` (pairs of a name, None for the result, and a direction),
+    ``main`` (the position of the one that is searched by; None for all), ``seed``, ``n_trials``,
+    ``batch_size``, ``window`` (None unless it is deterministic), ``warm`` (uids of the trials that
+    it begins from), ``stop`` (its other rules), ``code`` (a digest) and ``description``.
+
+    Parameters
+    ----------
+    backend : Backend
+        Where they are.
+    name : str
+        Id of the experiment.
+    """
+
+    def __init__(self, backend: Backend, name: str) -> None:
+        self.backend = backend
+        self._name = name
+        self._path = paths.searches(name)
+        self._batches = Batches(backend, name)
+
+    def begin(self, name: str, document: Document) -> bool:
+        """Keep a search that begins; False where there is one of that name; atomic."""
+        try:
+            self.backend.apply(Insert(self._path, document, name))
+        except ConflictError:
+            return False
+        return True
+
+    def update(self, name: str, changes: Document) -> None:
+        """Set fields of a search."""
+        self.backend.apply(Update(self._path, name, changes))
+
+    def get(self, name: str) -> Document | None:
+        """The search of a name."""
+        return self.backend.get(self._path, name)
+
+    def find(self) -> list[tuple[str, Document]]:
+        """All searches by name, the last one first."""
+        found = [(str(name), row) for name, row in self.backend.find(self._path)]
+        found.sort(key=lambda search: (float(search[1]["started"]), search[0]), reverse=True)
+        return found
+
+    def state(self, uid: str) -> str:
+        """That of the last batch of a search: ``RUNNING`` and so on, as of batches."""
+        batches = self._batches.find({SEARCH: uid})
+        states = [str(row["state"]) for _, row in batches]
+        return "RUNNING" if "RUNNING" in states else states[0] if states else "WAITING"
+
+    # -- configurations that somebody wants to be tried
+
+    def enqueue(self, uid: str, configurations: Iterable[Mapping[str, Any]]) -> None:
+        """Put configurations at the end of the queue of a search; all or none."""
+        entries = [{"parameters": dict(each)} for each in configurations]
+        self.backend.apply(Append(paths.queue(self._name, uid), entries))
+
+    def queue(self, uid: str, start: int = 0) -> list[dict[str, Any]]:
+        """What is in the queue from a position on, also what was tried already."""
+        entries = self.backend.read(paths.queue(self._name, uid), start)
+        return [dict(entry["parameters"]) for entry in entries]
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One trial of a search, as the store has it.
+
+    Parameters
+    ----------
+    number, uid : int, str
+        Which trial.
+    place : int
+        Its place in the search.
+    state : TrialState
+        Where it stands.
+    parameters : dict
+        Its values; of one that is no plain data a handle.
+    values : tuple
+        Of each metric of the search the value, None where there is none.
+    reports : dict of int to float
+        What it has reported, if it is PRUNED.
+    row : dict
+        Its row, in part.
+    """
+
+    number: int
+    uid: str
+    place: int
+    state: TrialState
+    parameters: dict[str, Any]
+    values: tuple[float | None, ...]
+    reports: dict[int, float]
+    row: Document
+
+
+class SearchRows:
+    """The trials of one search, of which each look reads what is new.
+
+    Parameters
+    ----------
+    trials : Trials
+        The trials of its experiment.
+    uid : str
+        Which search.
+    names : sequence of str or None
+        Its metrics; None is the result.
+    """
+
+    def __init__(self, trials: Trials, uid: str, names: Sequence[str | None]) -> None:
+        self._trials = trials
+        self._uid = uid
+        self._names = tuple(names)
+        self._metrics = metrics.Metrics(trials.backend, trials.name)
+        self._seen: int | None = None
+        self._open: dict[int, None] = {}
+
+    def look(self) -> Iterator[Tried]:
+        """The trials that are new, and those that had not ended at the look before."""
+        known = list(self._open)
+        for number, row in zip(known, self._trials.rows(known), strict=True):
+            if row is None:
+                del self._open[number]
+            else:
+                yield self._tried(number, row)
+        newest = self._trials.last()
+        if newest == (self._seen or 0):
+            return
+        for number, row in self._trials.find({SEARCH: self._uid}, _FIELDS, after=self._seen):
+            newest = max(newest, number)
+            yield self._tried(number, row)
+        self._seen = newest
+
+    def read(self, number: int) -> Tried:
+        """One trial, as it is now."""
+        return self._tried(number, self._trials.get(number))
+
+    def _tried(self, number: int, row: Document) -> Tried:
+        state = TrialState(row["state"])
+        # The end that a step has told is none: a scheduler may run it again.
+        if state.ended and row.get("ended_by") != "step":
+            self._open.pop(number, None)
+        else:
+            self._open[number] = None
+        values: tuple[float | None, ...] = (None,) * len(self._names)
+        reports: dict[int, float] = {}
+        if state is TrialState.COMPLETE:
+            values = tuple(ranking.score(self._trials, row, name) for name in self._names)
+        elif state is TrialState.PRUNED:
+            points = self._metrics.read(row["uid"]).get(REPORT, [])
+            reports = {point.epoch: point.value for point in points}
+        place, parameters = int(row.get("place", -1)), self._parameters(row)
+        return Tried(number, row["uid"], place, state, parameters, values, reports, row)
+
+    def _parameters(self, row: Document) -> dict[str, Any]:
+        place = self._trials.place(row["uid"])
+        return {
+            name: place.shown(("parameters", name), kept)
+            for name, kept in row["parameters"]
+            if "reason" not in kept
+        }

@@ -1,0 +1,345 @@
+"""One search, as users hold it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from daskperiment.errors import SearchError
+from daskperiment.history.columns import parameter_column, utc_time
+from daskperiment.history.searches import Searches, SearchRows, Tried
+from daskperiment.history.trials import Trials
+from daskperiment.records import TrialState
+from daskperiment.search.loop import Terms, differing
+from daskperiment.search.objective import Objective, pareto
+from daskperiment.search.samplers import Samples, sampler_of
+from daskperiment.search.space import SearchSpace
+from daskperiment.search.trials import SearchTrial
+from daskperiment.typing import Document
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from daskperiment.trial import Trial
+
+_INTERRUPTED = (TrialState.CRASHED, TrialState.CANCELLED)
+
+
+class Search:
+    """A handle on one search; every look reads what is new in the store.
+
+    Parameters
+    ----------
+    trials : Trials
+        The trials of its experiment.
+    name : str
+        Its name.
+    handle : callable
+        Makes a :class:`~daskperiment.Trial` of a number.
+
+    Raises
+    ------
+    SearchError
+        There is no such search.
+
+    Examples
+    --------
+    >>> from daskperiment import Experiment
+    >>> from daskperiment.search import Int
+    >>> ex = Experiment("doc_search_handle", backend="memory://")
+    >>> @ex.result
+    ... def square(x):
+    ...     return x * x
+    >>> search = ex.search(square(ex.parameter("x")), {"x": Int(-2, 2)}, sampler="grid")
+    >>> search.best.parameters, search.best.result, len(search.trials)
+    ({'x': 0}, 0, 5)
+    """
+
+    def __init__(self, trials: Trials, name: str, handle: Callable[[int], Trial]) -> None:
+        self.name = name
+        self._trials = trials
+        self._handle = handle
+        self._searches = Searches(trials.backend, trials.name)
+        document = self._searches.get(name)
+        if document is None:
+            known = ", ".join(known for known, _ in self._searches.find()[:8])
+            there = f"there are {known}" if known else "there is none yet"
+            raise SearchError(f"Experiment {trials.name!r} has no search {name!r}: {there}")
+        self._document = document
+        self._rows = SearchRows(trials, self.uid, self._objective.names)
+        self._found: dict[int, Tried] = {}
+
+    # -- what it is
+
+    @property
+    def uid(self) -> str:
+        """Random identity, 32 hexadecimal digits."""
+        return str(self._document["uid"])
+
+    @property
+    def experiment(self) -> str:
+        """Id of its experiment."""
+        return self._trials.name
+
+    @property
+    def space(self) -> SearchSpace:
+        """Where it searches."""
+        return SearchSpace.from_document(self._document["space"])
+
+    @property
+    def metrics(self) -> dict[str, str]:
+        """The direction of each metric by its name, ``result`` for the result."""
+        return {metric.title: metric.direction for metric in self._objective.metrics}
+
+    @property
+    def main_metric(self) -> str | None:
+        """The metric that it searches by; None if that is all of several."""
+        sought = self._objective.sought
+        return sought[0].title if len(sought) == 1 else None
+
+    @property
+    def sampler(self) -> Document:
+        """What describes its sampler: the name and the options."""
+        return dict(self._document["sampler"])
+
+    @property
+    def seed(self) -> int:
+        """From what all its chance follows."""
+        return int(self._document["seed"])
+
+    @property
+    def description(self) -> str:
+        """What was said of it."""
+        return str(self._document.get("description") or "")
+
+    @property
+    def state(self) -> str:
+        """``RUNNING``, ``COMPLETE``, ``FAILED`` where a trial has, ``CANCELLED`` or ``CRASHED``.
+
+        ``WAITING`` is one of which no trial has begun.
+        """
+        return self._searches.state(self.uid)
+
+    # -- what has become of it
+
+    @property
+    def trials(self) -> list[Trial]:
+        """Its trials by place; of one that was repeated the last attempt."""
+        return [self._handle(tried.number) for tried in self._tried()]
+
+    @property
+    def best(self) -> Trial:
+        """The best COMPLETE trial by the main metric; of equal ones the first.
+
+        Raises
+        ------
+        SearchError
+            There is none, or there are several metrics to search by; see :attr:`pareto`.
+        """
+        if len(self._objective.sought) > 1:
+            raise SearchError(
+                f"Search {self.name!r} has several metrics and no main_metric, so that no trial "
+                "is the best one: see search.pareto"
+            )
+        best = self._best()
+        if best is None:
+            raise SearchError(f"No trial of search {self.name!r} is complete with a number")
+        return self._handle(best.number)
+
+    @property
+    def pareto(self) -> list[Trial]:
+        """The COMPLETE trials than which no other one is better in all metrics, by place."""
+        return [self._handle(tried.number) for tried in self._front()]
+
+    def history(self) -> pd.DataFrame:
+        """A table of its trials.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row for each place, its index; columns ``Trial ID``, ``State``, one for each
+            parameter of the space, one for each metric (float, NaN where there is none), ``Best``
+            (the best value so far, with one metric to search by), ``Seed``, ``Started`` and
+            ``Seconds``.
+
+        Examples
+        --------
+        >>> from daskperiment import Experiment
+        >>> ex = Experiment("doc_search_history", backend="memory://")
+        >>> @ex.result
+        ... def half(x):
+        ...     return x / 2
+        >>> search = ex.search(half(ex.parameter("x")), {"x": [4, 2, 3]}, sampler="grid")
+        >>> search.history()[["x", "result", "Best"]]
+               x  result  Best
+        Place
+        0      4     2.0   2.0
+        1      2     1.0   1.0
+        2      3     1.5   1.0
+        """
+        import pandas as pd
+
+        tried, names = self._tried(), self.space.names
+        columns: dict[str, Any] = {
+            "Trial ID": [each.number for each in tried],
+            "State": [each.state.value for each in tried],
+        }
+        for name in names:
+            columns[parameter_column(name)] = [each.parameters.get(name) for each in tried]
+        for index, metric in enumerate(self._objective.metrics):
+            title = f"metric {metric.title}" if metric.title in columns else metric.title
+            columns[title] = pd.Series(
+                [each.values[index] for each in tried], dtype="float64"
+            ).array
+        if len(self._objective.sought) == 1:
+            columns["Best"] = self._so_far(tried)
+        columns["Seed"] = [each.row["seed"] for each in tried]
+        columns["Started"] = [utc_time(each.row.get("started")) for each in tried]
+        columns["Seconds"] = [each.row.get("seconds") for each in tried]
+        places = pd.Index([each.place for each in tried], name="Place", dtype="int64")
+        return pd.DataFrame(columns, index=places)
+
+    def document(self) -> Document:
+        """How it stands, as plain data: name, state, counts, and ``best`` or ``pareto``."""
+        tried = self._tried()
+        states = [each.state for each in tried]
+        told: Document = {
+            "experiment": self.experiment,
+            "search": self.name,
+            "state": self.state,
+            "trials": len(tried),
+            "complete": states.count(TrialState.COMPLETE),
+            "pruned": states.count(TrialState.PRUNED),
+            "failed": sum(s in (TrialState.FAILED, *_INTERRUPTED) for s in states),
+        }
+        if len(self._objective.sought) > 1:
+            return {**told, "pareto": [self._shown(each) for each in self._front()]}
+        best = self._best()
+        return {**told, "best": None if best is None else self._shown(best)}
+
+    # -- what can be done with it
+
+    def enqueue(self, *configurations: Mapping[str, Any]) -> None:
+        """Have configurations tried next, by whatever process runs the search.
+
+        Parameters
+        ----------
+        *configurations : mapping
+            Each a configuration of the space.
+
+        Raises
+        ------
+        SearchSpaceError
+            One is none.
+        SearchError
+            The search is deterministic, so that what it tries cannot depend on when it is told.
+        """
+        if self._document["window"] is not None:
+            raise SearchError(
+                f"Search {self.name!r} is deterministic: give enqueue= where it begins"
+            )
+        for each in configurations:
+            self.space.check(each)
+        self._searches.enqueue(self.uid, configurations)
+
+    def replay(self, sampler: Samples | None = None) -> list[int]:
+        """Suggest every trial again from what was known then; the places that differ.
+
+        Parameters
+        ----------
+        sampler : object, optional
+            The sampler, where it is one of yours.
+
+        Raises
+        ------
+        SearchError
+            The search is not deterministic, or its sampler is needed.
+
+        Examples
+        --------
+        >>> from daskperiment import Experiment
+        >>> from daskperiment.search import Float
+        >>> ex = Experiment("doc_search_replay", backend="memory://")
+        >>> @ex.result
+        ... def square(x):
+        ...     return x * x
+        >>> s, space = square(ex.parameter("x")), {"x": Float(-1, 1)}
+        >>> ex.search(s, space, 4, sampler="random", seed=1, deterministic=True).replay()
+        []
+        """
+        if self._document["window"] is None:
+            raise SearchError(
+                f"Search {self.name!r} is not deterministic, so that nobody knows what its sampler "
+                "knew: run it with deterministic=True"
+            )
+        return differing(self.terms(sampler), self._tried(), self.warm())
+
+    def terms(self, sampler: Samples | None = None) -> Terms:
+        """What it is, for a :class:`~daskperiment.search.loop.Loop`."""
+        known = self._document
+        if sampler is None:
+            if known["sampler"].get("own"):
+                raise SearchError(f"Search {self.name!r} has a sampler of yours: give sampler=")
+            sampler = sampler_of(known["sampler"])
+        return Terms(
+            self.uid, self.space, self._objective, sampler, self.seed, known["n_trials"],
+            known["batch_size"], known["window"],
+        )  # fmt: skip
+
+    def warm(self) -> list[SearchTrial]:
+        """The trials that it began from."""
+        known: list[Mapping[str, Any]] = self._document.get("warm") or []
+        return [
+            SearchTrial(-1, each["parameters"], TrialState.COMPLETE, tuple(each["losses"]))
+            for each in known
+        ]
+
+    # -- within
+
+    @property
+    def _objective(self) -> Objective:
+        return Objective.from_document(self._document)
+
+    def _tried(self) -> list[Tried]:
+        for tried in self._rows.look():
+            self._found[tried.place] = tried
+        return [self._found[place] for place in sorted(self._found)]
+
+    def _losses(self) -> Iterable[tuple[Tried, tuple[float, ...]]]:
+        for tried in self._tried():
+            losses = self._objective.losses(tried.values)
+            if tried.state is TrialState.COMPLETE and losses is not None:
+                yield tried, losses
+
+    def _best(self) -> Tried | None:
+        return min(self._losses(), key=lambda each: each[1], default=(None,))[0]
+
+    def _front(self) -> list[Tried]:
+        known = list(self._losses())
+        return [known[index][0] for index in pareto(losses for _, losses in known)]
+
+    def _so_far(self, tried: Iterable[Tried]) -> list[float | None]:
+        (metric,) = self._objective.sought
+        best, found = None, []
+        for each in tried:
+            losses = self._objective.losses(each.values)
+            if losses is not None:
+                best = losses[0] if best is None else min(best, losses[0])
+            found.append(None if best is None else metric.loss(best))
+        return found
+
+    def _shown(self, tried: Tried) -> Document:
+        values = dict(zip(self.metrics, tried.values, strict=True))
+        shown: Document = {"number": tried.number}
+        if self.main_metric is not None:
+            shown["value"] = values[self.main_metric]
+        if len(values) > 1:
+            shown["values"] = values
+        found = self.space.within(tried.parameters)
+        return {**shown, "parameters": tried.parameters if found is None else found}
+
+    def __repr__(self) -> str:
+        told = self.document()
+        best = told.get("best")
+        shown = "" if best is None else f", best {best['value']:g} (trial {best['number']})"
+        return f"Search({self.name!r}, {told['state']}, {told['trials']} trials{shown})"

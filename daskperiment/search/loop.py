@@ -1,0 +1,435 @@
+"""The loop of a search: which trial comes next, and when there are no more.
+
+It runs nothing and knows no graph.  Whoever runs the trials asks :meth:`Loop.take` for the next one
+and tells :meth:`Loop.tell` how it has ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from daskperiment.errors import SearchError
+from daskperiment.history.searches import QUEUED, Searches, SearchRows, Tried
+from daskperiment.records import TrialState
+from daskperiment.search.objective import Objective
+from daskperiment.search.rules import Rules, Watch
+from daskperiment.search.samplers import Sampler, Samples
+from daskperiment.search.space import Configuration, SearchSpace
+from daskperiment.search.trials import SearchTrial, SearchTrials
+from daskperiment.search.values import canonical, plain
+from daskperiment.tracking import seeds
+
+logger = logging.getLogger(__name__)
+
+_SHARE = 0.05
+"""The part of its time that a search may spend with looking for what other processes do."""
+_INTERRUPTED = (TrialState.CRASHED, TrialState.CANCELLED)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a search is.
+
+    Parameters
+    ----------
+    uid : str
+        What the rows of its trials call it.
+    space : SearchSpace
+        Where it searches.
+    objective : Objective
+        What it compares by.
+    sampler : Samples
+        Who suggests.
+    seed : int
+        From what all chance follows.
+    n_trials : int, optional
+        How many trials it has in the end.
+    batch_size : int, optional
+        How many are begun before all of them are waited for; default none is waited for.
+    window : int, optional
+        How many are suggested without knowing of each other; None where that depends on how long
+        trials take.  A search that has one is the same on any number of workers.
+    rules : Rules
+        When it ends before.
+    """
+
+    uid: str
+    space: SearchSpace
+    objective: Objective
+    sampler: Samples
+    seed: int
+    n_trials: int | None = None
+    batch_size: int | None = None
+    window: int | None = None
+    rules: Rules = field(default_factory=Rules)
+
+    def known(self, place: int) -> int | None:
+        """Of how many of the first places a suggestion knows; None for whatever is there.
+
+        Examples
+        --------
+        >>> space, objective = SearchSpace({"a": [1]}), Objective((), None)
+        >>> terms = Terms("", space, objective, None, 0, window=3)
+        >>> [terms.known(place) for place in range(6)]
+        [0, 0, 0, 1, 2, 3]
+        """
+        if self.window is None:
+            return None
+        if self.batch_size is not None:
+            return self.batch_size * (place // self.batch_size)
+        return max(0, place - self.window + 1)
+
+
+class Suggestion(NamedTuple):
+    """The next trial.
+
+    Parameters
+    ----------
+    place : int
+        Its place.
+    parameters : dict
+        Its configuration.
+    seed : int
+        Its seed.
+    before : str or None
+        Uid of the attempt that was interrupted, and is repeated.
+    queued : int or None
+        Position in the queue that it has come from.
+    """
+
+    place: int
+    parameters: Configuration
+    seed: int
+    before: str | None = None
+    queued: int | None = None
+
+
+class Course:
+    """What a sampler was told and has suggested so far.
+
+    Parameters
+    ----------
+    terms : Terms
+        The search.
+    warm : sequence of SearchTrial
+        Trials that it begins from.
+    resumed : int
+        How many trials were there before, where what the sampler has learned is not repeated.
+
+    Raises
+    ------
+    SamplerError
+        The sampler cannot search like that.
+    """
+
+    def __init__(self, terms: Terms, warm: Sequence[SearchTrial] = (), resumed: int = 0) -> None:
+        self.terms = terms
+        self.trials = SearchTrials(warm)
+        self.sampler = terms.sampler
+        self.learns = isinstance(self.sampler, Sampler) and self.sampler.learns
+        self._queued = 0
+        if isinstance(self.sampler, Sampler):
+            seed = seeds.derive(terms.seed, "resumed", resumed) if resumed else terms.seed
+            self.sampler = self.sampler.begun(terms.space, seed, len(terms.objective.sought))
+
+    def suggest(self, place: int) -> Configuration:
+        """What the sampler suggests for a place."""
+        import numpy as np
+
+        self.trials.suggested = place - self._queued
+        rng = np.random.default_rng(seeds.derive(self.terms.seed, "sampler", place))
+        suggested = self.sampler.sample(self.terms.space, self.trials, rng)
+        self.terms.space.check(suggested)
+        return dict(suggested)
+
+    def begin(self, place: int, parameters: Mapping[str, Any], queued: bool) -> None:
+        """Let it know what begins; a configuration from the queue is no suggestion of its own."""
+        self._queued += queued
+        self.trials.begin(SearchTrial(place, parameters))
+
+    def pass_over(self, queued: bool) -> None:
+        """Count a place that it need not be asked for."""
+        self._queued += queued
+
+    def parameters(self, tried: Tried) -> Configuration:
+        """The configuration of a trial that was there."""
+        found = self.terms.space.within(tried.parameters)
+        return dict(tried.parameters) if found is None else found
+
+    def seen(self, tried: Tried, parameters: Mapping[str, Any] | None = None) -> SearchTrial:
+        """A trial as samplers see it."""
+        objective = self.terms.objective
+        losses = objective.losses(tried.values) if tried.state is TrialState.COMPLETE else None
+        loss = objective.sought[0].loss
+        reports = {epoch: loss(value) for epoch, value in tried.reports.items()}
+        given = self.parameters(tried) if parameters is None else parameters
+        return SearchTrial(tried.place, given, tried.state, losses, reports)
+
+
+def differing(terms: Terms, tried: Sequence[Tried], warm: Sequence[SearchTrial]) -> list[int]:
+    """The places of a deterministic search for which its sampler suggests something else now."""
+    course, found = Course(terms, warm), []
+    by_place = {each.place: each for each in tried}
+    told = 0
+    for place in sorted(by_place):
+        for known in range(told, min(terms.known(place) or 0, place)):
+            if known in by_place:
+                course.trials.end(course.seen(by_place[known]))
+            told = known + 1
+        one = by_place[place]
+        parameters, queued = course.parameters(one), is_queued(one)
+        if not queued and not _same(course.suggest(place), parameters):
+            found.append(place)
+        course.begin(place, parameters, queued)
+    return found
+
+
+def is_queued(tried: Tried) -> bool:
+    """Whether its configuration has come from the queue."""
+    return tried.row.get(QUEUED) is not None
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return canonical(plain(one)) == canonical(plain(other))
+
+
+class Loop:
+    """A search that goes on.
+
+    Parameters
+    ----------
+    terms : Terms
+        What it is.
+    searches : Searches
+        The searches of its experiment.
+    rows : SearchRows
+        What the store has of its trials.
+    claim : callable
+        Takes a number for this process, of which nobody else may have it; given a place, or with
+        ``queue=True`` a position in the queue.
+    warm : sequence of SearchTrial
+        Trials that it begins from.
+
+    Raises
+    ------
+    SearchError
+        It is deterministic, and another process runs it.
+    SamplerError
+        The sampler cannot search like that.
+    """
+
+    def __init__(
+        self,
+        terms: Terms,
+        searches: Searches,
+        rows: SearchRows,
+        claim: Callable[..., bool],
+        warm: Sequence[SearchTrial] = (),
+    ) -> None:
+        self.terms = terms
+        self._searches = searches
+        self._rows = rows
+        self._claim = claim
+        self._watch = Watch(terms.rules, terms.objective)
+        self._place = 0
+        self._mine: dict[int, Suggestion] = {}
+        self._own: set[int] = set()
+        self._known: dict[int, Tried] = {}
+        self._ended: dict[int, SearchTrial] = {}
+        self._released = 0
+        self._in_batch = 0
+        self._differs = False
+        self._queue: deque[tuple[int, Configuration]] = deque()
+        self._queue_read = 0
+        self._due = 0.0
+        found = list(rows.look())
+        self._course = Course(terms, warm, 0 if terms.window is not None else len(found))
+        self._load(found)
+        self.limit = self._limit()
+
+    # -- what whoever runs the trials asks
+
+    @property
+    def reason(self) -> str | None:
+        """Why it has ended before all trials were there; None if it has not."""
+        return self._watch.reason
+
+    @property
+    def there(self) -> list[Tried]:
+        """The trials that were there before, or are of other processes, and have ended."""
+        known = (tried for place, tried in self._known.items() if place not in self._own)
+        return [each for each in known if each.state.ended and each.state not in _INTERRUPTED]
+
+    def take(self) -> Suggestion | None:
+        """The next trial; None where none can begin, until one has ended or for good.
+
+        Raises
+        ------
+        SamplerError
+            There is nothing more to suggest.
+        SearchSpaceError
+            The sampler has suggested what is no configuration of the space.
+        """
+        if self.terms.window is None:
+            self._look()
+        while self.reason is None and self._place < self.limit and self._may_begin():
+            suggestion = self._next()
+            if suggestion is not None:
+                self._mine[suggestion.place] = suggestion
+                self._own.add(suggestion.place)
+                self._in_batch += 1
+                return suggestion
+        return None
+
+    def tell(
+        self, place: int, number: int | None, state: TrialState, value: float | None = None
+    ) -> None:
+        """Take in how a trial has ended.
+
+        Parameters
+        ----------
+        place : int
+            Its place.
+        number : int or None
+            Its number, by which its values are read; None where the store does not have it now.
+        state : TrialState
+            How it has ended.
+        value : float, optional
+            Its result, where that is known and a number.
+        """
+        suggestion = self._mine.pop(place)
+        if state is TrialState.CANCELLED:
+            return  # a search that goes on repeats it
+        alone = self.terms.objective.names == (None,)
+        if state is TrialState.COMPLETE and alone and value is not None:
+            losses = self.terms.objective.losses((value,))
+            ended = SearchTrial(place, suggestion.parameters, state, losses)
+        elif number is None:
+            ended = SearchTrial(place, suggestion.parameters, state)
+        else:
+            ended = self._course.seen(self._rows.read(number), suggestion.parameters)
+        self._end(ended)
+
+    # -- places
+
+    def _may_begin(self) -> bool:
+        terms, known = self.terms, self.terms.known(self._place)
+        if known is not None:
+            self._release(known)
+            return self._released >= known and self.reason is None
+        if terms.batch_size is not None and self._in_batch >= terms.batch_size:
+            if self._mine:
+                return False
+            self._in_batch = 0
+        return True
+
+    def _next(self) -> Suggestion | None:
+        """What begins at the next place; None where that has begun before, or elsewhere."""
+        place, known = self._place, self._known.get(self._place)
+        over = known is not None and known.state not in _INTERRUPTED
+        if self.terms.window is None and (over or not self._claim(place)):
+            self._course.pass_over(known is not None and is_queued(known))
+            self._place += 1
+            return None
+        suggestion = self._suggested(place) if known is None else self._repeated(known)
+        self._course.begin(place, suggestion.parameters, suggestion.queued is not None)
+        self._place += 1
+        return None if over else suggestion
+
+    def _suggested(self, place: int) -> Suggestion:
+        seed = seeds.derive(self.terms.seed, "trial", place)
+        while self._queue:
+            position, parameters = self._queue.popleft()
+            if self.terms.window is not None or self._claim(position, queue=True):
+                return Suggestion(place, parameters, seed, queued=position)
+        return Suggestion(place, self._course.suggest(place), seed)
+
+    def _repeated(self, known: Tried) -> Suggestion:
+        """What was suggested before; samplers that learn are asked again, to learn the same."""
+        parameters, queued = self._course.parameters(known), known.row.get(QUEUED)
+        if queued is None and self.terms.window is not None and self._course.learns:
+            anew = self._course.suggest(known.place)
+            if not _same(anew, parameters) and not self._differs:
+                self._differs = True
+                logger.warning(
+                    "The sampler does not suggest again what it has suggested as place %s, perhaps "
+                    "as its library is another version: the search goes on from there",
+                    known.place,
+                )
+        return Suggestion(known.place, parameters, int(known.row["seed"]), known.uid, queued)
+
+    # -- what is known
+
+    def _end(self, ended: SearchTrial) -> None:
+        if self.terms.window is not None:
+            self._ended[ended.place] = ended
+            return
+        self._course.trials.end(ended)
+        self._watch.tell(ended.losses)
+
+    def _release(self, known: int) -> None:
+        """Let the sampler know how the first places have ended, in their order."""
+        while self._released < known and self.reason is None:
+            ended = self._ended.get(self._released)
+            if ended is None:
+                return
+            self._course.trials.end(ended)
+            self._watch.tell(ended.losses)
+            self._released += 1
+
+    def _load(self, found: Iterable[Tried]) -> None:
+        """What was there before this process."""
+        for tried in found:
+            self._known[tried.place] = tried  # of several attempts the last one counts
+        for place in sorted(self._known):
+            tried = self._known[place]
+            if tried.state in _INTERRUPTED:
+                continue
+            if not tried.state.ended and self.terms.window is not None:
+                raise SearchError(
+                    f"Trial {tried.number} of this search runs in another process, and a "
+                    "deterministic search is run by one at a time: wait for it, or end it"
+                )
+            self._take_in(tried)
+        used = {tried.row.get(QUEUED) for tried in self._known.values()}
+        entries = self._searches.queue(self.terms.uid)
+        self._queue.extend((i, each) for i, each in enumerate(entries) if i not in used)
+        self._queue_read = len(entries)
+
+    def _take_in(self, tried: Tried) -> None:
+        seen = self._course.seen(tried)
+        if tried.state.ended:
+            self._end(seen)
+        else:
+            self._course.trials.begin(seen)
+
+    def _look(self) -> None:
+        """What other processes have done meanwhile, and put into the queue."""
+        begun = time.monotonic()
+        if begun < self._due:
+            return
+        for tried in self._rows.look():
+            before = self._known.get(tried.place)
+            self._known[tried.place] = tried
+            same = before is not None and before.state is tried.state
+            if not same and tried.place not in self._own and tried.state not in _INTERRUPTED:
+                self._take_in(tried)
+        entries = self._searches.queue(self.terms.uid, self._queue_read)
+        self._queue.extend((self._queue_read + i, each) for i, each in enumerate(entries))
+        self._queue_read += len(entries)
+        self.limit = self._limit()
+        ended = time.monotonic()
+        self._due = ended + (ended - begun) / _SHARE
+
+    def _limit(self) -> float:
+        terms, limit = self.terms, math.inf
+        if isinstance(self._course.sampler, Sampler):
+            size = self._course.sampler.size(terms.space)
+            limit = math.inf if size is None else size + self._queue_read
+        return limit if terms.n_trials is None else min(limit, terms.n_trials)

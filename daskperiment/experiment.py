@@ -1093,8 +1093,8 @@ class Experiment:
         >>> search = ex.search(
         ...     loss(ex.parameter("rate")), {"rate": Float(0, 1)}, 20, sampler="random", seed=1
         ... )
-        >>> search
-        Search('search-1', COMPLETE, 20 trials, best 0.00...)
+        >>> len(search.trials), search.best.parameters
+        (20, {'rate': 0.3093...})
         """
         result = self._node(result)
         check_executor(executor, max_workers)

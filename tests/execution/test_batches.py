@@ -287,7 +287,7 @@ def test_complete_trials_are_not_run_again(
     trials = ex.map(s, [{"a": 1}, {"a": 3}], skip_completed=True)
 
     assert [trial.number for trial in trials] == [1, 3]
-    assert caplog.text.count("Skipped: trial 1 is complete") == 1
+    assert caplog.text.count("Skipped: trial 1 is done") == 1
 
 
 def test_an_earlier_trial_stands_for_one_of_several_repeats(ex: Experiment) -> None:

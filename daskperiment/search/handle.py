@@ -325,7 +325,7 @@ class Search:
             losses = self._objective.losses(each.values)
             if losses is not None:
                 best = losses[0] if best is None else min(best, losses[0])
-            found.append(None if best is None else metric.loss(best))
+            found.append(None if best is None else float(metric.loss(best)))
         return found
 
     def _shown(self, tried: Tried) -> Document:

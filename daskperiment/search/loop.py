@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from daskperiment.errors import SearchError
+from daskperiment.errors import SamplerError, SearchError, SearchSpaceError
 from daskperiment.history.searches import QUEUED, Searches, SearchRows, Tried
 from daskperiment.records import TrialState
 from daskperiment.search.objective import Objective
@@ -23,6 +23,7 @@ from daskperiment.search.samplers import Sampler, Samples
 from daskperiment.search.space import Configuration, SearchSpace
 from daskperiment.search.trials import SearchTrial, SearchTrials
 from daskperiment.search.values import canonical, plain
+from daskperiment.serializers import preview
 from daskperiment.tracking import seeds
 
 logger = logging.getLogger(__name__)
@@ -139,13 +140,19 @@ class Course:
             self.sampler = self.sampler.begun(terms.space, seed, len(terms.objective.sought))
 
     def suggest(self, place: int) -> Configuration:
-        """What the sampler suggests for a place."""
+        """What the sampler suggests for a place; SamplerError where that is no configuration."""
         import numpy as np
 
         self.trials.suggested = place - self._queued
         rng = np.random.default_rng(seeds.derive(self.terms.seed, "sampler", place))
         suggested = self.sampler.sample(self.terms.space, self.trials, rng)
-        self.terms.space.check(suggested)
+        try:
+            self.terms.space.check(suggested)
+        except SearchSpaceError as error:
+            raise SamplerError(
+                f"The sampler has suggested {preview(suggested, 200)}, which is no configuration "
+                f"of the space: {error}"
+            ) from None
         return dict(suggested)
 
     def begin(self, place: int, parameters: Mapping[str, Any], queued: bool) -> None:
@@ -244,6 +251,7 @@ class Loop:
         self._ended: dict[int, SearchTrial] = {}
         self._released = 0
         self._in_batch = 0
+        self._left: deque[Tried] = deque()
         self._differs = False
         self._queue: deque[tuple[int, Configuration]] = deque()
         self._queue_read = 0
@@ -272,13 +280,13 @@ class Loop:
         Raises
         ------
         SamplerError
-            There is nothing more to suggest.
-        SearchSpaceError
-            The sampler has suggested what is no configuration of the space.
+            There is nothing more to suggest, or what was is no configuration of the space.
         """
         if self.terms.window is None:
             self._look()
-        while self.reason is None and self._place < self.limit and self._may_begin():
+        while self.reason is None and (self._left or self._place < self.limit):
+            if not self._may_begin():
+                return None
             suggestion = self._next()
             if suggestion is not None:
                 self._mine[suggestion.place] = suggestion
@@ -331,6 +339,8 @@ class Loop:
 
     def _next(self) -> Suggestion | None:
         """What begins at the next place; None where that has begun before, or elsewhere."""
+        if self._left:
+            return self._taken_over(self._left.popleft())
         place, known = self._place, self._known.get(self._place)
         over = known is not None and known.state not in _INTERRUPTED
         if self.terms.window is None and (over or not self._claim(place)):
@@ -341,6 +351,14 @@ class Loop:
         self._course.begin(place, suggestion.parameters, suggestion.queued is not None)
         self._place += 1
         return None if over else suggestion
+
+    def _taken_over(self, left: Tried) -> Suggestion | None:
+        """The trial of another process that has died since this one has passed its place."""
+        if not self._claim(left.place):
+            return None
+        suggestion = self._repeated(left)
+        self._course.begin(left.place, suggestion.parameters, queued=False)
+        return suggestion
 
     def _suggested(self, place: int) -> Suggestion:
         seed = seeds.derive(self.terms.seed, "trial", place)
@@ -418,8 +436,12 @@ class Loop:
             before = self._known.get(tried.place)
             self._known[tried.place] = tried
             same = before is not None and before.state is tried.state
-            if not same and tried.place not in self._own and tried.state not in _INTERRUPTED:
+            if same or tried.place in self._own:
+                continue
+            if tried.state not in _INTERRUPTED:
                 self._take_in(tried)
+            elif tried.state is TrialState.CRASHED and tried.place < self._place:
+                self._left.append(tried)
         entries = self._searches.queue(self.terms.uid, self._queue_read)
         self._queue.extend((self._queue_read + i, each) for i, each in enumerate(entries))
         self._queue_read += len(entries)

@@ -7,14 +7,14 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from daskperiment.backends.base import Backend
 from daskperiment.errors import BackendError
 from daskperiment.fingerprint.values import try_digest
-from daskperiment.history.reports import SEARCH, Reported, Reports, Series
+from daskperiment.history.reports import PLACE, SEARCH, Reported, Reports, Series
 from daskperiment.history.spooling import HURRY, SpoolingBackend, is_away
 from daskperiment.history.trials import Trials
 from daskperiment.search.pruners import Other, Pruner, check_direction, check_pruner, pruner_of
@@ -31,7 +31,9 @@ At: TypeAlias = tuple[str, int, int]
 """A report: the step and the call that has made it, and which one of that call it is, from 1."""
 
 PRUNER = "pruner"
-"""Field of a row with the pruner of the trial, and the direction."""
+"""Field of a row with the pruner of the trial, the direction, and perhaps BEFORE."""
+BEFORE = "before"
+"""Only trials of places before this one are compared with, and trials are known by their places."""
 PRUNED_AT = "pruned_at"
 """Field of a row with the report after which the trial was told that it should end."""
 _AGAIN = 10.0
@@ -102,7 +104,7 @@ def pruning_of(trial: TrialContext) -> Pruning | None:
             return _Again(*row[PRUNED_AT])
         if row.get(PRUNER) is not None:
             return _Asking(trial, row[PRUNER], row.get(SEARCH, trial.uid))
-    except (TypeError, ValueError) as error:  # written by a later version
+    except (LookupError, TypeError, ValueError) as error:  # written by a later version
         logger.warning("Trial %s is not pruned: %s", trial.number, scrub(str(error)))
     return None
 
@@ -128,6 +130,9 @@ class _Asking:
         self._pruner = pruner_of(document)
         self._direction: Direction = document.get("direction", "minimize")
         self._search = search
+        self._before = _place(document.get(BEFORE))
+        self._name = trial.uid if self._before is None else str(trial.ticket.row[PLACE])
+        self._settled: Sequence[Reported] | None = None
         self._lock = threading.RLock()
         self._own: dict[int, float] = {}
         self._elsewhere = Series(trial.backend, trial.name, trial.uid)
@@ -169,18 +174,31 @@ class _Asking:
         since = min(0, *self._own) - 1 if self._since is None else self._since
         return self._pruner.prunes(
             epoch, self._own[epoch], own, self._others(), direction=self._direction,
-            trial=self._trial.uid, since=since,
+            trial=self._name, since=since,
         )  # fmt: skip
 
     def _others(self) -> Iterator[Other]:
         """The other trials of the search; a pruner that does not look at them costs nothing."""
-        trial, running = self._trial, self._pruner.running
-        if running:
-            trial.flush()  # others are to see what this one is compared by
-        reports = _reports(trial.backend, trial.name, self._search, running, os.getpid())
-        now, self._looked = not self._looked, True
-        found: Iterable[Reported] = self._read(lambda: reports.others(trial.uid, now), ())
+        found = self._so_far() if self._before is None else self._those_before(self._before)
         yield from (Other(*each) for each in found)
+
+    def _so_far(self) -> Iterable[Reported]:
+        trial = self._trial
+        if self._pruner.running:
+            trial.flush()  # others are to see what this one is compared by
+        now, self._looked = not self._looked, True
+        return self._read(lambda: self._reports().others(trial.uid, now), ())
+
+    def _those_before(self, place: int) -> Iterable[Reported]:
+        if self._settled is None:  # they have all ended, and are asked for once
+            self._settled = self._read(lambda: self._reports().before(place), None)
+        return self._settled or ()
+
+    def _reports(self) -> Reports:
+        trial = self._trial
+        return _of_search(
+            trial.backend, trial.name, self._search, self._pruner.running, os.getpid()
+        )
 
     def _read(self, ask: Callable[[], T], otherwise: T) -> T:
         """What the store says, or something else where it cannot be asked now."""
@@ -197,7 +215,13 @@ class _Asking:
             return otherwise
 
 
+def _place(given: object) -> int | None:
+    if given is None or (isinstance(given, int) and not isinstance(given, bool)):
+        return given
+    raise ValueError(f"{BEFORE} is a place, not {given!r}")
+
+
 @functools.lru_cache(maxsize=8)
-def _reports(backend: Backend, name: str, search: str, running: bool, pid: int) -> Reports:
+def _of_search(backend: Backend, name: str, search: str, running: bool, pid: int) -> Reports:
     """Of each search one in a process, so that its trials read nothing twice."""
     return Reports(Trials(backend, name), search, running)

@@ -11,11 +11,14 @@ from daskperiment.backends.base import Backend
 from daskperiment.history import paths
 from daskperiment.history.trials import Trials
 from daskperiment.records import TrialState
+from daskperiment.typing import Document
 
 REPORT = "report"
 """Name of the metric that reports are kept as."""
 SEARCH = "search"
 """Field of a row that names the search which the trial is part of."""
+PLACE = "place"
+"""Field of a row with the place of the trial in its batch or search, that of all attempts at it."""
 _SHARE = 0.1
 """The part of its time that a process may spend with looking for news."""
 
@@ -26,7 +29,7 @@ class Reported(NamedTuple):
     Parameters
     ----------
     trial : str
-        Its uid.
+        Its uid; its place as text, where places are asked for.
     reports : dict
         The last value of each epoch.
     complete : bool
@@ -45,10 +48,13 @@ class Series:
     ----------
     backend, name, uid : Backend, str, str
         The trial.
+    place : int, optional
+        Its place.
     """
 
-    def __init__(self, backend: Backend, name: str, uid: str) -> None:
+    def __init__(self, backend: Backend, name: str, uid: str, place: int | None = None) -> None:
         self.uid = uid
+        self.place = place
         self.reports: dict[int, float] = {}
         self._backend = backend
         self._path = paths.metrics(name, uid)
@@ -90,6 +96,7 @@ class Reports:
         self._seen = 0
         self._open: dict[int, Series] = {}
         self._ended: list[Reported] = []
+        self._done: dict[int, tuple[int, Reported]] = {}
         self._due = 0.0
 
     def others(self, uid: str, now: bool) -> Sequence[Reported]:
@@ -108,17 +115,34 @@ class Reports:
             The store cannot be asked.
         """
         with self._lock:
-            if now or time.monotonic() >= self._due:
-                begun = time.monotonic()
-                try:
-                    self._look()
-                finally:
-                    ended = time.monotonic()
-                    self._due = ended + (ended - begun) / _SHARE
+            self._catch_up(now)
             # Copies: another thread may read on meanwhile.
             still = [Reported(e.uid, dict(e.reports), False) for e in self._open.values()]
             known = [*self._ended, *still] if self._running else self._ended
             return [each for each in known if each.trial != uid]
+
+    def before(self, place: int) -> Sequence[Reported]:
+        """Those of all places before one, whose trials have ended: the same at any later time.
+
+        Of each place it is the last attempt that is COMPLETE, PRUNED or FAILED.
+
+        Raises
+        ------
+        BackendError
+            The store cannot be asked.
+        """
+        with self._lock:
+            self._catch_up(now=True)
+            return [each for where, (_, each) in self._done.items() if where < place]
+
+    def _catch_up(self, now: bool) -> None:
+        if now or time.monotonic() >= self._due:
+            begun = time.monotonic()
+            try:
+                self._look()
+            finally:
+                ended = time.monotonic()
+                self._due = ended + (ended - begun) / _SHARE
 
     def _look(self) -> None:
         self._find()
@@ -130,17 +154,30 @@ class Reports:
                 series.read()
             # The end of a step is none: a scheduler may run it again.
             if row is None or (TrialState(row["state"]).ended and row.get("ended_by") != "step"):
-                if complete or (self._running and row is not None):
-                    self._ended.append(Reported(series.uid, series.reports, complete))
+                if row is not None and (complete or self._running):
+                    self._end(number, series, TrialState(row["state"]))
                 del self._open[number]
+
+    def _end(self, number: int, series: Series, state: TrialState) -> None:
+        ended = Reported(series.uid, series.reports, state is TrialState.COMPLETE)
+        self._ended.append(ended)
+        if series.place is None or not (state.done or state is TrialState.FAILED):
+            return
+        if number > self._done.get(series.place, (0, ended))[0]:
+            self._done[series.place] = number, ended._replace(trial=str(series.place))
 
     def _find(self) -> None:
         newest = self._trials.last()
         if newest == self._seen:
             return
         backend, name = self._trials.backend, self._trials.name
-        found = self._trials.find({SEARCH: self._search}, ["uid"], after=self._seen or None)
+        found = self._trials.find({SEARCH: self._search}, ["uid", PLACE], after=self._seen or None)
         for number, row in found:
-            self._open[number] = Series(backend, name, row["uid"])
+            self._open[number] = Series(backend, name, row["uid"], _place(row))
             newest = max(newest, number)  # one may have begun since
         self._seen = newest
+
+
+def _place(row: Document) -> int | None:
+    place = row.get(PLACE)
+    return place if isinstance(place, int) else None

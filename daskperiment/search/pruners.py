@@ -29,7 +29,7 @@ class Other(NamedTuple):
     Parameters
     ----------
     trial : str
-        Its uid.
+        Its name: its uid, or its place where its search goes by places.
     reports : mapping of int to float
         What it has reported so far, by epoch.
     complete : bool
@@ -92,7 +92,7 @@ class Pruner:
         direction : {"minimize", "maximize"}
             Which values are good.
         trial : str
-            Its uid, by which :class:`Hyperband` puts trials into brackets.
+            Its name, by which :class:`Hyperband` puts trials into brackets.
         since : int, optional
             The epoch for which it was asked last; default that of the report before, if any.
 
@@ -320,7 +320,7 @@ class Hyperband(Pruner):
 
     The first bracket begins at ``min_resource``, and each next one a rung later, as long as that is
     not behind ``max_resource``; it gets the fewer trials.  To which one a trial belongs follows
-    from its uid, and it is compared within it.  Li and others, `Hyperband
+    from its name, and it is compared within it.  Li and others, `Hyperband
     <https://www.jmlr.org/papers/v18/16-558.html>`_, 2018, as in Optuna's ``HyperbandPruner``.
 
     Parameters
@@ -374,7 +374,7 @@ class Hyperband(Pruner):
         return found
 
     def bracket(self, trial: str) -> int:
-        """Which bracket a trial of this uid belongs to, from 0."""
+        """Which bracket a trial of this name belongs to, from 0."""
         place = zlib.crc32(trial.encode()) % sum(share for _, share in self.brackets)
         for index, (_, share) in enumerate(self.brackets):
             place -= share
@@ -506,7 +506,7 @@ def _options(kind: type[Pruner]) -> list[str]:
 
 
 def pruner_of(document: Any) -> Pruner:
-    """The pruner that a document describes; a ``direction`` beside its options is passed over.
+    """The pruner that a document describes, whose ``direction`` and ``before`` are passed over.
 
     Raises
     ------
@@ -524,7 +524,8 @@ def pruner_of(document: Any) -> Pruner:
         raise PrunerError(
             f"{preview(document, 200)} describes no pruner; there are {', '.join(_KINDS)}"
         )
-    given.pop("direction", None)
+    for beside in ("direction", "before"):
+        given.pop(beside, None)
     if given.get("pruner") is not None:
         given["pruner"] = pruner_of(given["pruner"])
     try:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections import Counter
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import nullcontext
@@ -31,7 +32,7 @@ from daskperiment import (
 )
 from daskperiment.backends import Backend, server
 from daskperiment.backends.memory import MemoryBackend
-from daskperiment.callbacks import Callback, StopAfterFailures
+from daskperiment.callbacks import Callback, Callbacks, StopAfterFailures
 from daskperiment.callbacks.texts import batch_ended
 from daskperiment.cli.main import run
 from daskperiment.dashboard.app import create_app
@@ -856,3 +857,82 @@ def test_a_trial_of_two_steps_is_reproduced_up_to_its_end(load: Any, tmp_path: P
 
     assert lab.ex[1].reproduce().match == "bitwise"
     assert lab.ex.latest.steps["outcome"].tolist() == ["ran", "pruned"]
+
+
+# -- of a search that goes by places
+
+
+def at_place(
+    s: Node, place: int, rate: float, pruner: Pruner, before: Any, search: str = "one"
+) -> int:
+    """An attempt at a place of a search, which is compared with places before one."""
+    row = pruning.about_search(search, pruner, "minimize")
+    row["pruner"]["before"] = before
+    about = {"uid": uuid.uuid4().hex, "place": place, **row}
+    ended = attempt.run(attempt.Work(s, None, Callbacks()), attempt.Task({"rate": rate}, 1, about))
+    assert ended.error is None and isinstance(ended.number, int)
+    return ended.number
+
+
+def test_before_a_place_only_trials_of_earlier_places_compete(every_backend: Backend) -> None:
+    ex = Experiment("example", backend=every_backend)
+    s, pruner = descend(ex), MedianPruner(1)
+
+    for place, rate, before in [(0, 0.5, 0), (1, 0.1, 0), (2, 0.3, 1), (3, 0.4, 2), (4, 0.2, 0)]:
+        at_place(s, place, rate, pruner, before)
+
+    assert epochs(list(ex.trials)) == [5, 5, 5, 1, 5]
+
+
+@pytest.mark.parametrize("state", ["CRASHED", "CANCELLED", "RUNNING", "FAILED"])
+def test_of_each_place_the_last_attempt_that_is_done_competes(
+    memory_ex: Experiment, state: str
+) -> None:
+    s, pruner = descend(memory_ex), SuccessiveHalving(1, 2)
+    for number in (1, 2):
+        at_place(s, 0, 0.9 if number == 2 else 0.1, pruner, 0)
+        Trials(memory_ex.backend, "example").change(1, {"state": state})
+
+    at_place(s, 1, 0.5, pruner, 1)
+
+    assert memory_ex[3].state == "COMPLETE"
+
+
+@pytest.mark.parametrize("state", ["PRUNED", "FAILED", "CRASHED"])
+def test_one_that_has_not_completed_competes_where_it_has_ended(
+    memory_ex: Experiment, state: str
+) -> None:
+    s, pruner = descend(memory_ex), SuccessiveHalving(1, 2)
+    at_place(s, 0, 0.1, pruner, 0)
+    Trials(memory_ex.backend, "example").change(1, {"state": state})
+
+    at_place(s, 1, 0.5, pruner, 1)
+
+    assert memory_ex[2].state == ("COMPLETE" if state == "CRASHED" else "PRUNED")
+
+
+def test_equal_searches_prune_alike_in_whatever_order_trials_run(memory_ex: Experiment) -> None:
+    s, pruner = descend(memory_ex), Hyperband(1, 4, 2)
+    rates = [(7 * place % 16 + 1) / 20 for place in range(16)]
+    found = []
+
+    for search in ("one", "two"):
+        ends = {}
+        for begin in range(0, 16, 4):
+            group = range(begin, begin + 4)
+            for place in group if search == "one" else reversed(group):
+                ends[place] = at_place(s, place, rates[place], pruner, begin, search)
+        found.append(epochs([memory_ex[ends[place]] for place in range(16)]))
+
+    assert found[0] == found[1]
+    assert set(found[0]) > {1, 5}
+
+
+@pytest.mark.parametrize("before", ["3", True, 1.0])
+def test_what_is_no_place_prunes_nothing(
+    memory_ex: Experiment, caplog: pytest.LogCaptureFixture, before: Any
+) -> None:
+    at_place(descend(memory_ex), 0, 9.0, Threshold(upper=0), before)
+
+    assert memory_ex[1].state == "COMPLETE"
+    assert "Trial 1 is not pruned: before is a place" in caplog.text

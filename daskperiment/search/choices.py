@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from daskperiment.errors import SearchSpaceError
 from daskperiment.search.distribution import Distribution, place
-from daskperiment.search.values import canonical, copied, integer, listed, plain, unique
+from daskperiment.search.values import MOST, canonical, copied, integer, listed, plain, unique
 from daskperiment.serializers import preview
 
 if TYPE_CHECKING:
@@ -169,6 +169,8 @@ class Draws(Distribution):
         """`n` draws of a distribution; fewer values where two are equal."""
         if integer("n", n) < 1:
             raise SearchSpaceError(f"n must be 1 or more, not {n}")
+        if n > MOST:
+            raise SearchSpaceError(f"n must be at most {MOST}, not {n}")
         return cls(distribution, [distribution.sample(rng) for _ in range(n)])
 
     @property

@@ -47,7 +47,7 @@ def configuration_names(configurations: Iterable[Mapping[str, Any]]) -> list[str
     bases = [_base(one, differing) for one in given]
     distinct = {canonical(one): base.casefold() for one, base in zip(given, bases, strict=True)}
     common = Counter(distinct.values())
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     names = []
     for one, base in zip(given, bases, strict=True):
         name = base
@@ -67,10 +67,12 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, str) else canonical(value).replace('"', "")
 
 
-def _numbered(name: str, taken: set[str]) -> str:
-    found, number = name, 1
+def _numbered(name: str, taken: dict[str, int]) -> str:
+    """The name, with a number where it is taken; ``taken`` has the last number of each."""
+    found, number = name, taken.get(name.casefold(), 0)
     while found.casefold() in taken:
         number += 1
         found = f"{name}-{number}"
-    taken.add(found.casefold())
+    taken[name.casefold()] = max(number, 1)
+    taken.setdefault(found.casefold(), 1)
     return found

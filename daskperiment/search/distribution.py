@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from daskperiment.errors import SearchSpaceError
-from daskperiment.search.values import canonical
+from daskperiment.search.values import canonical, listed
 from daskperiment.serializers import preview
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ class Distribution(ABC):
     def check(self, value: Any) -> None:
         """Raise SearchSpaceError if a sample could not be this value."""
         if not self._contains(value):
-            raise SearchSpaceError(f"{preview(value, 80)} is no value of {self!r}")
+            same = listed(value)
+            hint = f"; {same!r} is one" if same is not value and self._contains(same) else ""
+            raise SearchSpaceError(f"{preview(value, 80)} is no value of {self!r}{hint}")
 
     def sample(self, rng: np.random.Generator) -> Any:
         """One value, by one draw of ``rng.random()``; by none where there is only one value."""

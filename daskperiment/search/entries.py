@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from daskperiment.errors import SearchSpaceError
-from daskperiment.search.values import nearest, real
+from daskperiment.search.values import is_number, nearest
 from daskperiment.serializers import preview
 
 Entry: TypeAlias = Mapping[str, Any]
@@ -26,10 +26,9 @@ def check_keys(entry: Entry, needed: Sequence[str], others: Sequence[str] = ()) 
 def numbers(entry: Entry, key: str, count: int) -> list[Any]:
     """The list of this many numbers at a key."""
     value = entry[key]
-    if not isinstance(value, list) or len(value) != count:
-        raise SearchSpaceError(f"{key} must be a list of {count} numbers, not {preview(value, 80)}")
-    for number in value:
-        real(key, number)
+    if not isinstance(value, list) or len(value) != count or not all(map(is_number, value)):
+        what = f"a list of {count} numbers" if count > 1 else "a list of one number"
+        raise SearchSpaceError(f"{key} must be {what}, not {preview(value, 80)}")
     return value
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any, TypeAlias
 
+from daskperiment.errors import SearchSpaceError
 from daskperiment.search.choices import Categorical, Constant, Draws
 from daskperiment.search.distribution import Distribution
 from daskperiment.search.entries import Entry, check_keys, numbers, word
@@ -42,13 +43,15 @@ def _as(entry: Entry) -> Callable[[str, Any], Any]:
 def _range(entry: Entry, draw: Drawing) -> Distribution:
     """The numbers of ``numpy.arange``: the end is not one of them."""
     check_keys(entry, ["bounds"], ["step", "dtype"])
-    low, high = numbers(entry, "bounds", 2)
+    low, high = bounds = numbers(entry, "bounds", 2)
     step = positive("step", entry.get("step", 1))
     whole = word(entry, "dtype", _DTYPES, "float") == "int"
     if whole:
         low, high, step = integer("bounds", low), integer("bounds", high), integer("step", step)
     else:
         low, high = real("bounds", low), real("bounds", high)
+    if low >= high:
+        raise SearchSpaceError(f"bounds must be [low, high] with low below high, not {bounds!r}")
     begin, end, by = Fraction(repr(low)), Fraction(repr(high)), Fraction(repr(step))
     last = begin + by * (math.ceil((end - begin) / by - _HIT) - 1)
     if last == begin:

@@ -71,7 +71,7 @@ def text_of(data: Mapping[str, Any], suffix: str) -> str:
 def _table(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
     for key, value in table.items():
         if not _tables(value):
-            yield f"{_key(key)} = {_value(key, value)}"
+            yield f"{_key(key)} = {_value('.'.join((*path, key)), value)}"
     for key, value in table.items():
         inner, name = (*path, key), ".".join(map(_key, (*path, key)))
         for part in _tables(value):

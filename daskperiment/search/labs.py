@@ -40,6 +40,8 @@ def _spaced(kind: type[Linspace] | type[Logspace], whole: bool) -> Callable[[Ent
 def _below(entry: Entry) -> Distribution:
     """Integers from the first number on, without the second."""
     low, end = (integer("a bound", value) for value in numbers(entry, VALUES, 2))
+    if low >= end:
+        raise SearchSpaceError(f"high, which is excluded, must be above low={low}, not {end}")
     return Constant(low) if low == end - 1 else Int(low, end - 1)
 
 

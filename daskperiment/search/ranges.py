@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -11,7 +12,7 @@ from typing import Any, ClassVar
 
 from daskperiment.errors import SearchSpaceError
 from daskperiment.search.distribution import Distribution, infinite, place
-from daskperiment.search.values import flag, integer, is_number, positive, real, unique
+from daskperiment.search.values import MOST, flag, integer, is_number, positive, real
 
 _CLOSE = 1e-9
 _EXPONENTS = 308
@@ -145,8 +146,10 @@ class Int(Distribution):
     def _quantile(self, fraction: float) -> int:
         if not self.log:
             return self.low + place(fraction, self._size) * self.step
-        low, high = self._logarithms()
-        return min(max(round(math.exp(low + fraction * (high - low))), self.low), self.high)
+        if fraction == 1.0:  # which rounding would miss
+            return self.high
+        begin, span = self._logarithmic
+        return min(self.low + int(begin * math.expm1(fraction * span)), self.high)
 
     def _contains(self, value: Any) -> bool:
         if type(value) is not int or not self.low <= value <= self.high:
@@ -161,12 +164,18 @@ class Int(Distribution):
     def _fraction(self, value: int) -> float:
         if not self.log:
             return ((value - self.low) // self.step + 0.5) / self._size
-        low, high = self._logarithms()
-        return _within((math.log(value) - low) / (high - low))
+        begin, span = self._logarithmic
+        return _within(math.log1p((value - self.low + 0.5) / begin) / span)
 
-    def _logarithms(self) -> tuple[float, float]:
-        """The ends moved outwards by half: each integer has all that is rounded to it."""
-        return math.log(self.low - 0.5), math.log(self.high + 0.5)
+    @property
+    def _logarithmic(self) -> tuple[float, float]:
+        """Half below `low`, and the logarithm of how many times that half above `high` is.
+
+        So each integer has all that is rounded to it.  What is counted from `low` on is exact also
+        where a float is not.
+        """
+        begin = self.low - 0.5
+        return begin, math.log1p((self.high - self.low + 1) / begin)
 
 
 class _Points(Distribution):
@@ -185,6 +194,8 @@ class _Points(Distribution):
             raise SearchSpaceError(f"stop must be above start={start!r}, not {stop!r}")
         if count < 2:
             raise SearchSpaceError(f"count must be 2 or more, not {count}; use Constant for 1")
+        if count > MOST:
+            raise SearchSpaceError(f"count must be at most {MOST}, not {count}; use Float or Int")
         for name, end in (("start", 0), ("stop", 1)):
             value = real(name, self._at(Fraction(end)))
             if self.integer:
@@ -194,13 +205,18 @@ class _Points(Distribution):
         raise NotImplementedError
 
     def _between(self, part: Fraction) -> float:
-        return float(_exact(self.start) + part * (_exact(self.stop) - _exact(self.start)))
+        start, width = self._line
+        return float(start + part * width)
+
+    @cached_property
+    def _line(self) -> tuple[Fraction, Fraction]:
+        return _exact(self.start), _exact(self.stop) - _exact(self.start)
 
     @cached_property
     def points(self) -> tuple[float | int, ...]:
         """The numbers."""
         numbers = (self._at(Fraction(i, self.count - 1)) for i in range(self.count))
-        return unique(map(round, numbers) if self.integer else numbers)
+        return tuple(dict.fromkeys(map(round, numbers) if self.integer else numbers))
 
     @property
     def _size(self) -> int:
@@ -213,19 +229,24 @@ class _Points(Distribution):
         return self.points[place(fraction, self._size)]
 
     def _contains(self, value: Any) -> bool:
+        if not is_number(value):
+            return False
+        nearest = self.points[self._index(value)]
         if self.integer:
-            return type(value) is int and value in self.points
-        return is_number(value) and math.isclose(value, self._nearest(value), rel_tol=_CLOSE)
+            return type(value) is int and value == nearest
+        return math.isclose(value, nearest, rel_tol=_CLOSE)
 
     @property
     def _domain(self) -> dict[str, Any]:
         return {"kind": "categorical", "choices": list(self.points)}
 
     def _fraction(self, value: float) -> float:
-        return (self.points.index(self._nearest(value)) + 0.5) / self._size
+        return (self._index(value) + 0.5) / self._size
 
-    def _nearest(self, value: float) -> float | int:
-        return min(self.points, key=lambda point: abs(point - value))
+    def _index(self, value: float) -> int:
+        """Of the point that is nearest."""
+        behind = min(max(bisect_left(self.points, value), 1), self._size - 1)
+        return min(max(behind - 1, 0), behind, key=lambda index: abs(self.points[index] - value))
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from daskperiment.search.entries import Entry, check_keys
 from daskperiment.search.laws import Exponential, LogNormal, Normal, Poisson
 from daskperiment.search.levels import told_of
 from daskperiment.search.ranges import Float, Int, Linspace, Logspace
-from daskperiment.search.values import nearest
+from daskperiment.search.values import integer, nearest
 from daskperiment.serializers import preview
 
 if TYPE_CHECKING:
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 _OWN = (Float, Int, Linspace, Logspace, Normal, LogNormal, Exponential, Poisson, Categorical,
         Constant, Branch, Draws)  # fmt: skip
 _KINDS: Mapping[str, type[Distribution]] = {kind.type: kind for kind in _OWN}
+_UNTYPED = (
+    ({"low", "high"}, {"log", "step"}, Float.type),
+    ({"bounds"}, {"step", "dtype", "prior", "n"}, "range"),
+    ({labs.VALUES}, {"count"}, "uniform"),
+)
+"""Keys that an entry has, and may have, from which its type is told."""
 
 
 def from_document(document: Mapping[str, Any], *, seed: int = 0) -> Distribution:
@@ -59,13 +65,15 @@ def blocks(found: Any, seed: int, experiment: str | None = None) -> Any:
     if labs.is_file(found):
         found = labs.space(found, experiment)
     elif experiment is not None:
-        raise SearchSpaceError("there are no experiments in it: leave out experiment=")
+        raise SearchSpaceError(
+            "there are no experiments in it with a tune_config: leave out experiment="
+        )
     if isinstance(found, Mapping) and list(found) == ["blocks"] and _are_blocks(found["blocks"]):
         found = found["blocks"]
     draw = _Drawing(seed)
     if isinstance(found, Mapping):
         return _level(found, draw)
-    if not _are_blocks(found):
+    if not isinstance(found, list):
         raise SearchSpaceError(
             "expected names with their distributions, or a list of such blocks, not "
             f"{preview(found, 80)}"
@@ -81,7 +89,9 @@ class _Drawing:
     """Takes values of distributions, one after the other, from one generator."""
 
     def __init__(self, seed: int) -> None:
-        self._seed = seed
+        self._seed = integer("seed", seed)
+        if seed < 0:
+            raise SearchSpaceError(f"seed must be 0 or more, not {seed}")
 
     @cached_property
     def _rng(self) -> np.random.Generator:
@@ -114,11 +124,25 @@ def _level(found: Any, draw: exp.Drawing, prefix: str = "") -> dict[str, Any]:
             continue
         with told_of(f"{prefix}{key}"):
             entry = _entry(value)
-            if entry is not None:
+            if entry is None:
+                _check_group(value)
+            else:
                 level[key] = _distribution(entry, draw)
         if entry is None:
             level[key] = _level(value, draw, f"{prefix}{key}.")
     return level
+
+
+def _check_group(value: Mapping[str, Any]) -> None:
+    """Raise SearchSpaceError for what is no group, but an entry that lacks its type."""
+    keys = {str(key).lower() for key in value}
+    scalars = not any(isinstance(part, (list, Mapping)) for part in value.values())
+    for needed, others, kind in _UNTYPED:
+        if needed <= keys <= needed | others and scalars == (kind == Float.type):
+            raise SearchSpaceError(
+                f"the key 'type' is missing, such as {kind!r}; to have a group of parameters with "
+                "these names, give each a type"
+            )
 
 
 def _entry(value: Mapping[str, Any]) -> Entry | None:

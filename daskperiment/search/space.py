@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, islice
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 D = TypeVar("D", bound=Distribution)
 Configuration: TypeAlias = dict[str, Any]
+_REASONS = 3
+"""Why a configuration is of no block, at most."""
 
 
 @dataclass(frozen=True)
@@ -368,12 +370,36 @@ class SearchSpace:
                 f"a configuration is a mapping of names to values, not {preview(configuration, 80)}"
             )
         reasons = []
-        for block in range(len(self._blocks)):
+        for block in self._possible(configuration):
             try:
                 return self._follow_block(configuration, block)
             except SearchSpaceError as error:
                 reasons.append(str(error))
-        raise SearchSpaceError("; ".join(reasons[:3]))
+        raise SearchSpaceError("; ".join(reasons[:_REASONS]))
+
+    def _possible(self, configuration: Mapping[Any, Any]) -> list[int]:
+        """Blocks that it may be of, and enough others to tell why it is not of them."""
+        if not self._ready:
+            return self._varied
+        try:
+            ready = self._ready.get(canonical(dict(configuration)))
+        except (TypeError, ValueError, RecursionError):  # what is no plain data
+            ready = None
+        told = islice(self._ready.values(), _REASONS) if ready is None else [ready]
+        return sorted([*self._varied, *told])
+
+    @cached_property
+    def _varied(self) -> list[int]:
+        return [index for index, block in enumerate(self._blocks) if not _is_constant(block)]
+
+    @cached_property
+    def _ready(self) -> dict[str, int]:
+        """The first block of each configuration that is one of its own; there may be thousands."""
+        found: dict[str, int] = {}
+        for index, block in enumerate(self._blocks):
+            if _is_constant(block):
+                found.setdefault(canonical(next(_grid(block))), index)
+        return found
 
     def _follow_block(self, configuration: Mapping[str, Any], block: int) -> dict[str, Any]:
         values: dict[str, Any] = {}
@@ -399,6 +425,10 @@ def _checked(parameters: Level) -> Level:
         raise SearchSpaceError("expected one parameter or more, and there is none")
     check_names(parameters)
     return parameters
+
+
+def _is_constant(parameters: Level) -> bool:
+    return all(isinstance(d, (Categorical, Constant)) and d.size == 1 for _, d in parameters)
 
 
 def _axes(parameters: Level, address: str = "", prefix: str = "") -> Iterator[Axis]:

@@ -72,8 +72,12 @@ def _rows(path: str, rows: Any) -> list[dict[str, Any]]:
     names: list[str] = next(rows, [])
     if len(set(names)) < len(names):
         raise SearchSpaceError(f"{path}: a column stands twice in line 1; keep one of them")
+    if not all(names):
+        raise SearchSpaceError(f"{path}: a column of line 1 has no name; name or remove it")
+    if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
+        raise SearchSpaceError(f"{path}: columns are separated by commas, not as {names[0]!r}")
     found = []
-    for row in rows:
+    for row in filter(None, rows):  # without blank lines
         with told_of(f"{path}: line {rows.line_num}"):
             found.append(_configuration(names, row))
     return found

@@ -16,6 +16,8 @@ from daskperiment.serializers import preview
 _DEEPEST = 64
 _INTEGERS = 2**63
 _LARGEST = sys.float_info.max
+MOST = 10**6
+"""Values that a distribution lists at most: they are in memory."""
 
 
 def plain(value: Any, depth: int = 0) -> Any:

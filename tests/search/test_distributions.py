@@ -240,6 +240,36 @@ def test_a_stepped_float_contains_what_arithmetic_makes_of_its_values() -> None:
     assert not Float(0, 1, step=0.1).contains(0.35)
 
 
+@pytest.mark.parametrize("low", [1, 2**53, 2**62])
+def test_logarithms_keep_every_integer_of_a_narrow_range(low: int) -> None:
+    distribution = Int(low, low + 3, log=True)
+
+    found = [distribution.decode(distribution.encode(low + more)) - low for more in range(4)]
+
+    assert found == [0, 1, 2, 3]
+    assert set(drawn(distribution, 100)) == {low, low + 1, low + 2, low + 3}
+
+
+def test_both_ends_of_the_largest_logarithmic_range_are_hit() -> None:
+    distribution = Int(1, 2**63 - 1, log=True)
+
+    assert (distribution.quantile(0), distribution.quantile(1)) == (1, 2**63 - 1)
+
+
+def test_points_are_found_by_what_is_next_to_them() -> None:
+    points = Linspace(0, 1, 5)
+
+    assert [points.contains(value) for value in (-1, 0, 0.2, 0.25, 0.25 + 1e-12, 1, 2)] == [
+        False, True, False, True, True, True, False,
+    ]  # fmt: skip
+    assert Linspace(0, 0.4, 2, integer=True).encode(0) == (0.5,)
+
+
+def test_a_scalar_of_numpy_is_told_as_which_value_it_would_do() -> None:
+    with pytest.raises(SearchSpaceError, match=r"np\.int64\(3\) is no value of Int.*; 3 is one"):
+        Int(1, 5).check(np.int64(3))
+
+
 def test_a_huge_stepped_range_is_sampled_at_once() -> None:
     distribution = Float(0, 1e12, step=1e-3)
 

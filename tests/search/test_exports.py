@@ -94,6 +94,12 @@ def test_names_leave_out_what_is_not_active() -> None:
     assert configuration_names(space.grid()) == ["m=svm,C=1", "m=svm,C=2", "m=mean"]
 
 
+def test_names_of_many_repeats_are_numbered_in_turn() -> None:
+    given = [{"a": "x"}] * 3 + [{"a": "x-2"}]
+
+    assert configuration_names(given) == ["a=x", "a=x-2", "a=x-3", "a=x-2-2"]
+
+
 def test_repeats_are_numbered_and_one_configuration_has_its_id() -> None:
     space = SearchSpace({"a": [1, 2]})
     only = {"a": 1}
@@ -171,7 +177,7 @@ def test_a_table_has_ids_and_counts_equal_configurations() -> None:
 
 
 def test_a_table_of_a_spreadsheet_is_read() -> None:
-    Path("table.csv").write_text("\ufeffa,b\r\n1,two words\r\nTrue,\r\n", encoding="utf-8")
+    Path("table.csv").write_text("\ufeffa,b\r\n1,two words\r\nTrue,\r\n\r\n", encoding="utf-8")
 
     assert read_csv("table.csv") == [{"a": 1, "b": "two words"}, {"a": True}]
 
@@ -183,6 +189,8 @@ def test_a_table_of_a_spreadsheet_is_read() -> None:
         ("a,b\n1,2\n1,2,3\n", r"table\.csv: line 3: expected 2 cells"),
         ("a,b\n1,1+2j\n", r"table\.csv: line 2: b: a value must be plain data"),
         ("a,a\n1,2\n", r"table\.csv: a column stands twice"),
+        (",a\n0,2\n", r"table\.csv: a column of line 1 has no name"),
+        ("id;a\n0;2\n", r"table\.csv: columns are separated by commas, not as 'id;a'"),
     ],
 )
 def test_a_bad_table_names_the_line(text: str, message: str) -> None:

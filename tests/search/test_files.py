@@ -82,7 +82,9 @@ def test_none_is_written_to_json_and_refused_in_toml() -> None:
     space.write("space.json")
 
     assert SearchSpace.read("space.json") == space
-    with pytest.raises(SearchSpaceError, match=r"space\.toml: choices: TOML has no None; .*\.json"):
+    with pytest.raises(
+        SearchSpaceError, match=r"space\.toml: depth\.choices: TOML has no None; .*\.json"
+    ):
         space.write("space.toml")
     assert not Path("space.toml").exists()
 
@@ -356,7 +358,19 @@ def test_which_experiment_of_a_lab_has_to_be_known(options: Any, message: str) -
         ({"type": "range", "step": 1}, "the key 'bounds' is missing, type 'range' needs it"),
         ({"type": "range", "bounds": 3}, "bounds must be a list of 2 numbers, not 3"),
         ({"type": "range", "bounds": [1]}, r"bounds must be a list of 2 numbers, not \[1\]"),
-        ({"type": "range", "bounds": [1, 0]}, "bounds: high must be above low"),
+        (
+            {"type": "range", "bounds": [1, 0]},
+            r"bounds must be \[low, high\] with low below high, not \[1, 0\]",
+        ),
+        (
+            {"type": "range", "bounds": ["0", 1]},
+            r"bounds must be a list of 2 numbers, not \['0', 1",
+        ),
+        ({"bounds": [0, 1], "step": 0.1}, "the key 'type' is missing, such as 'range'"),
+        ({"LOW": 0, "high": 1}, "the key 'type' is missing, such as 'float'"),
+        ({"search_vals": [0, 1]}, "the key 'type' is missing, such as 'uniform'"),
+        ({"type": "linspace", "start": 0, "stop": 1, "count": 10**9}, "count must be at most"),
+        ({"type": "random", "n": 10**9}, "n must be at most"),
         ({"type": "range", "bounds": [0, 1], "step": 0}, r"step must be above 0, not 0\.0"),
         (
             {"type": "range", "bounds": [0, 1], "dtype": "ints"},
@@ -372,7 +386,10 @@ def test_which_experiment_of_a_lab_has_to_be_known(options: Any, message: str) -
         ({"type": "linear-space", "search_vals": [0, 1]}, "the key 'count' is missing"),
         ({"type": "normal", "search_vals": [0]}, "search_vals: search_vals must be a list of 2"),
         ({"type": "exp", "search_vals": [0]}, "search_vals: lambda must be above 0"),
-        ({"type": "int-uniform", "search_vals": [3, 3]}, "search_vals: high must be above low"),
+        (
+            {"type": "int-uniform", "search_vals": [3, 3]},
+            "search_vals: high, which is excluded, must be above low=3, not 3",
+        ),
         ({"type": "float", "low": 0, "LOW": 1, "high": 2}, "a key stands twice, in other letters"),
         ({"type": "branch"}, "the key 'branches' is missing"),
         ({"type": "branch", "branches": [1]}, "branches must be a mapping of names to parameters"),
@@ -402,7 +419,8 @@ def test_a_bad_entry_names_file_key_and_what_was_expected(
         ("a.json", '{"a": 1, "a": 2}', r"a\.json cannot be read as JSON: the key 'a' stands twice"),
         ("a.json", "3", r"a\.json: expected names with their distributions, .* not 3"),
         ("a.json", "[]", r"a\.json: expected"),
-        ("a.json", "[1]", r"a\.json: expected names"),
+        ("a.json", "[1]", r"a\.json: block 1: expected names"),
+        ("a.json", '[{"a": 1}, 5]', r"a\.json: block 2: expected names .* not 5"),
         ("a.json", '{"a": NaN}', r"a\.json: a: a value must be a finite number, not nan"),
         ("a.json", "{}", r"a\.json: expected one parameter or more"),
         ("a.json", '{"id": [1]}', r"a\.json: id: the name is reserved"),
@@ -433,6 +451,18 @@ def test_a_missing_file_is_named() -> None:
 def test_an_experiment_is_asked_of_labs_alone() -> None:
     with pytest.raises(SearchSpaceError, match="no experiments in it"):
         read("a.json", {"a": 1}, experiment="x")
+
+
+def test_a_group_may_have_the_names_of_arguments() -> None:
+    space = read("a.json", {"a": {"low": [0, 1], "high": 5}, "b": {"value": 3, "bounds": 2}})
+
+    assert space.names == ("a.low", "a.high", "b.value", "b.bounds")
+
+
+@pytest.mark.parametrize("seed", [-1, "x", 0.5])
+def test_a_seed_is_a_whole_number_from_0_on(seed: Any) -> None:
+    with pytest.raises(SearchSpaceError, match=r"a\.json: seed must be"):
+        read("a.json", {"a": {"type": "random"}}, seed=seed)
 
 
 def test_spaces_are_written_to_toml_and_json_alone() -> None:

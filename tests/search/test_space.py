@@ -238,6 +238,25 @@ def test_ready_configurations_are_a_space_of_exactly_these() -> None:
     assert list(SearchSpace.of(ready).grid()) == ready[:2]
 
 
+def test_many_ready_configurations_are_found_without_trying_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    space = SearchSpace([{"a": Int(1, 3)}, *({"b": [n]} for n in range(300))])
+    ready = SearchSpace.of({"a": n, "b": "x"} for n in range(300))
+    tried, follow = [], SearchSpace._follow_block
+
+    def counted(self: SearchSpace, configuration: Any, block: int) -> Any:
+        tried.append(block)
+        return follow(self, configuration, block)
+
+    monkeypatch.setattr(SearchSpace, "_follow_block", counted)
+
+    assert {"a": 299, "b": "x"} in ready and {"a": 2} in space and {"b": 299} in space
+    assert {"a": 300, "b": "x"} not in ready and {"a": {1}, "b": "x"} not in ready
+    assert len(tried) < 20
+    assert ready.decode(ready.encode({"a": 7, "b": "x"})) == {"a": 7, "b": "x"}
+
+
 # -- belonging --
 
 

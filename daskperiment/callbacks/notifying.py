@@ -91,7 +91,7 @@ class Notifier(Callback):
 
 
 def _of_batch(batch: BatchView) -> Document:
-    counts = ("total", "done", "failed", "skipped")
+    counts = ("total", "done", "pruned", "failed", "skipped")
     return {"experiment": batch.experiment, **{name: getattr(batch, name) for name in counts}}
 
 

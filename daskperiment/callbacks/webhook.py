@@ -37,7 +37,7 @@ class Webhook(Notifier):
     shape : {"json", "slack"}
         ``"slack"`` posts ``{"text": ...}``, as Slack, Mattermost and others take it; ``"json"``
         the text and the facts in it: ``event``, ``experiment``, ``time``, of a batch ``total``,
-        ``done``, ``failed`` and ``skipped``, of a trial ``trial``, ``uid``, ``state``,
+        ``done``, ``pruned``, ``failed`` and ``skipped``, of a trial ``trial``, ``uid``, ``state``,
         ``parameters`` and ``outcome``.
     events : iterable of str
         What is told: ``before_batch``, ``after_batch``, ``failure`` (a trial that is FAILED or

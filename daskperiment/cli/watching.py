@@ -122,9 +122,9 @@ def _batch(batch: dict[str, Any]) -> Iterator[str]:
 
 def _about(batch: dict[str, Any]) -> Iterator[str]:
     ended = batch["done"] + batch["failed"] + batch["skipped"]
-    counts = [f"{ended} of {batch['total']}"] + [
-        f"{batch[name]} {name}" for name in ("failed", "skipped", "running", "left") if batch[name]
-    ]
+    names = ("pruned", "failed", "skipped", "running", "left")
+    told = (f"{batch[name]} {name}" for name in names if batch[name])
+    counts = [f"{ended} of {batch['total']}", *told]
     yield f"{_bar(ended, batch['total'])} {', '.join(counts)}"
     times = [f"since {text.local(batch['started'])}"]
     if batch["seconds_left"] is not None:

@@ -502,7 +502,7 @@ class Batch:
 
     def _counts(self) -> Document:
         return {
-            "total": self.total, "done": self.done, "failed": self.failed,
+            "total": self.total, "done": self.done, "pruned": self.pruned, "failed": self.failed,
             "running": self.running, "skipped": self.skipped,
         }  # fmt: skip
 

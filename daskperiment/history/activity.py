@@ -261,8 +261,10 @@ def _is_row(number: object, row: Document) -> bool:
 
 
 def _is_batch(document: Document) -> bool:
-    counts = all(type(document.get(name)) is int for name in _COUNTS)
-    return counts and _is_number(document.get("started")) and _is_owner(document.get("owner"))
+    counts = [document.get("pruned", 0), *map(document.get, _COUNTS)]
+    if any(type(count) is not int for count in counts):
+        return False
+    return _is_number(document.get("started")) and _is_owner(document.get("owner"))
 
 
 def _is_owner(owner: Any) -> bool:

@@ -21,9 +21,9 @@ class Batches:
 
     Each is a document: ``state`` (``RUNNING``, ``COMPLETE``, ``FAILED`` where one of its trials
     has, ``CANCELLED``, or ``CRASHED`` where its process is gone), ``started`` and ``finished``
-    (seconds of the epoch), ``owner`` (the process), ``executor``, ``total``, ``done``,
-    ``failed``, ``running`` and ``skipped`` (numbers of trials), ``best``, ``plan`` (equal for
-    batches of the same parameters), ``shard`` and ``script``.
+    (seconds of the epoch), ``owner`` (the process), ``executor``, ``total``, ``done``, ``pruned``
+    (of those done), ``failed``, ``running`` and ``skipped`` (numbers of trials), ``best``,
+    ``plan`` (equal for batches of the same parameters), ``shard`` and ``script``.
 
     Parameters
     ----------

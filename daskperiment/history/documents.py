@@ -137,6 +137,7 @@ def batch(name: str, found: Batch) -> Document:
         "state": str(kept["state"]),
         "started": time(kept["started"]),
         **{count: kept[count] for count in ("total", "done", "failed", "skipped", "running")},
+        "pruned": kept.get("pruned", 0),  # of those done; earlier versions had none
         "left": found.left,
         "best": plain(kept.get("best")),
         "executor": plain(kept.get("executor")),

@@ -164,6 +164,7 @@ BATCH = {
     "started": "time",
     "total": "int",
     "done": "int",
+    "pruned": "int",
     "failed": "int",
     "skipped": "int",
     "running": "int",
@@ -279,13 +280,13 @@ def test_the_status_tells_what_runs_and_where(place: str) -> None:
 def test_the_status_is_a_table_for_people(tmp_path: Path) -> None:
     place = str(tmp_path / "store")
     with trial(place) as running:
-        uid = batch(place)
+        uid = batch(place, pruned=3)
         status_with_usage(place)
 
         lines = command("status", "--backend", place).stdout.splitlines()
 
     assert lines[0] == f"Batch {uid[:8]} of example  RUNNING"
-    assert lines[1].endswith("] 16 of 60, 1 failed, 4 skipped, 2 running, 42 left")
+    assert lines[1].endswith("] 16 of 60, 3 pruned, 1 failed, 4 skipped, 2 running, 42 left")
     assert "min" in lines[2] and lines[2].endswith("left, best 0.5 (trial 7)")
     assert lines[3].startswith("threads, process ")
     assert lines[5].split() == [

@@ -353,6 +353,8 @@ def test_callbacks_are_told_that_it_was_pruned(memory_ex: Experiment) -> None:
 
     assert seen.ends == states(trials) == ["PRUNED", "COMPLETE", "PRUNED", "PRUNED"]
     assert seen.counts == (4, 3, 0)
+    ((_, kept),) = Batches(memory_ex.backend, memory_ex.id).find()
+    assert (kept["done"], kept["pruned"]) == (4, 3)
     assert seen.text.endswith("1 complete, 3 pruned")
 
 

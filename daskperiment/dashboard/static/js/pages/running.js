@@ -219,7 +219,7 @@ function batchCard(one) {
   const runs = one.state === "RUNNING";
   const text = `${integer(ended)} of ${count(one.total, "trial")} ended`;
   const pieces = [
-    ["good", one.done, "done"], ["bad", one.failed, "failed"], ["calm", one.skipped, "skipped"], ["busy", one.running, "running"],
+    ["good", one.done - one.pruned, "done"], ["calm", one.pruned, "pruned"], ["bad", one.failed, "failed"], ["calm", one.skipped, "skipped"], ["busy", one.running, "running"],
   ];
   const taken = one.done + one.failed;
   return [

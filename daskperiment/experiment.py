@@ -1110,7 +1110,7 @@ class Experiment:
             seeds.draw_seed() if asked is None else asked, check_count("n_trials", n_trials),
             check_count("batch_size", batch_size), window, Rules(target, patience, delta),
         )  # fmt: skip
-        searching.check_end(terms, jobs.check_timeout(timeout))
+        searching.check_terms(terms, jobs.check_timeout(timeout))
         queue = [dict(each) for each in enqueue]
         for each in queue:
             chosen.check(each)

@@ -16,8 +16,8 @@ from daskperiment.history.searches import QUEUED, Searches, SearchRows
 from daskperiment.history.trials import Trials
 from daskperiment.names import check_name
 from daskperiment.records import TrialState
-from daskperiment.search.loop import Loop, Terms
-from daskperiment.search.rules import check_count
+from daskperiment.search.loop import Course, Loop, Terms
+from daskperiment.search.rules import Watch, check_count
 from daskperiment.search.samplers import Sampler, Samples
 from daskperiment.search.space import Configuration
 from daskperiment.serializers import preview
@@ -123,9 +123,11 @@ def check_on_stop(on_stop: str, window: int | None) -> bool:
     return on_stop == "cancel"
 
 
-def check_end(terms: Terms, timeout: float | None) -> None:
-    """Raise SearchError where a search would go on for ever."""
-    size = terms.sampler.size(terms.space) if isinstance(terms.sampler, Sampler) else None
+def check_terms(terms: Terms, timeout: float | None) -> None:
+    """Raise SearchError or SamplerError where a search could not begin, or would never end."""
+    Watch(terms.rules, terms.objective)
+    sampler = Course(terms).sampler
+    size = sampler.size(terms.space) if isinstance(sampler, Sampler) else None
     rules = terms.rules
     if all(each is None for each in (size, terms.n_trials, timeout, rules.target, rules.patience)):
         raise SearchError(

@@ -247,6 +247,23 @@ class SearchSpace:
                 continue
         return None
 
+    def by_address(self, configuration: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of a configuration by the addresses of the axes that are active in it.
+
+        Raises
+        ------
+        SearchSpaceError
+            It is no configuration of the space; the message says why.
+
+        Examples
+        --------
+        >>> from daskperiment.search import Branch
+        >>> space = SearchSpace({"model": Branch({"svm": {"C": [1, 10]}, "mean": {}})})
+        >>> space.by_address({"model": "svm", "C": 10})
+        {'model': 'svm', 'model=svm/C': 10}
+        """
+        return self._follow(configuration)
+
     # -- the unit cube --
 
     @property

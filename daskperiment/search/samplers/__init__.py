@@ -20,6 +20,9 @@ _NAMED = {
     "list": "plain:ListSampler",
     "grid": "plain:GridSampler",
     "random": "plain:RandomSampler",
+    "quasi-random": "quasi:QuasiRandomSampler",
+    "tpe": "optuna:TPESampler",
+    "cma-es": "optuna:CmaEsSampler",
 }
 """Where each is, imported when it is asked for."""
 

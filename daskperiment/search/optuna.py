@@ -92,21 +92,21 @@ def coded(distribution: Distribution) -> Coded:
     )
 
 
-def shown(distribution: Distribution) -> Coded:
+def shown(distribution: Distribution, values: Sequence[Any] = ()) -> Coded:
     """A distribution as people look at it: as :func:`coded`, but each number is itself.
 
-    Laws of chance have the ends that random numbers reach.
+    The ends of a law of chance are those that random numbers reach, or the values reach.
     """
     if isinstance(distribution, Draws):
-        return shown(distribution.distribution)
+        return shown(distribution.distribution, values)
     if isinstance(distribution, _Points):
         return _choices(distribution.points)
-    low, high = (distribution.quantile(end) for end in (0, 1))
+    if not isinstance(distribution, _Law):
+        return coded(distribution)
+    ends = [*values, distribution.quantile(0), distribution.quantile(1)]
     if isinstance(distribution, Poisson):
-        return Coded(IntDistribution(low, high), int, int)
-    if isinstance(distribution, _Law):
-        return Coded(FloatDistribution(low, high), float, float)
-    return coded(distribution)
+        return Coded(IntDistribution(min(ends), max(ends)), int, int)
+    return Coded(FloatDistribution(min(ends), max(ends)), float, float)
 
 
 def from_optuna(given: Sequence[BaseDistribution], values: Sequence[Any]) -> Distribution:
@@ -129,23 +129,24 @@ def from_optuna(given: Sequence[BaseDistribution], values: Sequence[Any]) -> Dis
     >>> from_optuna([FloatDistribution(0, 1), FloatDistribution(0, 2)], [])
     Float(low=0.0, high=2.0, log=False, step=None)
     """
-    kinds = {(type(one), getattr(one, "log", None), getattr(one, "choices", None)) for one in given}
-    if len(kinds) > 1:
-        raise SearchSpaceError(f"it has several distributions, {preview(list(given), 200)}")
-    first = given[0]
-    if isinstance(first, CategoricalDistribution):
+    first, kind = given[0], Int if isinstance(given[0], IntDistribution) else Float
+    if isinstance(first, CategoricalDistribution) and all(one == first for one in given):
         return Categorical(first.choices)
     ranges: Any = given
+    if isinstance(first, CategoricalDistribution) or not all(_alike(first, one) for one in ranges):
+        raise SearchSpaceError(f"it has several distributions, {preview(list(given), 200)}")
     low, high = min(one.low for one in ranges), max(one.high for one in ranges)
     if low == high:
         return Constant(low)
-    kind = Int if isinstance(first, IntDistribution) else Float
-    rough = kind(low, high, log=ranges[0].log)
-    for step in {one.step for one in ranges} - {None} if len(set(ranges)) == 1 else ():
-        fine = kind(low, high, log=ranges[0].log, step=step)
-        if all(map(fine.contains, values)):
-            return fine
-    return rough
+    if ranges[0].step is not None and all(one == first for one in ranges):
+        stepped = kind(low, high, log=ranges[0].log, step=ranges[0].step)
+        if all(map(stepped.contains, values)):
+            return stepped
+    return kind(low, high, log=ranges[0].log)
+
+
+def _alike(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and one.log == other.log
 
 
 @contextmanager

@@ -49,7 +49,7 @@ class _OptunaSampler(Sampler):
                 f"Sampler {self.name!r} takes no option {name!r}: "
                 f"{nearest(name, self._options_of)}; it takes {', '.join(self._options_of)}"
             )
-        kind = self._options_of[name]
+        kind: Any = self._options_of[name]
         if type(value) is not kind or value < 0:
             wanted = "True or False" if kind is bool else "an integer from 0 on"
             raise SamplerError(f"{name} is {wanted}, not {preview(value, 80)}")

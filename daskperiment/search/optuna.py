@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, TypeAlias
 
 from optuna.distributions import (
@@ -171,8 +172,12 @@ def _is_exact(distribution: Float) -> bool:
     """Whether Optuna, which adds up floats, finds each value that is a step from another."""
     if distribution.step is None:
         return True
-    error = 4 * math.ulp(max(abs(distribution.low), abs(distribution.high)))
-    return error <= _STEPS * distribution.step
+    low, high, step = (
+        Fraction(repr(number))
+        for number in (distribution.low, distribution.domain["high"], distribution.step)
+    )
+    error = 4 * math.ulp(float(max(abs(low), abs(high))))
+    return (high - low) % step == 0 and error <= _STEPS * step
 
 
 def _float(distribution: Float) -> Coded:

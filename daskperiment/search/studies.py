@@ -83,9 +83,9 @@ def to_study(
 
     Parameters have their names, or, where branches or blocks have several of one name, the
     addresses of :class:`~daskperiment.search.Axis`.  Numbers are themselves, and so are choices
-    that Optuna tells apart; others are JSON text.  Integers
-    from 2**53 on, which Optuna keeps as floats, are fractions of their range.  The study keeps the
-    space itself as an attribute, for :func:`from_study`.
+    that Optuna tells apart; others are JSON text.  Integers from 2**53 on, which Optuna keeps as
+    floats, are fractions of their range.  The study keeps the space itself as an attribute, for
+    :func:`from_study`.
 
     Parameters
     ----------

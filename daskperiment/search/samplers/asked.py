@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 State = optuna.trial.TrialState
 
+_SOURCES = 10  # it looks at the best tenth of them
+
 
 class AskedStudy:
     """A study in memory, which is asked for suggestions and told of trials.
@@ -37,7 +39,7 @@ class AskedStudy:
     metrics : int
         How many losses each trial has.
     warm : callable, optional
-        Gives a sampler that begins from trials; for the first suggestion, where some have
+        Gives a sampler that begins from trials; for the first suggestion, where ten or more are
         COMPLETE before it and all axes are always active.
     """
 
@@ -94,7 +96,7 @@ class AskedStudy:
         }
         conditional = any("/" in address for address in self._codes)
         found = self._study.get_trials(deepcopy=False, states=(State.COMPLETE,))
-        if found and numbers and not conditional:
+        if len(found) >= _SOURCES and numbers and not conditional:
             self._study.sampler = warm([_part(trial, numbers) for trial in found])
 
     # -- what the trials say --

@@ -144,8 +144,8 @@ class CmaEsSampler(_OptunaSampler):
     """Optuna's CMA-ES: a cloud of points that moves and stretches towards small losses [1]_.
 
     With equal seeds it suggests what ``optuna.samplers.CmaEsSampler`` does.  Choices, and what is
-    active in some configurations only, it samples by chance.  Where trials have ended before its
-    first suggestion, the cloud begins where they were good.
+    active in some configurations only, it samples by chance.  Where ten trials or more are COMPLETE
+    before its first suggestion, the cloud begins where they were good.
 
     Parameters
     ----------

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, create_trial
@@ -75,8 +76,9 @@ class AskedStudy:
         self._tell(trials)
         if self._warm:
             self._begin_from(self._warm)
-        trial = self._study.ask()
-        configuration = self.space.build(lambda axis: self._suggested(trial, axis))
+        with np.errstate(all="ignore"):  # Optuna means the infinities that it gets
+            trial = self._study.ask()
+            configuration = self.space.build(lambda axis: self._suggested(trial, axis))
         self._unseen[trial.number] = canonical(configuration)
         return configuration
 

@@ -62,6 +62,7 @@ from daskperiment.lineage.difference import Difference
 from daskperiment.lineage.explanation import Explanation
 from daskperiment.lineage.impact import Impact, Selector, impact, input_digest, taint
 from daskperiment.lineage.plan import Plan, plan
+from daskperiment.names import check_name
 from daskperiment.namespace import namespaced
 from daskperiment.parameters import UNDEFINED, Declaration, Parameter, Parameters, summary
 from daskperiment.records import Number
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     import numpy as np
+    import optuna
     import pandas as pd
 
     from daskperiment.dashboard.serving import Dashboard
@@ -1172,6 +1174,55 @@ class Experiment:
     def searches(self) -> list[Search]:
         """All searches, the last one first."""
         return [self.get_search(name) for name, _ in Searches(self.backend, self.id).find()]
+
+    def import_study(self, study: optuna.Study, name: str | None = None) -> Search:
+        """Make trials of those of a study of Optuna, and a search of it.
+
+        Each becomes a trial once, also where that is repeated; such a search can be looked at, and
+        others begin from it by ``warm_start=``.
+
+        Parameters
+        ----------
+        study : optuna.Study
+            Of any storage.
+        name : str, optional
+            Name of the search; default that of the study.
+
+        Returns
+        -------
+        Search
+            With the trials that have ended.
+
+        Raises
+        ------
+        SearchError
+            There is another search of that name, or the study has no trial that has ended.
+        SearchSpaceError
+            Its parameters are none for a search space; the message says which.
+
+        Examples
+        --------
+        >>> import optuna
+        >>> optuna.logging.set_verbosity(optuna.logging.WARNING)
+        >>> study = optuna.create_study(study_name="parabola")
+        >>> study.optimize(lambda trial: trial.suggest_float("x", -1, 1) ** 2, n_trials=5)
+        >>> ex = Experiment("doc_import_study", backend="memory://")
+        >>> search = ex.import_study(study)
+        >>> search.name, search.space, search.best.result == study.best_value
+        ('parabola', SearchSpace({'x': Float(low=-1.0, high=1.0, log=False, step=None)}), True)
+        """
+        from daskperiment.importers import read_study, record
+
+        reading, document = read_study(study, self.id)
+        name, searches = name or study.study_name, Searches(self.backend, self.id)
+        check_name(name, "Search")
+        if not searches.begin(name, document):
+            there = searches.get(name)
+            if there is None or there["uid"] != document["uid"]:
+                raise SearchError(f"There is a search {name!r} already: give another name=")
+            searches.update(name, {"n_trials": document["n_trials"]})
+        record(reading, self.backend, self.id)
+        return self.get_search(name)
 
     def _space(self, node: Node, space: Any, sampler: Any) -> tuple[SearchSpace, Samples]:
         """The space of a search, and its sampler."""

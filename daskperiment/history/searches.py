@@ -18,8 +18,8 @@ from daskperiment.typing import Document
 QUEUED = "queued"
 """Field of a row with the position in the queue that its configuration has come from."""
 _FIELDS = (
-    "uid", "state", "place", "parameters", "result", "seed", QUEUED, "started", "seconds",
-    "owner", "retry_of", "ended_by",
+    "uid", "state", "place", "parameters", "result", "seed", QUEUED, "started", "finished",
+    "seconds", "owner", "retry_of", "ended_by",
 )  # fmt: skip
 
 
@@ -31,7 +31,8 @@ class Searches:
     (documents, or None), ``metrics`` (pairs of a name, None for the result, and a direction),
     ``main`` (the position of the one that is searched by; None for all), ``seed``, ``n_trials``,
     ``batch_size``, ``window`` (None unless it is deterministic), ``warm`` (uids of the trials that
-    it begins from), ``stop`` (its other rules), ``code`` (a digest) and ``description``.
+    it begins from), ``stop`` (its other rules), ``code`` (a digest), ``description``, and
+    ``imported`` where another tool has run it.
 
     Parameters
     ----------
@@ -69,9 +70,11 @@ class Searches:
         found.sort(key=lambda search: (float(search[1]["started"]), search[0]), reverse=True)
         return found
 
-    def state(self, uid: str) -> str:
+    def state(self, document: Document) -> str:
         """That of the last batch of a search: ``RUNNING`` and so on, as of batches."""
-        batches = self._batches.find({SEARCH: uid})
+        if document.get("imported"):
+            return "COMPLETE"
+        batches = self._batches.find({SEARCH: document["uid"]})
         states = [str(row["state"]) for _, row in batches]
         return "RUNNING" if "RUNNING" in states else states[0] if states else "WAITING"
 

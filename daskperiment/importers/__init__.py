@@ -15,6 +15,7 @@ from daskperiment.importers.legacy import read_legacy
 from daskperiment.importers.past import LeftOut, Past, Reading
 from daskperiment.importers.recording import Imported, record
 from daskperiment.importers.smallab import read_smallab
+from daskperiment.importers.study import read_study
 
 __all__ = [
     "READERS",
@@ -26,6 +27,7 @@ __all__ = [
     "read_labs",
     "read_legacy",
     "read_smallab",
+    "read_study",
     "record",
 ]
 

@@ -73,6 +73,8 @@ class Past:
         Files by name.
     left_out : dict of str to str
         By part, why it could not be read.
+    about : dict
+        What its row says besides.
     """
 
     place: str
@@ -93,6 +95,7 @@ class Past:
     session: Document = field(default_factory=dict)
     artifacts: dict[str, Path] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    about: Document = field(default_factory=dict)
 
     def take(self, part: str, read: Callable[..., Any], *given: Any, default: Any = None) -> Any:
         """What a function reads; where it fails, the part is left out and its default given."""

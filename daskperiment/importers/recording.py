@@ -135,6 +135,7 @@ class _Stage:
             "note": f"Imported from {past.origin}",
             "tags": [],
             "owner": _OWNER,
+            **past.about,
             **self._surroundings(past),
         }
         if past.result is not NOTHING:

@@ -18,6 +18,7 @@ from daskperiment.search.trials import SearchTrial
 from daskperiment.typing import Document
 
 if TYPE_CHECKING:
+    import optuna
     import pandas as pd
 
     from daskperiment.trial import Trial
@@ -118,7 +119,7 @@ class Search:
 
         ``WAITING`` is one of which no trial has begun.
         """
-        return self._searches.state(self.uid)
+        return self._searches.state(self._document)
 
     # -- what has become of it
 
@@ -273,6 +274,43 @@ class Search:
                 "knew: run it with deterministic=True"
             )
         return differing(self.terms(sampler), self._tried(), self.warm())
+
+    def to_optuna(self) -> optuna.Study:
+        """The search as a study of Optuna, in memory, with its trials by place.
+
+        Raises
+        ------
+        SearchError
+            Optuna is not installed.
+
+        Examples
+        --------
+        >>> from daskperiment import Experiment
+        >>> ex = Experiment("doc_to_optuna", backend="memory://")
+        >>> @ex.result
+        ... def square(x):
+        ...     return x * x
+        >>> search = ex.search(square(ex.parameter("x")), {"x": [2, 1]}, sampler="grid")
+        >>> search.to_optuna().best_params
+        {'x': 1}
+        """
+        try:
+            from daskperiment.search.studies import StudyTrial, to_study
+        except ImportError as error:
+            raise SearchError('Studies need optuna: pip install "daskperiment[search]"') from error
+        trials = []
+        for tried in self._tried():
+            parameters, row = self.space.within(tried.parameters), tried.row
+            if parameters is None:
+                continue
+            values = [value for value in tried.values if value is not None]
+            whole = tuple(values) if len(values) == len(tried.values) else None
+            times = utc_time(row.get("started")), utc_time(row.get("finished"))
+            trials.append(
+                StudyTrial(parameters, whole, tried.state, *times, tried.reports, tried.place)
+            )
+        directions = [metric.direction for metric in self._objective.metrics]
+        return to_study(self.space, directions, trials)
 
     def terms(self, sampler: Samples | None = None) -> Terms:
         """What it is, for a :class:`~daskperiment.search.loop.Loop`."""

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -529,3 +530,87 @@ def test_a_search_that_is_not_there_is_named_with_those_that_are(memory_ex: Expe
 
     with pytest.raises(SearchError, match="no search 'narrow': there are wide"):
         memory_ex.get_search("narrow")
+
+
+# -- Optuna
+
+
+def test_a_search_goes_to_optuna_and_comes_back(memory_ex: Experiment) -> None:
+    optuna = pytest.importorskip("optuna")
+    search = memory_ex.search(graph(memory_ex), SPACE, 6, sampler="random", seed=1, max_workers=1)
+
+    study = search.to_optuna()
+    there = Experiment("there", backend="memory://")
+    back = there.import_study(study, "back")
+
+    assert study.best_value == search.best.result
+    compared = ["State", "x", "kind", "result"]
+    assert back.history()[compared].equals(search.history()[compared])
+    assert (back.space, back.state, back.best.result) == (
+        search.space, "COMPLETE", search.best.result
+    )  # fmt: skip
+    assert there.import_study(study, "back").name == "back" and len(there.trials) == 6
+    with pytest.raises(SearchError, match="give another name="):
+        there.import_study(optuna_study(optuna), "back")
+
+
+def optuna_study(optuna: Any) -> Any:
+    study = optuna.create_study(directions=["minimize", "maximize"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(["loss", "gain"])
+    for x in (1.0, 2.0):
+        trial = study.ask()
+        trial.suggest_float("x", 0, 3)
+        study.tell(trial, [x, x])
+    study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
+    return study
+
+
+def test_a_study_of_optuna_becomes_a_search_that_others_begin_from(memory_ex: Experiment) -> None:
+    optuna = pytest.importorskip("optuna")
+
+    search = memory_ex.import_study(optuna_study(optuna), "study")
+
+    assert search.metrics == {"loss": "minimize", "gain": "maximize"}
+    assert [trial.result for trial in search.pareto] == [
+        {"loss": 1.0, "gain": 1.0},
+        {"loss": 2.0, "gain": 2.0},
+    ]
+    with pytest.raises(SearchSpaceError, match="no trials"):
+        memory_ex.import_study(optuna.create_study())
+    known = memory_ex.search(
+        graph(memory_ex),
+        {"x": Float(0, 3), "kind": "a"},
+        1,
+        sampler="random",
+        warm_start=search,
+    )
+    assert known.warm() == []  # no kind was tried there
+
+
+def test_tpe_suggests_in_a_search_what_optuna_does(memory_ex: Experiment) -> None:
+    optuna = pytest.importorskip("optuna")
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=5))
+    for _ in range(15):
+        trial = study.ask()
+        x = trial.suggest_float("x", -2, 2)
+        kind = trial.suggest_categorical("kind", ["a", "b"])
+        study.tell(trial, (x - 1) ** 2 + (kind == "b"))
+
+    search = memory_ex.search(graph(memory_ex), SPACE, 15, sampler="tpe", seed=5, max_workers=1)
+
+    assert [search.trials[n].parameters for n in range(15)] == [t.params for t in study.trials]
+
+
+def test_a_search_by_tpe_that_was_interrupted_goes_on_the_same(memory_ex: Experiment) -> None:
+    pytest.importorskip("optuna")
+    node = graph(memory_ex)
+    whole = memory_ex.search(node, SPACE, 24, sampler="tpe", seed=5, deterministic=4, max_workers=4)
+    memory_ex.search(node, SPACE, 13, sampler="tpe", seed=5, deterministic=4, name="parts")
+    parts = memory_ex.search(
+        node, SPACE, 24, sampler="tpe", deterministic=4, name="parts", resume=True, max_workers=2
+    )
+
+    assert table(parts) == table(whole)
+    assert parts.replay() == []

@@ -137,7 +137,7 @@ class Trials:
             (_RUNNING, {}, []),
             (_PROVISIONAL, {}, []),
         ]
-        if changes["state"] == TrialState.COMPLETE:
+        if TrialState(changes["state"]).done:
             edges.append((PRESUMED_DEAD, {"late": True}, [changed(self.name, number)]))
         for expected, mark, told in edges:
             update = Update(*row, {**changes, **mark}, {**expected, "uid": uid})

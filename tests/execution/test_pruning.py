@@ -315,6 +315,22 @@ def test_a_scheduler_that_repeats_it_does_not_run_it_again(
     assert (trial.number, trial.state, len(local_ex.trials)) == (1, "PRUNED", 1)
 
 
+def test_one_that_was_taken_for_dead_is_pruned_after_all(every_backend: Backend) -> None:
+    ex = Experiment("example", backend=every_backend)
+
+    @ex.result
+    def walk(a: int) -> int:
+        running = daskperiment.current()
+        assert Trials(ex.backend, ex.id).lose(running.number, running.uid, "it was not heard of")
+        raise TrialPruned("no good")
+
+    (trial,) = ex.map(walk(ex.parameter("a")), [{"a": 1}])
+
+    row = ex.get_history(columns=["State", "Late", "Description"]).loc[1]
+    assert trial.state == "PRUNED"
+    assert row.tolist() == ["PRUNED", True, "TrialPruned(no good)"]
+
+
 def test_nobody_takes_it_over_from_a_computer_that_has_died(local_ex: Experiment) -> None:
     s, jobs = climb(local_ex), [{"a": 2}, {"a": 3}]
     local_ex.map(s, jobs, shard=(0, 2), claim=True)

@@ -46,7 +46,7 @@ class Row:
 
     def end(self, state: str, result: Any = None, description: str | None = None) -> None:
         """End it if it may still end."""
-        late = self.state == "CRASHED" and state == "COMPLETE"
+        late = self.state == "CRASHED" and state in ("COMPLETE", "PRUNED")
         if self.collected or not (self.state == "RUNNING" or self.provisional or late):
             return
         self.state, self.result, self.description = state, result, description

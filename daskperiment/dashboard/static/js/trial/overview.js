@@ -43,7 +43,7 @@ function failure({ failure: message, traceback, state }) {
   if (!message && !traceback && state !== "CRASHED") return null;
   const text = message ?? (state === "CRASHED" ? "The process ended without a word." : "");
   const title = { CRASHED: "Crash", PRUNED: "Pruned" }[state] ?? "Failure";
-  return h("div", { class: state === "PRUNED" ? "card" : "card failure" },
+  return h("div", { class: state === "PRUNED" ? "card ending" : "card ending failure" },
     h("h2", {}, title),
     h("p", { class: "failure-text" }, text),
     traceback ? h("div", { class: "code-box" }, copyButton(traceback, "the traceback"),

@@ -96,11 +96,12 @@ class Reports:
         self._seen = 0
         self._open: dict[int, Series] = {}
         self._ended: list[Reported] = []
+        self._replaced: set[str] = set()
         self._done: dict[int, tuple[int, Reported]] = {}
         self._due = 0.0
 
     def others(self, uid: str, now: bool) -> Sequence[Reported]:
-        """Those of all trials but one.
+        """Those of all trials but one, without attempts that were made again.
 
         Parameters
         ----------
@@ -119,7 +120,8 @@ class Reports:
             # Copies: another thread may read on meanwhile.
             still = [Reported(e.uid, dict(e.reports), False) for e in self._open.values()]
             known = [*self._ended, *still] if self._running else self._ended
-            return [each for each in known if each.trial != uid]
+            left_out = self._replaced | {uid}
+            return [each for each in known if each.trial not in left_out]
 
     def before(self, place: int) -> Sequence[Reported]:
         """Those of all places before one, whose trials have ended: the same at any later time.
@@ -171,9 +173,11 @@ class Reports:
         if newest == self._seen:
             return
         backend, name = self._trials.backend, self._trials.name
-        found = self._trials.find({SEARCH: self._search}, ["uid", PLACE], after=self._seen or None)
+        fields, after = ["uid", PLACE, "retry_of"], self._seen or None
+        found = self._trials.find({SEARCH: self._search}, fields, after=after)
         for number, row in found:
             self._open[number] = Series(backend, name, row["uid"], _place(row))
+            self._replaced.add(str(row.get("retry_of")))
             newest = max(newest, number)  # one may have begun since
         self._seen = newest
 

@@ -648,6 +648,26 @@ def test_trials_that_still_run_are_competitors(local_ex: Experiment) -> None:
     assert states(trials) == ["COMPLETE", "PRUNED"]
 
 
+def test_an_attempt_that_was_made_again_is_no_competitor(memory_ex: Experiment) -> None:
+    ex, fails = memory_ex, iter([False, True])
+
+    @ex.result
+    def train(loss: float) -> float:
+        again = next(fails, False)
+        ex.report(0.1 if again else loss, 1)
+        if again:
+            raise ValueError("lost its luck")
+        if ex.should_prune():
+            raise TrialPruned
+        return loss
+
+    jobs, options = [{"loss": 0.5}, {"loss": 0.4}], {"max_workers": 1, "retries": 1}
+    trials = ex.map(train(ex.parameter("loss")), jobs, pruner=SuccessiveHalving(), **options)
+
+    assert [trial.number for trial in trials] == [1, 3]
+    assert states(trials) == ["COMPLETE", "COMPLETE"]
+
+
 def test_trials_of_other_searches_do_not_compete(memory_ex: Experiment) -> None:
     s = descend(memory_ex)
     for value in (0.1, 0.2):

@@ -20,7 +20,9 @@ from daskperiment.history.inputs import frame as inputs_frame
 from daskperiment.history.metrics import Metrics, Point
 from daskperiment.history.output import Output, Outputs
 from daskperiment.history.places import Place, Trust, Values
+from daskperiment.history.reports import SEARCH
 from daskperiment.history.reproductions import verdict_of
+from daskperiment.history.searches import Searches
 from daskperiment.history.snapshots import Snapshots, with_texts
 from daskperiment.history.steps import Steps, frame, with_numbers
 from daskperiment.history.taints import Taint, taints_of, untaint
@@ -35,6 +37,7 @@ from daskperiment.lineage.reproduce import Reproduction, reproduce
 from daskperiment.lineage.why import Reasons
 from daskperiment.namespace import Namespace, namespaced
 from daskperiment.records import StepRecord, TrialState
+from daskperiment.search.handle import Search
 from daskperiment.serializers import from_json, preview
 from daskperiment.typing import Document
 
@@ -248,6 +251,17 @@ class Trial:
     def part_of(self) -> Trial | None:
         """The long run that has reached it, see :class:`~daskperiment.Milestone`; else None."""
         return self._linked("part_of")
+
+    @property
+    def search(self) -> Search | None:
+        """The search that it is part of; None where it is of none."""
+        uid = self._known.get(SEARCH)
+        searches = Searches(self._backend, self.experiment).find() if uid else []
+        name = next((name for name, document in searches if document["uid"] == uid), None)
+        return None if name is None else Search(self._trials, name, self._beside)
+
+    def _beside(self, number: int) -> Trial:
+        return Trial(self._backend, self.experiment, number, trials=self._trials, later=True)
 
     def _linked(self, field: str) -> Trial | None:
         uid = self._known.get(field)

@@ -204,6 +204,7 @@ class Batch:
     _over: queue.SimpleQueue[Future[Ended]] = field(default_factory=queue.SimpleQueue)
     _stopped: str | None = None
     _cancelled: bool = False
+    _cut: bool = False
     _failure: BaseException | None = None
     _on_error: OnError = "raise"
     _retries: int = 0
@@ -307,6 +308,7 @@ class Batch:
                 self._end(future, place)
             self._tell()
             if self._is_over() and self.source is not None and self.source.cancels:
+                self._cut = True
                 self._cancel(place, str(self._stopped))
                 return
 
@@ -393,9 +395,10 @@ class Batch:
 
     def _settle(self, job: Job, ended: Ended) -> None:
         job.end(ended.number)  # without the error, which holds the values of its step
-        failed = ended.error is not None
+        as_asked = self._cut and isinstance(ended.error, KeyboardInterrupt)
+        failed = ended.error is not None and not as_asked
         self.failed += failed
-        self.done += not failed
+        self.done += ended.error is None
         self.pruned += ended.pruned
         if self.source is not None:
             self.source.tell(job, ended)

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from daskperiment.trial import Trial
 
-_INTERRUPTED = (TrialState.CRASHED, TrialState.CANCELLED)
-
 
 class Search:
     """A handle on one search; every look reads what is new in the store.
@@ -211,7 +209,8 @@ class Search:
             "trials": len(tried),
             "complete": states.count(TrialState.COMPLETE),
             "pruned": states.count(TrialState.PRUNED),
-            "failed": sum(s in (TrialState.FAILED, *_INTERRUPTED) for s in states),
+            "failed": sum(s in (TrialState.FAILED, TrialState.CRASHED) for s in states),
+            "cancelled": states.count(TrialState.CANCELLED),
         }
         if len(self._objective.sought) > 1:
             return {**told, "pareto": [self._shown(each) for each in self._front()]}

@@ -28,7 +28,7 @@ from daskperiment.tracking import seeds
 
 logger = logging.getLogger(__name__)
 
-_SHARE = 0.05
+_SHARE = 0.02
 """The part of its time that a search may spend with looking for what other processes do."""
 _INTERRUPTED = (TrialState.CRASHED, TrialState.CANCELLED)
 

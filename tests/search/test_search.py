@@ -87,6 +87,7 @@ def test_a_search_finds_the_best_trial_and_shows_all_in_a_table(every_backend: B
         "value": search.best.result,
         "parameters": search.best.parameters,
     }
+    assert search.best.search is not None and search.best.search.name == "search-1"
     assert ex.get_search().uid == ex.get_search("search-1").uid == search.uid
     assert [each.name for each in ex.searches] == ["search-1"]
 
@@ -465,6 +466,7 @@ def test_running_trials_finish_or_are_cancelled_when_time_is_over(
     states = {str(trial.state) for trial in search.trials}
     assert len(search.trials) == 2
     assert states == {"COMPLETE" if on_stop == "finish" else "CANCELLED"}
+    assert (search.state, search.document()["failed"]) == ("COMPLETE", 0)
 
 
 def test_a_failing_trial_ends_nothing_unless_it_is_to(memory_ex: Experiment) -> None:

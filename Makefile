@@ -8,7 +8,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: demo test lint types bench torture screenshots clean packages
+.PHONY: demo test lint types bench bench-search torture screenshots clean packages
 
 $(VENV)/installed: pyproject.toml requirements.txt
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +22,10 @@ $(VENV)/demo: $(VENV)/installed
 
 $(VENV)/bench: $(VENV)/demo
 	$(PIP) install -e ".[redis,mongodb,dashboard]" --group bench
+	touch $@
+
+$(VENV)/bench-search: $(VENV)/installed
+	$(PIP) install -e ".[search]"
 	touch $@
 
 $(VENV)/test: $(VENV)/installed
@@ -55,6 +59,11 @@ test: packages $(VENV)/test lint types
 PEERS ?= yes
 bench: packages $(VENV)/bench
 	$(BIN)/python -m benchmarks --write $(if $(PEERS),--peers,--no-peers)
+
+# The same for searches: 30 seeds each, which with the peers takes more than an hour.
+SEEDS ?= 30
+bench-search: $(VENV)/bench-search
+	$(BIN)/python -m benchmarks.search --write --seeds $(SEEDS) $(if $(PEERS),--peers,--no-peers)
 
 torture: packages $(VENV)/test
 	$(BIN)/python -m tests.torture

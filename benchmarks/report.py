@@ -42,10 +42,28 @@ def _short(value: float) -> str:
 def text(rows: Sequence[Row]) -> str:
     """The table for a screen."""
     notes: list[str] = []
-    lines = [_HEAD, *(cells(row, notes) for row in rows)]
+    return "\n".join([aligned(lines(rows, notes)), "", *_footnotes(notes)])
+
+
+def lines(rows: Sequence[Row], notes: list[str] | None = None) -> list[tuple[str, ...]]:
+    """The head and the cells of rows, whose notes become footnotes."""
+    kept = [] if notes is None else notes
+    return [_HEAD, *(cells(row, kept) for row in rows)]
+
+
+def aligned(lines: Sequence[tuple[str, ...]]) -> str:
+    """Lines of cells for a screen."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    table = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
-    return "\n".join([*table, "", *_footnotes(notes)])
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
+
+
+def listed(lines: Sequence[tuple[str, ...]]) -> str:
+    """Lines of cells, of which the first is the head, for a page."""
+    found = [".. list-table::", "   :header-rows: 1", ""]
+    for line in lines:
+        marks = ["   * -", *["     -"] * (len(line) - 1)]
+        found += [f"{m} {_quoted(cell)}".rstrip() for m, cell in zip(marks, line, strict=True)]
+    return "\n".join(found)
 
 
 def _footnotes(notes: Sequence[str]) -> list[str]:
@@ -55,15 +73,9 @@ def _footnotes(notes: Sequence[str]) -> list[str]:
 def rst(rows: Sequence[Row], failures: Sequence[str]) -> str:
     """The table for a page."""
     notes: list[str] = []
-    lines = [".. list-table::", "   :header-rows: 1", ""]
-    for line in (_HEAD, *(cells(row, notes) for row in rows)):
-        marks = ["   * -", *["     -"] * (len(line) - 1)]
-        lines += [f"{m} {_quoted(cell)}".rstrip() for m, cell in zip(marks, line, strict=True)]
-    lines.append("")
-    for note in _footnotes(notes):
-        lines += [f"| {_quoted(note)}"]
-    lines += ["", *(f"- {_quoted(failure)}" for failure in failures)]
-    return "\n".join([*lines, "", versions()])
+    found = [listed(lines(rows, notes)), "", *(f"| {_quoted(n)}" for n in _footnotes(notes))]
+    found += ["", *(f"- {_quoted(failure)}" for failure in failures)]
+    return "\n".join([*found, "", versions()])
 
 
 def _quoted(cell: str) -> str:
@@ -76,8 +88,13 @@ def versions() -> str:
     found = ", ".join(f"{name} {version(name)}" for name in names)
     return (
         f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {found}; "
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {_file_system()}."
+        f"{machine()}, {_file_system()}."
     )
+
+
+def machine() -> str:
+    """The machine, in general words."""
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
 
 
 def _file_system() -> str:
@@ -90,6 +107,11 @@ def _file_system() -> str:
 
 def write(rows: Sequence[Row], failures: Sequence[str]) -> None:
     """Put the table in its place in the page."""
-    before, _, rest = README.read_text().partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    README.write_text(f"{before}{_BEGIN}\n\n{rst(rows, failures)}\n\n{_END}{after}")
+    put(rst(rows, failures), _BEGIN, _END)
+
+
+def put(text: str, begin: str, end: str) -> None:
+    """Put a text between two marks in the page."""
+    before, _, rest = README.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    README.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")

@@ -338,6 +338,8 @@ def test_what_begins_with_equal_seeds_suggests_the_same(name: str) -> None:
         ("tpe", {"seed": 1}, "takes no option 'seed'"),
         ("tpe", {"n_startup_trials": -1}, "n_startup_trials is an integer from 0 on, not -1"),
         ("tpe", {"n_startup_trials": True}, "n_startup_trials is an integer from 0 on, not True"),
+        ("tpe", {"n_ei_candidates": 0}, "n_ei_candidates is an integer from 1 on, not 0"),
+        ("cma-es", {"popsize": 1}, "popsize is an integer from 2 on, not 1"),
         ("cma-es", {"lr_adapt": 1}, "lr_adapt is True or False, not 1"),
         ("quasi-random", {"kind": "latin"}, "kind is one of sobol, halton, not 'latin'"),
         ("quasi-random", {"scramble": 3}, "scramble is True or False, not 3"),
@@ -351,6 +353,11 @@ def test_a_wrong_option_is_refused(name: str, options: dict[str, Any], message: 
 def test_options_that_do_not_go_together_are_refused() -> None:
     with pytest.raises(SamplerError, match="'cma-es': .*lr_adapt"):
         sampler_of("cma-es", lr_adapt=True, with_margin=True).begun(ONE, 1, 1)  # type: ignore[attr-defined]
+
+
+def test_a_margin_is_refused_where_parameters_depend_on_others() -> None:
+    with pytest.raises(SamplerError, match="with_margin needs parameters that are always active"):
+        sampler_of("cma-es", with_margin=True).begun(BRANCHES, 1, 1)  # type: ignore[attr-defined]
 
 
 def test_cma_es_does_not_search_by_several_metrics() -> None:

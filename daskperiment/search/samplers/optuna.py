@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -29,7 +29,9 @@ class _OptunaSampler(Sampler):
 
     learns: ClassVar[bool] = True
     _needs: ClassVar[Sequence[str]] = ("optuna",)
-    _options_of: ClassVar[dict[str, type]]
+    _flags: ClassVar[Sequence[str]]
+    _least: ClassVar[Mapping[str, int]]
+    """The smallest integer of each option that is one."""
 
     def __init__(self, **options: Any) -> None:
         for name, value in options.items():
@@ -44,15 +46,17 @@ class _OptunaSampler(Sampler):
         self._study: AskedStudy | None = None
 
     def _check(self, name: str, value: Any) -> None:
-        if name not in self._options_of:
+        known = [*self._least, *self._flags]
+        if name not in known:
             raise SamplerError(
-                f"Sampler {self.name!r} takes no option {name!r}: "
-                f"{nearest(name, self._options_of)}; it takes {', '.join(self._options_of)}"
+                f"Sampler {self.name!r} takes no option {name!r}: {nearest(name, known)}; "
+                f"it takes {', '.join(known)}"
             )
-        kind: Any = self._options_of[name]
-        if type(value) is not kind or value < 0:
-            wanted = "True or False" if kind is bool else "an integer from 0 on"
-            raise SamplerError(f"{name} is {wanted}, not {preview(value, 80)}")
+        if name in self._flags and not isinstance(value, bool):
+            raise SamplerError(f"{name} is True or False, not {preview(value, 80)}")
+        least = self._least.get(name, 0)
+        if name in self._least and (type(value) is not int or value < least):
+            raise SamplerError(f"{name} is an integer from {least} on, not {preview(value, 80)}")
 
     def _options(self) -> Document:
         return dict(self._given)
@@ -131,13 +135,13 @@ class TPESampler(_OptunaSampler):
     """
 
     name: ClassVar[str] = "tpe"
-    _options_of: ClassVar[dict[str, type]] = {
-        "n_startup_trials": int,
-        "n_ei_candidates": int,
-        "multivariate": bool,
-        "group": bool,
-        "constant_liar": bool,
-    }
+    _flags: ClassVar[Sequence[str]] = ("multivariate", "group", "constant_liar")
+    _least: ClassVar[Mapping[str, int]] = {"n_startup_trials": 0, "n_ei_candidates": 1}
+
+    def _made(self, seed: int, **more: Any) -> optuna.samplers.BaseSampler:
+        if self._given.get("group") and "multivariate" not in self._given:
+            more["multivariate"] = True  # as it is then, but not without a warning
+        return super()._made(seed, **more)
 
 
 class CmaEsSampler(_OptunaSampler):
@@ -170,14 +174,13 @@ class CmaEsSampler(_OptunaSampler):
 
     name: ClassVar[str] = "cma-es"
     _needs: ClassVar[Sequence[str]] = ("optuna", "cmaes")
-    _options_of: ClassVar[dict[str, type]] = {
-        "n_startup_trials": int,
-        "popsize": int,
-        "consider_pruned_trials": bool,
-        "use_separable_cma": bool,
-        "with_margin": bool,
-        "lr_adapt": bool,
-    }
+    _flags: ClassVar[Sequence[str]] = (
+        "consider_pruned_trials",
+        "use_separable_cma",
+        "with_margin",
+        "lr_adapt",
+    )
+    _least: ClassVar[Mapping[str, int]] = {"n_startup_trials": 0, "popsize": 2}
 
     def begun(self, space: SearchSpace, seed: int, metrics: int) -> Self:
         """One with a study of its own, of which all follows from the seed.
@@ -185,9 +188,15 @@ class CmaEsSampler(_OptunaSampler):
         Raises
         ------
         SamplerError
-            There are several metrics, or Optuna cannot combine the options.
+            There are several metrics, Optuna cannot combine the options, or ``with_margin`` meets
+            parameters that depend on others.
         """
         one_metric(self.name, metrics)
+        if self._given.get("with_margin") and any("/" in axis.address for axis in space.axes):
+            raise SamplerError(
+                "with_margin needs parameters that are always active, and the space has branches "
+                "or blocks: leave it out, or take sampler='tpe'"
+            )
         return super().begun(space, seed, metrics)
 
     def _made(self, seed: int, **more: Any) -> optuna.samplers.BaseSampler:

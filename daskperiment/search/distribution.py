@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
@@ -104,9 +105,13 @@ class Distribution(ABC):
         SearchSpaceError
             There are more or fewer than :attr:`width`, or one is no number.
         """
-        if len(coordinates) != self.width or any(x != x for x in coordinates):
+        try:
+            numbers = [float(x) for x in coordinates]
+        except (TypeError, ValueError):
+            numbers = [math.nan]
+        if len(numbers) != self.width or any(map(math.isnan, numbers)):
             raise SearchSpaceError(f"expected {self.width} numbers, not {preview(coordinates, 80)}")
-        return self._decode(coordinates)
+        return self._decode(numbers)
 
     def document(self) -> dict[str, Any]:
         """What files have for it: its type, and the arguments that are not as by default."""
@@ -151,7 +156,7 @@ class Distribution(ABC):
         return (self._fraction(value),)
 
     def _decode(self, coordinates: Sequence[float]) -> Any:
-        return self._quantile(min(max(float(coordinates[0]), 0.0), 1.0))
+        return self._quantile(min(max(coordinates[0], 0.0), 1.0))
 
     def _document(self) -> dict[str, Any]:
         given = {f.name: (getattr(self, f.name), f.default) for f in dataclasses.fields(self)}  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -42,11 +43,21 @@ def write(path: str | PathLike[str], data: Mapping[str, Any]) -> None:
     Raises
     ------
     SearchSpaceError
-        The file is neither, or TOML has no such value.
+        The file is neither, cannot be written, or TOML has no such value.
     """
     with told_of(fspath(path)):
         text = text_of(data, Path(path).suffix)
-    Path(path).write_text(text, encoding="utf-8", newline="\n")
+    with written(path):
+        Path(path).write_text(text, encoding="utf-8", newline="\n")
+
+
+@contextmanager
+def written(path: str | PathLike[str]) -> Iterator[None]:
+    """Let a file that cannot be written be a SearchSpaceError."""
+    try:
+        yield
+    except OSError as error:
+        raise SearchSpaceError(f"{fspath(path)} cannot be written: {error.strerror}") from error
 
 
 def text_of(data: Mapping[str, Any], suffix: str) -> str:

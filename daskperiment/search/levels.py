@@ -62,6 +62,8 @@ def _distribution(value: Any) -> Distribution:
     if isinstance(value, Distribution):
         return value
     value = listed(value)
+    if isinstance(value, (list, tuple)) and any(isinstance(one, Distribution) for one in value):
+        raise SearchSpaceError("a list has values, no distributions; to choose one use Branch")
     return Categorical(value) if isinstance(value, (list, tuple, range)) else Constant(value)
 
 

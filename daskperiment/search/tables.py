@@ -25,13 +25,18 @@ def write_csv(path: str | PathLike[str], configurations: Iterable[Mapping[str, A
     The columns are ``id``, ``run``, which counts equal configurations from 1, and the names of
     all parameters.  Numbers stand as they are, text too unless it could be taken for another
     value, and anything else as JSON; a cell is empty where a configuration has no such parameter.
+
+    Raises
+    ------
+    SearchSpaceError
+        A parameter has the name of a column, or the file cannot be written.
     """
     given = [plain(configuration) for configuration in configurations]
     names = list(dict.fromkeys(name for one in given for name in one))
     runs: dict[str, int] = {}
     if taken := set(names) & set(_OURS):
         raise SearchSpaceError(f"{min(taken)}: the table has a column of this name; rename it")
-    with Path(path).open("w", encoding="utf-8", newline="") as file:
+    with files.written(path), Path(path).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*_OURS, *names])
         for one in given:

@@ -387,6 +387,7 @@ def test_values_are_taken_once_for_a_grid_and_the_distribution_stays() -> None:
         (lambda: Float(0, 1).quantile(1.5), "a fraction is a number from 0 to 1"),
         (lambda: Float(0, 1).encode(2.0), r"2\.0 is no value of Float"),
         (lambda: Float(0, 1).decode([math.nan]), "expected 1 numbers"),
+        (lambda: Float(0, 1).decode(["x"]), "expected 1 numbers"),
         (lambda: Categorical([1, 2]).decode([0.5]), "expected 2 numbers"),
     ],
 )

@@ -206,6 +206,10 @@ def test_a_table_that_cannot_be_read_or_written_is_refused() -> None:
     Path("table.csv").write_bytes(b"a\n\xff\n")
     with pytest.raises(SearchSpaceError, match=r"table\.csv cannot be read as CSV"):
         read_csv("table.csv")
+    with pytest.raises(SearchSpaceError, match=r"none.table\.csv cannot be written: No such file"):
+        write_csv("none/table.csv", [{"a": 1}])
+    with pytest.raises(SearchSpaceError, match=r"none.a\.toml cannot be written: No such file"):
+        SearchSpace({"a": 1}).write("none/a.toml")
     with pytest.raises(SearchSpaceError, match="id: the table has a column of this name"):
         write_csv("table.csv", [{"id": 1}])
 

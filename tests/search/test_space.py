@@ -328,6 +328,7 @@ def test_spaces_of_equal_parameters_are_equal_and_shown() -> None:
     [
         ({}, "expected one parameter or more"),
         ([], "expected a mapping of names"),
+        ({"a": [Int(1, 2), 5]}, "a: a list has values, no distributions; to choose one use Branch"),
         ("a", "expected a mapping of names"),
         ([{"a": 1}, 3], "block 2: expected a mapping of names to distributions, not 3"),
         ([{"a": 1}, {"b": []}], "block 2: b: choices must have one value or more"),

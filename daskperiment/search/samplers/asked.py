@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, create_trial
@@ -73,6 +72,8 @@ class AskedStudy:
 
         See :class:`~daskperiment.search.samplers.Samples`.
         """
+        import numpy as np
+
         self._tell(trials)
         if self._warm:
             self._begin_from(self._warm)

@@ -27,6 +27,7 @@ from daskperiment.errors import (
     MetricNotFoundError,
     PayloadError,
     QueryError,
+    SearchError,
     SnapshotNotFoundError,
     StepNotFoundError,
     StoreCorruptError,
@@ -48,6 +49,8 @@ PAGES = (
     "/experiments/<experiment>",
     "/experiments/<experiment>/trials/<trial:number>",
     "/experiments/<experiment>/compare",
+    "/experiments/<experiment>/searches",
+    "/experiments/<experiment>/searches/<search:name>",
     "/running",
 )
 """Addresses of pages, of which the script in them knows what to show."""
@@ -55,7 +58,7 @@ _STATUS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], int], ...] =
     ((QueryError, InvalidNameError), 400),
     (
         (ExperimentNotFoundError, TrialIDNotFoundError, StepNotFoundError, MetricNotFoundError,
-         ArtifactNotFoundError, ValueNotKeptError, SnapshotNotFoundError),
+         ArtifactNotFoundError, ValueNotKeptError, SnapshotNotFoundError, SearchError),
         404,
     ),
     ((StoreCorruptError, PayloadError), 422),
@@ -94,9 +97,15 @@ def create_app(board: Board, guard: Guard | None = None) -> Flask:
         def to_python(self, value: str) -> int:
             return int(value)
 
+    class Name(BaseConverter):
+        """Name of a search: any text, also one with slashes."""
+
+        regex = ".+"
+        part_isolating = False
+
     app = Flask("daskperiment.dashboard", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = 0
-    app.url_map.converters["trial"] = Number
+    app.url_map.converters.update(trial=Number, search=Name)
     _guard(app, guard or Guard())
     _answer_errors(app, board)
 

@@ -16,6 +16,7 @@ from daskperiment.history.activity import Activities, Activity
 from daskperiment.history.columns import ENDED
 from daskperiment.history.summaries import Summaries, Summary, stamp
 from daskperiment.history.trials import Trials
+from daskperiment.search.watch import Watches
 from daskperiment.typing import Document
 
 _MOST = 16
@@ -29,12 +30,15 @@ class Shown:
     ----------
     trials : Trials
         Its trials, with their rows in memory.
+    watches : Watches
+        Its searches, as far as they were read.
     """
 
     def __init__(self, backend: Backend, name: str) -> None:
         self.name = name
         self.backend = backend
         self.trials = Trials(backend, name)
+        self.watches = Watches(self.trials)
         self._summaries = Summaries(backend, name)
 
     def summary(self, row: Document) -> dict[str, Summary]:

@@ -143,6 +143,7 @@ def get(path: str, *queries: Query) -> Callable[[Answer], Answer]:
 
 PATH_PARTS: Mapping[str, Document] = {
     "experiment": {"type": "string", "minLength": 1, "maxLength": 64},
+    "name": {"type": "string", "minLength": 1, "maxLength": 250},
     "number": {"type": "integer", "minimum": 1, "maximum": 10**_LONGEST_NUMBER - 1},
 }
 """JSON schemas of the parts of paths."""

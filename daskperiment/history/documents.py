@@ -54,6 +54,24 @@ def plain(value: Any) -> JSON:
     return repr(value) if isinstance(value, Kept) else preview(value)
 
 
+def short(value: Any, most: int = 300) -> JSON:
+    """A value as strict JSON, or ``{"preview": text}`` of what is long or no plain data.
+
+    Examples
+    --------
+    >>> short("adam"), short("x" * 50, 9)
+    ('adam', {'preview': "'xx...xx'"})
+    """
+    if isinstance(value, Kept):
+        return {"preview": repr(value)}
+    found = plain(value)
+    if found is None or isinstance(found, (bool, int, float)):
+        return found
+    # One that has a preview itself would be taken for ours.
+    odd = isinstance(found, dict) and "preview" in found
+    return {"preview": preview(value, most)} if odd or len(str(found)) > most else found
+
+
 def kept(backend: Backend, document: Document | None) -> JSON:
     """A value that a row keeps."""
     if document is None:

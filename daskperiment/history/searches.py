@@ -71,12 +71,17 @@ class Searches:
         return found
 
     def state(self, document: Document) -> str:
-        """That of the last batch of a search: ``RUNNING`` and so on, as of batches."""
-        if document.get("imported"):
-            return "COMPLETE"
+        """That of the last batch of a search, as of batches; ``WAITING`` where there is none."""
         batches = self._batches.find({SEARCH: document["uid"]})
-        states = [str(row["state"]) for _, row in batches]
-        return "RUNNING" if "RUNNING" in states else states[0] if states else "WAITING"
+        return _state(document, [str(row["state"]) for _, row in batches])
+
+    def states(self, documents: Iterable[Document]) -> dict[str, str]:
+        """Those of several searches, by uid."""
+        found: dict[str, list[str]] = {}
+        for _, row in self._batches.find():
+            if row.get(SEARCH) is not None:
+                found.setdefault(str(row[SEARCH]), []).append(str(row["state"]))
+        return {each["uid"]: _state(each, found.get(each["uid"], [])) for each in documents}
 
     # -- configurations that somebody wants to be tried
 
@@ -89,6 +94,12 @@ class Searches:
         """What is in the queue from a position on, also what was tried already."""
         entries = self.backend.read(paths.queue(self._name, uid), start)
         return [dict(entry["parameters"]) for entry in entries]
+
+
+def _state(document: Document, batches: Sequence[str]) -> str:
+    if document.get("imported"):
+        return "COMPLETE"
+    return "RUNNING" if "RUNNING" in batches else batches[0] if batches else "WAITING"
 
 
 @dataclass(frozen=True, slots=True)

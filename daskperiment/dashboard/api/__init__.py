@@ -12,6 +12,7 @@ from daskperiment.dashboard.api import (  # noqa: F401  # importing them makes t
     output,
     reproductions,
     running,
+    searches,
     trial,
     trials,
     usage,

@@ -10,10 +10,8 @@ from daskperiment.dashboard.board import Board, Shown
 from daskperiment.dashboard.endpoint import Query, get
 from daskperiment.history import documents, table
 from daskperiment.history.columns import ABSENT, INDEX
-from daskperiment.history.places import Kept
 from daskperiment.history.summaries import Summary
 from daskperiment.history.taints import tainted
-from daskperiment.serializers import preview
 from daskperiment.typing import JSON, Document
 
 _PARAMETERS = 20
@@ -21,8 +19,6 @@ _PARAMETERS = 20
 _STANDARD = ("Result", "Started", "Process Time")
 _METRICS = 4
 """Metrics that are shown unless others are asked for."""
-_LONGEST = 300
-"""Characters of a text in a cell; what is longer is shown by its beginning."""
 _TYPES = {
     "Started": "time",
     "Finished": "time",
@@ -129,15 +125,9 @@ def _row(
 def _cell(column: str, value: Any) -> JSON:
     if value is ABSENT:
         return None
-    if isinstance(value, Kept):
-        return {"preview": repr(value)}
     if _TYPES.get(column) == "time" and isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
-    plain = documents.plain(value)
-    if isinstance(plain, dict) and "preview" in plain:  # it would be taken for ours
-        return {"preview": preview(value, _LONGEST)}
-    short = plain is None or isinstance(plain, (bool, int, float))
-    return plain if short or len(str(plain)) <= _LONGEST else {"preview": preview(value, _LONGEST)}
+    return documents.short(value)
 
 
 def _short(summary: Summary) -> Document:

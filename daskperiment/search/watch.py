@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import threading
 import uuid
+from collections.abc import Mapping
 from itertools import takewhile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from daskperiment.errors import SearchError, SearchSpaceError
 from daskperiment.history.documents import plain, short, time
 from daskperiment.history.searches import Searches, SearchRows, Tried
 from daskperiment.history.trials import Trials
 from daskperiment.records import TrialState
+from daskperiment.search.levels import BLOCK
 from daskperiment.search.objective import Objective, pareto
 from daskperiment.search.scales import scales
 from daskperiment.search.space import SearchSpace
@@ -62,7 +64,10 @@ class Watch:
         self.uid = str(document["uid"])
         self._objective = Objective.from_document(document)
         self._rows = SearchRows(trials, self.uid, self._objective.names)
-        self._scales = _scales(document)
+        self._space = _space(document)
+        self._scales = [] if self._space is None else scales(self._space)
+        self._names = () if self._space is None else self._space.names
+        self._conditional = self._space is not None and _is_conditional(self._space)
         self._lock = threading.Lock()
         # Cursors of another process, or of before, begin with something else.
         self._begin = uuid.uuid4().hex[:12]
@@ -176,22 +181,26 @@ class Watch:
         return {"trial": tried.number, "value": value, "parameters": entry["parameters"]}
 
     def _entry(self, tried: Tried) -> Document:
-        names = {scale["name"] for scale in self._scales}
         last = max(tried.reports, default=None)
         return {
             "place": tried.place,
             "trial": tried.number,
             "state": tried.state.value,
-            "parameters": {
-                name: short(value)
-                for name, value in tried.parameters.items()
-                if not names or name in names
-            },
+            "parameters": {name: short(value) for name, value in self._active(tried).items()},
             "values": [_finite(value) for value in tried.values],
             "reported": None if last is None else _finite(tried.reports[last]),
             "started": time(tried.row.get("started")),
             "seconds": tried.row.get("seconds"),
         }
+
+    def _active(self, tried: Tried) -> Mapping[str, Any]:
+        """Its configuration: what else it was given, such as defaults, is no part of the search."""
+        if self._space is None:
+            return tried.parameters
+        found = self._space.within(tried.parameters) if self._conditional else None
+        if found is not None:
+            return found
+        return {name: tried.parameters[name] for name in self._names if name in tried.parameters}
 
 
 class Watches:
@@ -286,11 +295,23 @@ class Watches:
             self._known = {uid: watch for uid, watch in self._known.items() if uid in uids}
 
 
-def _scales(document: Document) -> list[Document]:
+def _space(document: Document) -> SearchSpace | None:
     try:
-        return scales(SearchSpace.from_document(document["space"]))
+        return SearchSpace.from_document(document["space"])
     except SearchSpaceError:  # it may be of a later version
-        return []
+        return None
+
+
+def _is_conditional(space: SearchSpace) -> bool:
+    """Whether some of its configurations have other names than others."""
+    blocks: dict[str, set[str]] = {}
+    for axis in space.axes:
+        if axis.distribution.levels:
+            return True
+        if axis.name != BLOCK:
+            block = axis.address.partition("/")[0] if axis.address.startswith(BLOCK) else ""
+            blocks.setdefault(block, set()).add(axis.name)
+    return len({frozenset(names) for names in blocks.values()}) > 1
 
 
 def _place(known: tuple[int, Tried]) -> int:

@@ -12,6 +12,8 @@ const PAGES = [
   ["/experiments/:id", () => import("./pages/trials.js")],
   ["/experiments/:id/trials/:n", () => import("./pages/trial.js")],
   ["/experiments/:id/compare", () => import("./pages/compare.js")],
+  ["/experiments/:id/searches", () => import("./pages/searches.js")],
+  ["/experiments/:id/searches/:name", () => import("./pages/search.js")],
   ["/running", () => import("./pages/running.js")],
 ];
 

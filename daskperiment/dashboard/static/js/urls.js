@@ -19,6 +19,8 @@ export const pages = {
   trials: (id, query) => withQuery(`/experiments/${part(id)}`, query),
   trial: (id, n, hash = "") => `/experiments/${part(id)}/trials/${part(n)}${hash}`,
   compare: (id, trials) => withQuery(`/experiments/${part(id)}/compare`, { trials }),
+  searches: (id) => `/experiments/${part(id)}/searches`,
+  search: (id, name) => `/experiments/${part(id)}/searches/${part(name)}`,
   running: (experiment) => withQuery("/running", { experiment }),
 };
 
@@ -29,6 +31,8 @@ export const api = {
   trials: (id) => `/api/v1/experiments/${part(id)}/trials`,
   trial: (id, n, what = "") =>
     `/api/v1/experiments/${part(id)}/trials/${part(n)}${what ? `/${what}` : ""}`,
+  searches: (id) => `/api/v1/experiments/${part(id)}/searches`,
+  search: (id, name) => `/api/v1/experiments/${part(id)}/searches/${part(name)}`,
   metrics: (id) => `/api/v1/experiments/${part(id)}/metrics`,
   compare: (id) => `/api/v1/experiments/${part(id)}/compare`,
 };

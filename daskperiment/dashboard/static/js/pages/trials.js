@@ -53,7 +53,7 @@ export function open(place) {
   const chooserButton = button("Columns", choose, { "aria-haspopup": "dialog", "aria-label": "Choose columns" });
   fill(
     place.root,
-    h("div", { class: "head" }, h("div", {}, h("h1", { title: id }, id), summary)),
+    h("div", { class: "head" }, h("div", {}, h("h1", { title: id }, id), summary), h("a", { href: pages.searches(id), class: "button" }, "Searches")),
     h("div", { class: "tools" }, form, chips, chooserButton),
     trouble, frame, pager, bar,
   );
@@ -294,6 +294,7 @@ export function open(place) {
       { key: "k", does: "Previous trial", run: () => table.move(-1) },
       { key: "x", does: "Select the trial, or not", run: flip },
       { key: "Enter", does: "Open the trial" },
+      { key: "s", does: "Show the searches", run: () => place.go(pages.searches(id)) },
       { key: "c", does: "Compare the selected trials", run: compare },
       { key: "[", does: "Page before", run: () => before.click() },
       { key: "]", does: "Page after", run: () => after.click() },

@@ -165,7 +165,7 @@ _FITTING: dict[str, tuple[str, ...]] = {
     "as": ("text",), "stream": ("stdout",), "step": ("prepare",), "experiment": (NAME,),
     "where": ("a > 1", "Success", "kind == 'json' or not Success"), "points": ("4", "10", "1000"),
     "order_by": ("-a", "Started", "Result"), "columns": ("a", "Result", "Tags"),
-    "ids": ("[1,2]", "[]", "[4]"), "keys": ('["loss"]', '["loss","odd"]'),
+    "since": ("0-1", "fits-2"), "ids": ("[1,2]", "[]", "[4]"), "keys": ('["loss"]', '["loss","odd"]'),
 }  # fmt: skip
 _QUERIES = {
     **{each.path: [query.name for query in each.queries] for each in ENDPOINTS},
@@ -229,6 +229,7 @@ def _filled(chance: random.Random, path: str) -> str:
     name = NAME if sound else chance.choice(_PARTS)
     number = str(chance.randrange(1, 6)) if sound else chance.choice(_PARTS)
     path = path.replace("<experiment>", name).replace("<trial:number>", number)
+    path = path.replace("<search:name>", "fits" if sound else chance.choice(_PARTS))
     if drawn > 0.9:
         at = chance.randrange(len(path) + 1)
         path = path[:at] + chance.choice(_PARTS) + path[at + chance.randrange(3) :]

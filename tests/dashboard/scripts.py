@@ -124,7 +124,7 @@ def _infest(backend: Backend, sound: dict[str, Any], number: int, text: str) -> 
         "owner": {**sound["owner"], "host": text, "user": text, "pid": text},
         "tainted": True, "reproduces": f"{1:032x}", "verdict": text,
         "taint_0": {"reason": text, "calls": [[text, 0]], "by": text, "time": 1.0},
-        "failed_step": text, "parameters_digest": text, **{kind: f"{kind}{uid}" for kind in kinds},
+        "search": uid, "place": 0, "failed_step": text, "parameters_digest": text, **{kind: f"{kind}{uid}" for kind in kinds},
     }  # fmt: skip
     raw = text.encode("utf-8", "surrogatepass")
     digest = blake3(raw).hexdigest()
@@ -132,6 +132,7 @@ def _infest(backend: Backend, sound: dict[str, Any], number: int, text: str) -> 
     backend.apply(
         Put(raw),
         Insert(paths.trials(NAME), row, number),
+        Insert(paths.searches(NAME), _search(text, name, uid), name),
         *(Insert(paths.SNAPSHOTS, found, f"{kind}{uid}") for kind, found in snapshots),
         Append(paths.steps(NAME, uid), list(_steps(text))),
         Append(paths.metrics(NAME, uid), [{text: [[0, 1], [1.0, 2.0], [1.0, 2.0]]}]),
@@ -156,6 +157,14 @@ def _infest(backend: Backend, sound: dict[str, Any], number: int, text: str) -> 
             for at, state in states.items()
         ),
     )
+
+
+def _search(text: str, name: str, uid: str) -> dict[str, Any]:
+    return {
+        "uid": uid, "started": 1.0, "seed": text, "n_trials": 9, "description": text, "main": 0,
+        "sampler": {"name": text, text: text}, "metrics": [[name, "minimize"], [None, "maximize"]],
+        "space": {name: {"type": "categorical", "choices": [text, "x"]}, "a": [text, 1]},
+    }  # fmt: skip
 
 
 def _usage(text: str) -> dict[str, Any]:

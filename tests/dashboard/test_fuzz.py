@@ -38,6 +38,7 @@ def addresses(trials: range = range(1, 6)) -> Iterator[tuple[str, str]]:
         query = queries.get(path.rpartition("/")[2], "")
         for number in trials if "<trial" in path else [1]:
             filled = path.replace("<experiment>", NAME).replace("<trial:number>", str(number))
+            filled = filled.replace("<search:name>", "a/../search")
             yield filled, query
             if path.endswith("/artifact"):
                 yield from ((filled, urlencode({"name": name})) for name in ARTIFACTS)
@@ -49,9 +50,13 @@ def addresses(trials: range = range(1, 6)) -> Iterator[tuple[str, str]]:
 
 
 def is_absent(request: Request) -> bool:
-    """Whether a sound store has it not: trial 4 failed early, 3 was cut down, 5 was removed."""
+    """Whether a sound store has it not: trial 4 failed early, 3 was cut down, 5 was removed.
+
+    There is no search either.
+    """
     path, named = request.path, request.query
-    if "/api/" not in path or path.endswith("/3/environment") or "/trials/5" in path:
+    missing = path.endswith(("/3/environment", "/search")) or "/trials/5" in path
+    if "/api/" not in path or missing:
         return "/api/" in path
     asks = path.endswith(("/artifact", "/file", "/why", "/lineage", "/takers"))
     return path.endswith("/4/artifact") or (asks and not named)

@@ -64,10 +64,12 @@ def test_no_reply_about_hostile_texts_is_markup(ex: Experiment) -> None:
 def _requests(ex: Experiment) -> Iterator[Request]:
     yield from (Request("GET", path) for path in fuzz.ORIGINAL)
     for endpoint in ENDPOINTS:
-        numbers = range(1, len(PAYLOADS) + 1) if "<trial" in endpoint.path else [1]
+        one = "<trial" in endpoint.path or "<search" in endpoint.path
+        numbers = range(1, len(PAYLOADS) + 1) if one else [1]
         for number in numbers:
             path = endpoint.path.replace("<experiment>", NAME)
             path = path.replace("<trial:number>", str(number))
+            path = path.replace("<search:name>", f"{number:032x}")
             query = {"trials": [1, 2, 3]} if path.endswith(("/compare", "/metrics")) else {}
             name = PAYLOADS[number - 1]
             if path.endswith(("/why", "/lineage", "/takers")):

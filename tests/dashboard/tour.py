@@ -33,6 +33,8 @@ def tour(page: Any, base: str, numbers: Iterable[int]) -> Iterator[str]:
     board = f"/experiments/{NAME}"
     chosen = list(numbers)
     ways = ["/experiments", "/running", f"/running?experiment={GOING}", f"{board}?limit=100"]
+    ways.append(f"{board}/searches")
+    ways += [f"{board}/searches/{number:032x}" for number in chosen]
     for number in chosen:
         ways += [f"{board}/trials/{number}#{section}" for section in SECTIONS]
     for at in range(0, len(chosen), 10):
@@ -50,11 +52,14 @@ def tour(page: Any, base: str, numbers: Iterable[int]) -> Iterator[str]:
         loaded(page)
         if page.evaluate("window.__pwned !== undefined"):
             yield f"I6: a script ran on {path}"
-        expected = "trials" not in path or CANARY in PAYLOADS[_number(path) - 1]
+        expected = not _number(path) or CANARY in PAYLOADS[_number(path) - 1]
         if path != "/experiments" and expected and "__pwned" not in text:
             yield f"I1: nothing of the trials is on {path}"
 
 
 def _number(path: str) -> int:
+    """Of which trial, or of whose search, a page is; 0 of one of many."""
+    if "/searches/" in path:
+        return int(path.rpartition("/")[2], 16)
     last = path.rpartition("trials")[2].lstrip("/=")
-    return int(last.partition("#")[0].partition("&")[0])
+    return int(last.partition("#")[0].partition("&")[0]) if "trials" in path else 0

@@ -72,11 +72,11 @@ export function parallel({ mark, clear, pointed }) {
   }
 
   function axisOf({ id: name, name: title, scale, left }, letters, first) {
-    const most = Math.max(2, Math.floor(high / 26));
+    const most = Math.max(2, Math.floor(high / 44));
     return svg("g", { "data-axis": name },
       svg("path", { class: "axis-line", d: `M${left} ${TOP}V${TOP + high}` }),
       label(cut(title, letters), first ? 2 : left, TOP - 14, `axis-name ${first ? "" : "middle"}`),
-      scale.ticks(most).map((tick) => [
+      scale.ticks(scale.kind === "category" ? 2 * most : most).map((tick) => [
         svg("path", { class: "axis-line", d: `M${left} ${up(tick.at).toFixed(1)}h4` }),
         label(cut(tick.text, Math.min(letters - 1, 11)), left + 7, up(tick.at) + 4, "tick halo")]),
       svg("rect", { class: "axis-hit", "data-hit": name, x: left - GRIP, y: TOP - 6, width: 2 * GRIP, height: high + 12, fill: "transparent" },

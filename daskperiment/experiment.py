@@ -87,6 +87,7 @@ if TYPE_CHECKING:
     import numpy as np
     import optuna
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from daskperiment.dashboard.serving import Dashboard
     from daskperiment.fingerprint.tree import CodeTree
@@ -1174,6 +1175,29 @@ class Experiment:
     def searches(self) -> list[Search]:
         """All searches, the last one first."""
         return [self.get_search(name) for name, _ in Searches(self.backend, self.id).find()]
+
+    def plot(
+        self,
+        search: Search | str | None = None,
+        kind: str = "convergence",
+        path: str | PathLike[str] | None = None,
+    ) -> Figure:
+        """Draw a search, by default the last one; see :meth:`daskperiment.search.Search.plot`.
+
+        Parameters
+        ----------
+        search : Search or str, optional
+            Which one, or its name.
+        kind, path
+            As there.
+
+        Raises
+        ------
+        SearchError
+            There is none, or it cannot be drawn so.
+        """
+        found = search if isinstance(search, Search) else self.get_search(search)
+        return found.plot(kind, path)
 
     def import_study(self, study: optuna.Study, name: str | None = None) -> Search:
         """Make trials of those of a study of Optuna, and a search of it.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from daskperiment.errors import SearchError
@@ -10,16 +13,20 @@ from daskperiment.history.columns import parameter_column, utc_time
 from daskperiment.history.searches import Searches, SearchRows, Tried
 from daskperiment.history.trials import Trials
 from daskperiment.records import TrialState
+from daskperiment.search.importance import importance
 from daskperiment.search.loop import Terms, differing
 from daskperiment.search.objective import Objective, pareto
 from daskperiment.search.samplers import Samples, sampler_of
 from daskperiment.search.space import SearchSpace
 from daskperiment.search.trials import SearchTrial
+from daskperiment.serializers import preview
 from daskperiment.typing import Document
 
 if TYPE_CHECKING:
     import optuna
     import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from daskperiment.trial import Trial
 
@@ -217,6 +224,97 @@ class Search:
         best = self._best()
         return {**told, "best": None if best is None else self._shown(best)}
 
+    def importance(self, metric: str | None = None) -> dict[str, float]:
+        """How much of what a metric depends on comes from each parameter, the largest share first.
+
+        Parameters
+        ----------
+        metric : str, optional
+            Which one; default the main metric, or the first one.
+
+        Returns
+        -------
+        dict of str to float
+            Shares from 0 to 1 of all parameters of the space, 1 together, as
+            :func:`~daskperiment.search.importance.importance` learns them by a random forest.
+
+        Raises
+        ------
+        SearchError
+            There is no such metric, there are too few trials, or scikit-learn is not installed.
+
+        Examples
+        --------
+        >>> from daskperiment import Experiment
+        >>> ex = Experiment("doc_search_importance", backend="memory://")
+        >>> @ex.result
+        ... def square(x, y):
+        ...     return x * x
+        >>> s, space = square(ex.parameter("x"), ex.parameter("y")), {"x": [0, 1, 2], "y": [3, 4]}
+        >>> ex.search(s, space, sampler="grid").importance()
+        {'x': 0.9844..., 'y': 0.0155...}
+        """
+        return self._shares(self._position(metric), self._tried())
+
+    def plot(
+        self,
+        kind: str = "convergence",
+        path: str | PathLike[str] | None = None,
+        ax: Axes | None = None,
+        metric: str | None = None,
+    ) -> Figure:
+        """Draw it.
+
+        Parameters
+        ----------
+        kind : {"convergence", "parallel", "importance", "pareto"}
+            ``"convergence"`` shows the value of each trial and the best so far; ``"parallel"`` a
+            line for each trial through its parameters, dark where it is good, with a gap where one
+            is not active; ``"importance"`` what :meth:`importance` says; ``"pareto"`` the trials
+            by the first two of several metrics, and those that no other one is better than.
+        path : path, optional
+            A file to write it to, whose suffix names the format, such as ``.png`` or ``.svg``.
+        ax : matplotlib.axes.Axes, optional
+            Where to draw it; default a figure of its own.
+        metric : str, optional
+            Which one is shown; default the main metric, or the first one.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            Pyplot does not know it, and nothing is left open.
+
+        Raises
+        ------
+        SearchError
+            There is no such kind, metric, format or folder; it cannot be drawn of this search; or
+            matplotlib is not installed.
+
+        Examples
+        --------
+        >>> from daskperiment import Experiment
+        >>> ex = Experiment("doc_search_plot", backend="memory://")
+        >>> @ex.result
+        ... def half(x):
+        ...     return x / 2
+        >>> search = ex.search(half(ex.parameter("x")), {"x": [4, 2, 3]}, sampler="grid")
+        >>> axes, = search.plot().axes
+        >>> axes.get_ylabel()
+        'result (minimize)'
+        """
+        try:
+            from daskperiment.search import plots
+        except ModuleNotFoundError as error:
+            if error.name != "matplotlib":
+                raise
+            raise SearchError(
+                'Plots need the library matplotlib: pip install "daskperiment[plot]"'
+            ) from None
+        position, tried = self._position(metric), self._tried()
+        shares = partial(self._shares, position, tried)
+        seen = plots.Seen(self.name, self.space, self._objective, position, tried, shares)
+        return plots.plot(seen, kind, path, ax)
+
     # -- what can be done with it
 
     def enqueue(self, *configurations: Mapping[str, Any]) -> None:
@@ -341,6 +439,24 @@ class Search:
         for tried in self._rows.look():
             self._found[tried.place] = tried
         return [self._found[place] for place in sorted(self._found)]
+
+    def _position(self, metric: str | None) -> int:
+        """Which of its metrics is meant."""
+        if metric is None:
+            return self._objective.main or 0
+        titles = list(self.metrics)
+        if metric not in titles:
+            raise SearchError(f"metric is one of {', '.join(titles)}, not {preview(metric, 80)}")
+        return titles.index(metric)
+
+    def _shares(self, metric: int, tried: Iterable[Tried]) -> dict[str, float]:
+        configurations, values = [], []
+        for each in tried:
+            value, found = each.values[metric], self.space.within(each.parameters)
+            if value is not None and math.isfinite(value) and found is not None:
+                configurations.append(found)
+                values.append(value)
+        return importance(self.space, configurations, values)
 
     def _losses(self) -> Iterable[tuple[Tried, tuple[float, ...]]]:
         for tried in self._tried():

@@ -305,7 +305,7 @@ class Search:
         try:
             from daskperiment.search import plots
         except ModuleNotFoundError as error:
-            if error.name != "matplotlib":
+            if (error.name or "").partition(".")[0] != "matplotlib":
                 raise
             raise SearchError(
                 'Plots need the library matplotlib: pip install "daskperiment[plot]"'

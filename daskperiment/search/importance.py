@@ -11,7 +11,7 @@ from daskperiment.search.space import SearchSpace
 
 LEAST = 5
 """Trials without which there is nothing to learn from."""
-_TREES = 100
+_TREES = 64
 _SEED = 0
 
 

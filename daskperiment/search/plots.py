@@ -90,7 +90,7 @@ Path_ = str | PathLike[str] | None
 
 def plot(seen: Seen, kind: str, path: Path_ = None, ax: Axes | None = None) -> Figure:
     """Draw a search; see :meth:`daskperiment.search.Search.plot`."""
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise SearchError(f"kind is one of {', '.join(_KINDS)}, not {preview(kind, 80)}")
     format = None if path is None else _format(path)
     draw, size = _KINDS[kind]

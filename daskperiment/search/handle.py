@@ -251,8 +251,8 @@ class Search:
         ... def square(x, y):
         ...     return x * x
         >>> s, space = square(ex.parameter("x"), ex.parameter("y")), {"x": [0, 1, 2], "y": [3, 4]}
-        >>> ex.search(s, space, sampler="grid").importance()
-        {'x': 0.9844..., 'y': 0.0155...}
+        >>> list(ex.search(s, space, sampler="grid").importance())
+        ['x', 'y']
         """
         return self._shares(self._position(metric), self._tried())
 

@@ -109,6 +109,10 @@ class SearchError(DaskperimentError, ValueError, LookupError):
     """A search is asked for wrongly, is not there, or is there already."""
 
 
+class TargetError(DaskperimentError, ValueError, LookupError):
+    """A file has nothing that trials could be run of, or several such things."""
+
+
 class ScoresError(DaskperimentError, ValueError):
     """A design function has left no scores, not all that were asked for, or what is no number."""
 

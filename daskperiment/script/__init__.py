@@ -9,5 +9,8 @@ trial by itself, nothing waits any more.
 from __future__ import annotations
 
 from daskperiment.script.pending import begun, built, main, plan_path, reading, run_path
+from daskperiment.script.target import Loaded, load_target
 
-__all__ = ["begun", "built", "main", "plan_path", "reading", "run_path"]
+__all__ = [
+    "Loaded", "begun", "built", "load_target", "main", "plan_path", "reading", "run_path",
+]  # fmt: skip

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any, NoReturn
@@ -35,6 +36,8 @@ def main(node: Any, parameters: Parameters, arguments: Sequence[str] | None = No
     """Run one trial as the command line says; see :meth:`Experiment.main`."""
     if not isinstance(node, Node) or not layout_of(node).records:
         raise ComputeArgumentError("main() takes what calling a result step has given")
+    if _builds:
+        raise _Built([node])
     logs.show()
     given = _given(node, parameters, sys.argv[1:] if arguments is None else arguments)
     value = node.compute(seed=given.seed, parameters=given.values)
@@ -164,6 +167,12 @@ class Script:
 
     # -- what waits ------------------------------------------------------------------------
 
+    def take(self) -> list[Node]:
+        """What waits, which waits no more."""
+        results = [node for node, _ in self._results()]
+        self.settle()
+        return results
+
     def _results(self) -> list[tuple[Node, Parameters]]:
         """What waits and is not part of something else that waits."""
         inner = {
@@ -175,6 +184,8 @@ class Script:
         return [(n, p) for n, p in self._waiting if layout_of(n).key not in inner]
 
     def _run(self, code: OwnCode) -> None:
+        if _builds:
+            raise _Built(self.take())
         results = self._results()
         self.settle()
         if code.computes:
@@ -215,6 +226,18 @@ _plans = False
 """Whether the script that runs is to plan its trial in place of running it."""
 
 
+_builds = False
+"""Whether the script that runs is to tell what it builds in place of running it."""
+
+
+class _Built(SystemExit):
+    """What ends a script that would run what it has built."""
+
+    def __init__(self, results: list[Node]) -> None:
+        super().__init__(0)
+        self.results = results
+
+
 class _Planned(SystemExit):
     """What ends a script at the trial that it would begin."""
 
@@ -249,6 +272,8 @@ def begun(backend: Backend, experiment: str, plan: Callable[[], Plan] | None = N
     ComputeArgumentError
         The script is to plan it, and it cannot be planned.
     """
+    if _builds:
+        raise _Built([] if _current is None else _current.take())
     if _plans:
         if _current is not None:
             _current.settle()
@@ -330,10 +355,47 @@ def plan_path(
     return None, failure
 
 
+@contextlib.contextmanager
+def built_by(path: str | Path) -> Iterator[tuple[list[Node], BaseException | None]]:
+    """Run a script up to its first trial, and be that script for as long as the context lasts.
+
+    Parameters
+    ----------
+    path : str or path
+        The script, which gets no arguments.
+
+    Yields
+    ------
+    list of Node
+        The results that it has built by then and not as parts of others.
+    BaseException or None
+        What it raised.
+    """
+    global _builds
+    with _program_of(path, ()) as module:
+        outer, _builds = _builds, True
+        try:
+            failure = _failure_of(module)
+        finally:
+            _builds = outer
+        if isinstance(failure, _Built):
+            yield failure.results, None
+        else:
+            yield [], failure
+
+
 def _executed(
     path: str | Path, arguments: Sequence[str]
 ) -> tuple[list[tuple[Backend, str]], BaseException | None]:
     """Run a script; return where it has begun a trial last, and what it raised."""
+    with _program_of(path, arguments) as module:
+        failure = _failure_of(module)
+        return _stores or [], failure
+
+
+@contextlib.contextmanager
+def _program_of(path: str | Path, arguments: Sequence[str]) -> Iterator[ModuleType]:
+    """Make this process one that runs a script, whose module is still empty."""
     global _current, _stores
     file = Path(path).absolute()  # as Python itself names a script, whatever it changes to
     outer, argv, folders = (_current, _stores), sys.argv, sys.path[:]
@@ -343,16 +405,22 @@ def _executed(
     sys.path.insert(0, str(file.resolve().parent))
     sys.modules["__main__"] = module = ModuleType("__main__")
     vars(module).update(__file__=str(file), __spec__=None)
-    failure: BaseException | None = None
+    try:
+        yield module
+    finally:
+        _current, _stores = outer
+        sys.modules["__main__"] = program
+        sys.argv, sys.path[:] = argv, folders
+
+
+def _failure_of(module: ModuleType) -> BaseException | None:
+    """Run a script in its module; return what it raised."""
+    file = Path(str(module.__file__))
     try:
         exec(compile(file.read_bytes(), str(file), "exec", dont_inherit=True), vars(module))
     except BaseException as error:
-        failure = error
-    finally:
-        stores, (_current, _stores) = _stores, outer
-        sys.modules["__main__"] = program
-        sys.argv, sys.path[:] = argv, folders
-    return stores, failure
+        return error
+    return None
 
 
 def _own_trial(backend: Backend, experiment: str, since: float) -> Trial | None:

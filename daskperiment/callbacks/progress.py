@@ -8,7 +8,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard
 from weakref import WeakSet
@@ -83,6 +83,10 @@ class Progress(Callback):
     def after_batch(self, *, batch: BatchView) -> None:
         """Leave the bar as it is."""
         self._close()
+
+    def aside(self) -> AbstractContextManager[None]:
+        """A block in which others write where the bar is."""
+        return nullcontext() if self._bar is None else self._bar.aside()
 
     def _close(self) -> None:
         bar, self._bar = self._bar, None

@@ -24,6 +24,7 @@ from daskperiment.cli import (
     recorded,
     reusing,
     running,
+    searching,
     stores,
     watching,
 )
@@ -95,6 +96,7 @@ def cli(ctx: click.Context) -> None:
 
 for module in (
     running,
+    searching,
     looking,
     recorded,
     lineage,

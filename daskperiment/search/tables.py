@@ -42,11 +42,18 @@ def write_csv(path: str | PathLike[str], configurations: Iterable[Mapping[str, A
         for one in given:
             key = configuration_id(one)
             runs[key] = runs.get(key, 0) + 1
-            cells = [_cell(one[name]) if name in one else "" for name in names]
+            cells = [cell(one[name]) if name in one else "" for name in names]
             writer.writerow([key, runs[key], *cells])
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value as a cell of a table, which :func:`read_csv` reads.
+
+    Examples
+    --------
+    >>> cell(0.5), cell("adam"), cell("0.5"), cell([1, None])
+    ('0.5', 'adam', '"0.5"', '[1, null]')
+    """
     if not isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     found = literal(value)

@@ -4,7 +4,8 @@
 ``7``              trial 7
 ``latest``         the trial with the highest number
 ``-1``, ``-2``     the last one, the one before
-``best``           the best result; needs a direction
+``best``           the best result, by the direction that is given; without one, what the
+                   last search of the experiment calls the best, in all trials
 ``3:7``            from trial 3 to trial 7, both included; an end may be left out,
                    and may be any of the above
 =================  ===============================================================
@@ -18,7 +19,9 @@ from itertools import islice
 
 from daskperiment.errors import TrialReferenceError
 from daskperiment.history.ranking import Direction, best
+from daskperiment.history.searches import Searches
 from daskperiment.history.trials import Trials
+from daskperiment.search.objective import Objective
 
 FORMS = "a number such as 7, latest, -1, best, or a range such as 3:7"
 _NUMBER = re.compile(r"-?[0-9]{1,15}")
@@ -36,7 +39,7 @@ def resolve(
     trials : Trials
         The rows of the experiment.
     direction : {"minimize", "maximize"}, optional
-        Which result is ``best``.
+        Which result is ``best``; default the metric and direction of the last search.
 
     Raises
     ------
@@ -111,11 +114,21 @@ def _single(text: str, trials: Trials, direction: Direction | None) -> int:
 
 
 def _best(trials: Trials, direction: Direction | None) -> int:
-    if direction is None:
+    if direction is not None:
+        return best(trials, direction)
+    known = Searches(trials.backend, trials.name).find()
+    if not known:
         raise TrialReferenceError(
             "'best' needs to know which result is best: give the direction, minimize or maximize"
         )
-    return best(trials, direction)
+    name, document = known[0]
+    sought = Objective.from_document(document).sought
+    if len(sought) > 1:
+        raise TrialReferenceError(
+            f"The last search, {name!r}, has several metrics and no main_metric, so that it does "
+            "not say which trial is best: give the direction, minimize or maximize"
+        )
+    return best(trials, sought[0].direction, sought[0].name)
 
 
 def _from_the_end(position: int, trials: Trials) -> int:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from daskperiment.callbacks import Progress
     from daskperiment.trial import Trial
 
+_INTERRUPTED = (TrialState.CANCELLED, TrialState.CRASHED)
 _AHEAD = ("place", "trial", "id")
 
 
@@ -148,10 +149,12 @@ class Table(Callback):
     def _write(self, trial: Trial) -> None:
         if str(trial.number) in self._written:
             return
+        tried = _tried(trial, self._objective)
+        if tried.state in _INTERRUPTED:  # a search that goes on repeats it
+            return
         self._written.add(str(trial.number))
-        row = self._row(_tried(trial, self._objective))
         with self._path.open("a", encoding="utf-8", newline="") as file:
-            file.write(_line(row))
+            file.write(_line(self._row(tried)))
 
     def _header(self) -> list[str]:
         titles = [metric.title for metric in self._objective.metrics]

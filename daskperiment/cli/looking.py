@@ -29,7 +29,7 @@ def ls(session: Session, limit: int | None, where: str | None, removed: bool) ->
     if session.chosen is None and where is None and limit is None and not removed:
         session.answer([_experiment(session, name) for name in session.experiments], _experiments)
     else:
-        session.answer(list(_listed(session, limit, where, removed)), _trials)
+        session.answer(list(_listed(session, limit, where, removed)), listed)
 
 
 def _experiment(session: Session, name: str) -> dict[str, Any]:
@@ -74,7 +74,8 @@ def _last(rows: list[Any], limit: int | None) -> list[Any]:
     return rows if limit is None else rows[max(0, len(rows) - limit) :]
 
 
-def _trials(rows: list[dict[str, Any]]) -> Iterator[str]:
+def listed(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """A table of trials."""
     if not rows:
         return iter(["No trial."])
     return text.table(

@@ -24,6 +24,7 @@ from daskperiment.cli import (
     recorded,
     reusing,
     running,
+    searches,
     searching,
     stores,
     watching,
@@ -42,8 +43,9 @@ PIPE_CLOSED = 141
 """What a shell shows for a program that its reader has left, as ``head`` leaves."""
 
 _EPILOG = """\
-References name trials: 7, latest, -1 (the last), best (with --direction), 3:7 (both ends
-included).  Exit codes: 0 done; 1 the thing asked for failed or differs; 2 usage or another error.
+References name trials: 7, latest, -1 (the last), best (by --direction, else as the last search),
+3:7 (both ends included).  Exit codes: 0 done; 1 the thing asked for failed or differs; 2 usage or
+another error.
 """
 
 
@@ -97,6 +99,7 @@ def cli(ctx: click.Context) -> None:
 for module in (
     running,
     searching,
+    searches,
     looking,
     recorded,
     lineage,

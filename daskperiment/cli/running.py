@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from daskperiment.cli import text
+from daskperiment.cli import looking, text
 from daskperiment.cli.session import Session, verb
 from daskperiment.errors import BatchArgumentError
 from daskperiment.secrets import MASK
@@ -34,11 +34,16 @@ _shard = click.option(
 @verb("run", context_settings=_OWN)
 @_shard
 @click.option("--no-reuse", "anew", is_flag=True, help="Take no step from other trials.")
+@click.option(
+    "--sweep", "swept", multiple=True, metavar="NAME=VALUES",
+    help="Run all combinations, such as lr=0.1,0.01 and depth=3:10:2, without 10.",
+)  # fmt: skip
 @_script
 @_arguments
 def run(
-    session: Session, script: str, arguments: Sequence[str], shard: str | None, anew: bool
-) -> int:
+    session: Session, script: str, arguments: Sequence[str], shard: str | None, anew: bool,
+    swept: Sequence[str],
+) -> int:  # fmt: skip
     """Run a script and show the trial that it records.
 
     Everything behind SCRIPT is the script's own, as in: run train.py lr=0.1 --seed 1.  The exit
@@ -47,6 +52,13 @@ def run(
     if session.chosen is not None:
         raise click.UsageError("-e means nothing to run: the script names its experiment")
     told = {"DASKPERIMENT_SHARD": shard, "DASKPERIMENT_DISABLE_REUSE": "1" if anew else None}
+    if swept:
+        from daskperiment.cli.sweeping import sweep
+
+        with _told(told), _stdout_aside() if session.as_json else contextlib.nullcontext():
+            code, rows = sweep(session, script, arguments, swept)
+        session.answer(rows, looking.listed)
+        return code
     return _run(session, script, arguments, told)
 
 

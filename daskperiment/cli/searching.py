@@ -188,7 +188,7 @@ def _list(
     from daskperiment.cli.following import check_folder
     from daskperiment.search import configuration_id, write_csv
 
-    with _target(session, file) as loaded:
+    with target(session, file) as loaded:
         configurations = list(_space(loaded, space_file, 0).grid())
     chosen = _indices(ids, configurations) if ids else range(len(configurations))
     if csv_file is not None:
@@ -237,7 +237,7 @@ def _run(
     """Run a search, and show it."""
     csv_file, plot = asked.pop("csv_file"), asked.pop("plot")
     aside = _stdout_aside() if session.as_json else contextlib.nullcontext()
-    with aside, _target(session, file) as loaded:
+    with aside, target(session, file) as loaded:
         found = _found(session, loaded, space_file, sampler, asked, csv_file, plot)
         if plot is not None:
             drawn: Any = found
@@ -295,7 +295,7 @@ def _compared(objective: Any) -> tuple[Any, str | None]:
 
 
 @contextlib.contextmanager
-def _target(session: Session, file: str) -> Iterator[Loaded]:
+def target(session: Session, file: str) -> Iterator[Loaded]:
     """What a file has to run; what the file itself raises is shown as Python shows it."""
     from daskperiment.script import load_target
 
@@ -371,10 +371,11 @@ def _tell_interrupted(experiment: Experiment, name: str | None) -> None:
     found = next((each for each in known if name in (None, each.name)), None)
     if found is None:
         return
-    ended = sum(trial.state.ended for trial in found.trials)
+    shown = found.document()
+    ended = shown["complete"] + shown["pruned"]
     click.echo(
-        f"Interrupted: {text.count(ended, 'trial')} of {found.name} are kept; the same command "
-        "with --resume goes on",
+        f"Interrupted: {text.count(ended, 'trial')} of {found.name} are done and kept; the same "
+        "command with --resume goes on",
         err=True,
     )
 

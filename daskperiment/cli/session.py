@@ -119,7 +119,7 @@ class _Reference(click.ParamType):  # type: ignore[type-arg,unused-ignore]
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        words = [("latest", "the last trial"), ("best", "the best result, with --direction")]
+        words = [("latest", "the last trial"), ("best", "the best result")]
         try:
             session = Session(ctx.params.get("named"), ctx.params.get("chosen"))
             newest = session.trials.find(fields=["state"], newest=True, limit=50)

@@ -41,6 +41,7 @@ from daskperiment.errors import (
     EnvironmentChangedWarning,
     ExecutorError,
     ExperimentNotFoundError,
+    ExperimentsFileError,
     FieldNotFoundError,
     ImportFormatError,
     InvalidNameError,
@@ -95,6 +96,7 @@ if TYPE_CHECKING:
     from daskperiment.experiment import Experiment
     from daskperiment.history.copying import copy_trials
     from daskperiment.history.experiments import experiments
+    from daskperiment.manager.running import run_experiments
     from daskperiment.targets.milestone import Milestone
     from daskperiment.tracking.environment import collector
     from daskperiment.trial import Trial
@@ -110,6 +112,7 @@ _HOMES = {
     "copy_trials": "daskperiment.history.copying",
     "current": "daskperiment.execution.current",
     "experiments": "daskperiment.history.experiments",
+    "run_experiments": "daskperiment.manager.running",
 }
 """Module of each public name that is imported when it is first asked for."""
 
@@ -139,6 +142,7 @@ __all__ = [
     "Trial",
     "TrialState",
     "experiments",
+    "run_experiments",
     "copy_trials",
     "collector",
     # inside a step
@@ -167,6 +171,7 @@ __all__ = [
     "DocumentError",
     "ExecutorError",
     "ExperimentNotFoundError",
+    "ExperimentsFileError",
     "FieldNotFoundError",
     "ImportFormatError",
     "InvalidNameError",

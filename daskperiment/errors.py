@@ -113,6 +113,10 @@ class TargetError(DaskperimentError, ValueError, LookupError):
     """A file has nothing that trials could be run of, or several such things."""
 
 
+class ExperimentsFileError(DaskperimentError, ValueError):
+    """A file of experiments says something that cannot be so, or cannot be read."""
+
+
 class ScoresError(DaskperimentError, ValueError):
     """A design function has left no scores, not all that were asked for, or what is no number."""
 

@@ -42,6 +42,28 @@ def show() -> None:
         _LOGGER.addHandler(handler)
 
 
+def show_mainly(*names: str) -> None:
+    """Show the log as :func:`show` does, but where options set no level only what is of interest.
+
+    Parameters
+    ----------
+    names : str
+        Loggers of which everything from INFO on is shown; of others it is warnings and errors.
+
+    Raises
+    ------
+    OptionError
+        As for :func:`show`.
+    """
+    untouched = _LOGGER.level == logging.NOTSET
+    show()
+    if untouched and _LOGGER.level != logging.NOTSET:
+        if options.setting("log_level").origin == "default":
+            _LOGGER.setLevel(logging.WARNING)
+            for name in names:
+                logging.getLogger(name).setLevel(logging.INFO)
+
+
 def _file(path: str) -> logging.Handler:
     folder = options.setting("log_file").folder
     try:

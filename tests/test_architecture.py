@@ -44,6 +44,7 @@ LEVELS: list[set[str]] = [
     {"lineage", "importers", "targets"},
     {"trial", "references", "script"},
     {"experiment"},
+    {"manager"},
     {"", "dashboard", "cli", "testing", "rerun", "__main__"},
 ]
 SEPARATE = [("history", "tracking"), ("search", "graph")]

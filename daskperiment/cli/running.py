@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from daskperiment.cli import looking, text
+from daskperiment.cli import experiments, looking, text
 from daskperiment.cli.session import Session, verb
 from daskperiment.errors import BatchArgumentError
 from daskperiment.secrets import MASK
@@ -31,27 +31,38 @@ _shard = click.option(
 )  # fmt: skip
 
 
-@verb("run", context_settings=_OWN)
+@verb("run", experiments.Run, context_settings=_OWN)
 @_shard
 @click.option("--no-reuse", "anew", is_flag=True, help="Take no step from other trials.")
 @click.option(
     "--sweep", "swept", multiple=True, metavar="NAME=VALUES",
     help="Run all combinations, such as lr=0.1,0.01 and depth=3:10:2, without 10.",
 )  # fmt: skip
+@experiments.options
 @_script
 @_arguments
 def run(
     session: Session, script: str, arguments: Sequence[str], shard: str | None, anew: bool,
-    swept: Sequence[str],
+    swept: Sequence[str], **described: Any,
 ) -> int:  # fmt: skip
-    """Run a script and show the trial that it records.
+    """Run a script and show the trial that it records, or the searches of a file.
 
     Everything behind SCRIPT is the script's own, as in: run train.py lr=0.1 --seed 1.  The exit
     code is that of the script: 1 when the trial failed, 2 when a value is missing or wrong.
+
+    A file .toml, .json or .yaml in its place describes experiments, as in: run experiments.toml
+    --dry-run.  The exit code is 1 when a search failed, 2 when the file is wrong.
     """
     if session.chosen is not None:
         raise click.UsageError("-e means nothing to run: the script names its experiment")
     told = {"DASKPERIMENT_SHARD": shard, "DASKPERIMENT_DISABLE_REUSE": "1" if anew else None}
+    if experiments.is_file(script):
+        if swept:
+            raise click.UsageError("--sweep means something to a script only")
+        return _run_file(session, script, arguments, told, **described)
+    if wrong := [name for name, value in described.items() if value]:
+        named = wrong[0].replace("_", "-").removesuffix("s")
+        raise click.UsageError(f"--{named} means something to a file of experiments only")
     if swept:
         from daskperiment.cli.sweeping import sweep
 
@@ -128,6 +139,24 @@ def _run(
     if trial is not None or code == 0:
         session.answer(_document(trial), _report)
     return code
+
+
+def _run_file(
+    session: Session, path: str, arguments: Sequence[str], options: Mapping[str, str | None],
+    only: Sequence[str] = (), functions: Sequence[str] = (), dry_run: bool = False,
+    parallel: int | None = None,
+) -> int:  # fmt: skip
+    if arguments:
+        raise click.UsageError(f"A file of experiments takes no argument such as {arguments[0]}")
+    if options.get("DASKPERIMENT_SHARD"):
+        raise click.UsageError("--shard is for batches, and a file of experiments has searches")
+    with _told(options), _stdout_aside() if session.as_json else contextlib.nullcontext():
+        if dry_run:
+            document = experiments.plan(session, path, functions, only)
+        else:
+            document = experiments.run(session, path, functions, only, parallel or 1)
+    session.answer(document, experiments.plans if dry_run else experiments.summary)
+    return 1 if document.get("failed") else 0
 
 
 @contextlib.contextmanager

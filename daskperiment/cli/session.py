@@ -129,7 +129,7 @@ class _Reference(click.ParamType):  # type: ignore[type-arg,unused-ignore]
         return [CompletionItem(w, help=help) for w, help in words if w.startswith(incomplete)]
 
 
-class _Verb(click.Command):
+class Verb(click.Command):
     """A command that takes -1 for a reference where it takes references, not for an option."""
 
     @property
@@ -181,7 +181,9 @@ DIRECTION = click.Option(
 """Option of every verb that takes references."""
 
 
-def verb(name: str, **settings: Any) -> Callable[[Callable[..., int | None]], click.Command]:
+def verb(
+    name: str, kind: type[Verb] = Verb, **settings: Any
+) -> Callable[[Callable[..., int | None]], click.Command]:
     """Make a verb of a function, whose first argument is the session."""
 
     def decorate(function: Callable[..., int | None]) -> click.Command:
@@ -192,7 +194,7 @@ def verb(name: str, **settings: Any) -> Callable[[Callable[..., int | None]], cl
             direction = arguments.pop("direction", None)
             return function(Session(named, chosen, as_json, direction), **arguments)
 
-        made = click.command(name, cls=_Verb, **settings)(call)
+        made = click.command(name, cls=kind, **settings)(call)
         if made.takes_references:
             made.params.append(DIRECTION)
         made.params += COMMON

@@ -12,7 +12,7 @@ from daskperiment.backends.base import Append, Backend, Clear, Insert, Update, W
 from daskperiment.errors import ConflictError, FieldNotFoundError, ValueNotKeptError
 from daskperiment.fingerprint.values import digest as digest_of
 from daskperiment.history import checkpoints, paths, payloads
-from daskperiment.history.collection import collect
+from daskperiment.history.collection import Freed, collect
 from daskperiment.history.columns import ENDED
 from daskperiment.history.holders import Holder, holders, mentioned
 from daskperiment.history.mirror import changed
@@ -85,6 +85,21 @@ def forget_spare(backend: Backend, name: str, numbers: Iterable[int]) -> set[str
     """
     places = (Holder(name, number, "reuse") for number in numbers)
     return set().union(*(_forget(backend, place) for place in places))
+
+
+def forget_artifacts(backend: Backend, name: str, numbers: Iterable[int]) -> Freed:
+    """Forget all artifacts of some trials, and delete what no other trial has.
+
+    Trials that run, and those without artifacts, are passed over.
+    """
+    trials, dropped = Trials(backend, name), set()
+    for number in numbers:
+        row = trials.get(number)
+        if row["state"] in ENDED and backend.read(paths.artifacts(name, row["uid"])):
+            dropped |= _forget(backend, Holder(name, number, "artifacts"))
+    freed = collect(backend, dropped)
+    backend.compact()
+    return freed
 
 
 def _held(backend: Backend, done: dict[Holder, set[str]]) -> dict[Holder, set[str]]:

@@ -57,11 +57,11 @@ def show_mainly(*names: str) -> None:
     """
     untouched = _LOGGER.level == logging.NOTSET
     show()
-    if untouched and _LOGGER.level != logging.NOTSET:
-        if options.setting("log_level").origin == "default":
-            _LOGGER.setLevel(logging.WARNING)
-            for name in names:
-                logging.getLogger(name).setLevel(logging.INFO)
+    ours = untouched and _LOGGER.level != logging.NOTSET
+    if ours and options.setting("log_level").origin == "default":
+        _LOGGER.setLevel(logging.WARNING)
+        for name in names:
+            logging.getLogger(name).setLevel(logging.INFO)
 
 
 def _file(path: str) -> logging.Handler:

@@ -27,7 +27,6 @@ def svm(C: float, gamma: float) -> dict[str, float]:  # noqa: N803 - as scikit-l
 
 
 def accuracy(model: object) -> dict[str, float]:
-    X, y = load_wine(return_X_y=True)
-    scores = cross_val_score(model, X, y, cv=5)
+    scores = cross_val_score(model, *load_wine(return_X_y=True), cv=5)
     current().save_artifact("folds.json", scores.tolist())
     return {"accuracy": float(np.mean(scores)), "spread": float(np.std(scores))}

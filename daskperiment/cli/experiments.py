@@ -44,6 +44,14 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def refuse(options: Mapping[str, Any]) -> None:
+    """Raise UsageError where one of the options is given, though it is no file of experiments."""
+    for name, value in options.items():
+        if value:
+            named = name.replace("_", "-").removesuffix("s")
+            raise click.UsageError(f"--{named} is for a file of experiments, not for a script")
+
+
 def plan(
     session: Session, path: str, functions: Sequence[str], only: Sequence[str]
 ) -> Mapping[str, Any]:

@@ -60,9 +60,7 @@ def run(
         if swept:
             raise click.UsageError("--sweep means something to a script only")
         return _run_file(session, script, arguments, told, **described)
-    if wrong := [name for name, value in described.items() if value]:
-        named = wrong[0].replace("_", "-").removesuffix("s")
-        raise click.UsageError(f"--{named} means something to a file of experiments only")
+    experiments.refuse(described)
     if swept:
         from daskperiment.cli.sweeping import sweep
 
@@ -102,27 +100,32 @@ def _planned(found: Any) -> Iterator[str]:
         yield text.escaped(line, keep="")
 
 
-@verb("resume", context_settings=_OWN)
+@verb("resume", experiments.Run, context_settings=_OWN)
 @_shard
+@experiments.options
 @click.argument("script", type=click.Path(exists=True, dir_okay=False), required=False)
 @_arguments
 def resume(
-    session: Session, script: str | None, arguments: Sequence[str], shard: str | None
-) -> int:
+    session: Session, script: str | None, arguments: Sequence[str], shard: str | None,
+    **described: Any,
+) -> int:  # fmt: skip
     """Run the script of a batch again, which leaves out the trials that are complete or pruned.
 
     Without SCRIPT, that of the last batch that was interrupted, as it was called.  Trials that
     failed, crashed or were cancelled are run again, with their seeds, and what a step has kept
-    by checkpoint is there for them.  The exit code is that of the script.
+    by checkpoint is there for them.  The exit code is that of the script.  With a file of
+    experiments its searches go on.
     """
+    told = {"DASKPERIMENT_SHARD": shard, "DASKPERIMENT_RESUME": "1"}
+    if experiments.is_file(script):
+        return _run_file(session, str(script), arguments, told, **described)
+    experiments.refuse(described)
     before = Path.cwd()
     if script is None:
         script, arguments, folder = _interrupted(session)
         os.chdir(folder)
     try:
-        return _run(
-            session, script, arguments, {"DASKPERIMENT_SHARD": shard, "DASKPERIMENT_RESUME": "1"}
-        )
+        return _run(session, script, arguments, told)
     finally:
         os.chdir(before)
 

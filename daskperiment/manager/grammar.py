@@ -31,7 +31,8 @@ class Kind(NamedTuple):
     def check(self, key: str, value: Any) -> None:
         """Raise ExperimentsFileError where a value is something else."""
         if not self.holds(value):
-            hint = f": {nearest(value, self.words)}" if self.words else ""
+            near = nearest(value, self.words)
+            hint = f": {near}" if near.startswith("did") else ""
             raise ExperimentsFileError(
                 f"{key}: expected {self.expected}, not {preview(value, 80)}{hint}"
             )
@@ -132,8 +133,8 @@ def told_of(*where: object) -> Iterator[None]:
     try:
         yield
     except DaskperimentError as error:
-        place = ": ".join(str(part) for part in where if part)
-        raise ExperimentsFileError(f"{place}: {error}") from error.__cause__
+        told = ": ".join(str(part) for part in (*where, error) if part)
+        raise ExperimentsFileError(told) from error.__cause__
 
 
 def check_keys(found: Mapping[str, Any], known: Iterable[str]) -> None:

@@ -154,9 +154,10 @@ def prepare(entry: Entry, source: Source, backend: Any) -> Prepared:
 def _terms(entry: Entry, experiment: Experiment, result: Any) -> Terms:
     """What a search is, as :meth:`Experiment.search` makes it: all its errors, before it runs."""
     values, node = entry.values, experiment._node(result)
-    objective = objective_of(
-        values.get("metrics"), values.get("main_metric"), values.get("direction")
-    )
+    with told_of("metrics" if "metrics" in values else ""):
+        objective = objective_of(
+            values.get("metrics"), values.get("main_metric"), values.get("direction")
+        )
     fixed = _fixed(result, values)
     with told_of("sampler"):
         sampler = sampler_of(values.get("sampler", "tpe"))
@@ -166,6 +167,8 @@ def _terms(entry: Entry, experiment: Experiment, result: Any) -> Terms:
         else:
             space, sampler = experiment._space(node, None, sampler)
         experiment._used(node, space.sample(_rng()))
+        if isinstance(sampler, Sampler):
+            sampler.size(space)  # a grid has no end in some spaces
     rules = Rules(values.get("target"), values.get("patience"), values.get("delta", 0.0))
     Watch(rules, objective)
     terms = Terms(
@@ -231,9 +234,12 @@ def _check_place(terms: Terms, values: Mapping[str, Any]) -> None:
     """Refuse what cannot run trials."""
     if "cluster" not in values:
         executor = values.get("executor")
-        check_executor(executor, values.get("max_workers"))
-        check_gpus(values.get("gpus"), executor)
-        jobs.check_spread(values.get("spread", False), executor)
+        with told_of("executor"):
+            check_executor(executor, values.get("max_workers"))
+        with told_of("gpus"):
+            check_gpus(values.get("gpus"), executor)
+        with told_of("spread"):
+            jobs.check_spread(values.get("spread", False), executor)
         return
     if wrong := [key for key in ("executor", "max_workers", "gpus") if key in values]:
         raise ExperimentsFileError(

@@ -213,19 +213,21 @@ class _Stopping(Callback):
     """Stops the batches of all searches, from another thread."""
 
     def __init__(self) -> None:
-        self._running: list[BatchView] = []
+        self._running: dict[int, BatchView] = {}
         self._reason: str | None = None
 
     def before_batch(self, *, batch: BatchView) -> None:
-        self._running.append(batch)
+        """Know of one more."""
+        self._running[id(batch)] = batch
         if self._reason is not None:
             batch.stop(self._reason)
 
     def after_batch(self, *, batch: BatchView) -> None:
-        self._running.remove(batch)
+        """Know of one less."""
+        del self._running[id(batch)]
 
     def stop(self) -> None:
         """Let no more trials begin."""
-        self._reason = "it was interrupted"
-        for batch in list(self._running):
+        self._reason = "the searches were interrupted"
+        for batch in list(self._running.values()):
             batch.stop(self._reason)

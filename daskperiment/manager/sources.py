@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 from daskperiment.errors import DaskperimentError, ExperimentsFileError
@@ -85,7 +86,7 @@ class Sources:
         if "script" not in values:
             raise ExperimentsFileError(
                 'function: expected what to run, such as function = "models.py:train", or script '
-                f'= "train.py"; on the command line --function {entry.name}=models.py:train'
+                f'= "train.py"; on the command line --function {quote(entry.name)}=models.py:train'
             )
         script = entry.folder / values["script"]
         if not script.is_file():

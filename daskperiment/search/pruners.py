@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from daskperiment.errors import PrunerError
+from daskperiment.search.values import nearest
 from daskperiment.serializers.preview import preview
 from daskperiment.typing import Document
 
@@ -526,6 +527,10 @@ def pruner_of(document: Any) -> Pruner:
         )
     for beside in ("direction", "before"):
         given.pop(beside, None)
+    for option in given:
+        if option not in _options(kind):
+            hint = nearest(option, _options(kind))
+            raise PrunerError(f"{kind.__name__} takes no {preview(option, 80)}: {hint}")
     if given.get("pruner") is not None:
         given["pruner"] = pruner_of(given["pruner"])
     try:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from daskperiment.errors import SamplerError
 from daskperiment.search.samplers.base import Sampler, Samples
 from daskperiment.search.samplers.plain import GridSampler, ListSampler, RandomSampler
+from daskperiment.search.values import nearest
 from daskperiment.serializers import preview
 
 _NAMED = {
@@ -60,6 +62,11 @@ def sampler_of(given: Any, **options: Any) -> Samples:
         raise SamplerError(f"There is no sampler {given!r}: {meant}")
     module, name = _NAMED[given].split(":")
     kind = getattr(import_module(f"{__name__}.{module}"), name)
+    known = inspect.signature(kind).parameters
+    for option in options:
+        if option not in known:
+            hint = nearest(option, known) if known else "it has no options"
+            raise SamplerError(f"Sampler {given!r} takes no {preview(option, 80)}: {hint}")
     try:
         return kind(**options)  # type: ignore[no-any-return]
     except TypeError as error:

@@ -76,6 +76,9 @@ class Suggested:
         known = self._loop.terms.known(place)
         if PRUNER in row and known is not None:
             row[PRUNER] = {**row[PRUNER], "before": known}
+        repeats = getattr(self._loop.terms.sampler, "repeats", 1)
+        if repeats > 1 and queued is None:
+            return Job(place, parameters, seed, place % repeats, repeats, before, row)
         return Job(place, parameters, seed, before=before, row=row)
 
     def tell(self, job: Job, ended: Ended) -> None:

@@ -45,6 +45,11 @@ class Lines(Callback):
         What is searched for.
     bar : Progress
         The bar that stands where the lines are printed.
+
+    Attributes
+    ----------
+    begun : bool
+        Whether the search has begun.
     """
 
     def __init__(self, space: SearchSpace, objective: Objective, bar: Progress) -> None:
@@ -52,10 +57,12 @@ class Lines(Callback):
         self._objective = objective
         self._bar = bar
         self._best: float | None = None
-        self._begun = False
+        self.begun = False
+        self._titled = False
 
     def before_batch(self, *, batch: BatchView) -> None:
         """Know the best of the trials that were there before."""
+        self.begun = True
         for trial in batch.trials:
             self._is_best(_tried(trial, self._objective))
 
@@ -66,8 +73,8 @@ class Lines(Callback):
         shown = text.pairs(tried.parameters if found is None else found)
         best = click.style("  best so far", fg="green") if self._is_best(tried) else ""
         with self._aside():
-            if not self._begun:
-                self._begun = True
+            if not self._titled:
+                self._titled = True
                 click.echo(text.heading(f"TRIAL  {self._titles.upper():<12}  PARAMETERS"))
             line = f"{tried.number:>5}  {self._value(tried)}  {text.escaped(shown, keep='')}"
             click.echo(line.rstrip() + best + _why(tried))

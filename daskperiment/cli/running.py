@@ -193,8 +193,24 @@ def _interrupted(session: Session) -> tuple[str, list[str], str]:
             break
         told = Snapshots(backend).find(row["session"]) or {}
         known, folder = told.get("script") or {}, told.get("working_directory")
+        _check_searches(row.get("name"), known.get("path"))
         return _again(known.get("path"), known.get("arguments") or [], folder, backend.owned)
     raise BatchArgumentError(f"No batch of {session.experiment} was interrupted")
+
+
+def _check_searches(name: str | None, path: str | None) -> None:
+    """Refuse a search that its script does not begin by itself."""
+    if name is not None and (path is None or ".search(" not in _content(path)):
+        raise BatchArgumentError(
+            f"Search {name!r} was begun on the command line: give that command again, with --resume"
+        )
+
+
+def _content(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _again(

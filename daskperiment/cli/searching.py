@@ -264,7 +264,8 @@ def _found(
     objective = objective_of(metrics, asked["main_metric"], session.direction)
     space = _space(loaded, space_file, asked["seed"])
     bar = Progress(*_compared(objective))
-    callbacks: list[Any] = [bar, Lines(space, objective, bar)]
+    lines = Lines(space, objective, bar)
+    callbacks: list[Any] = [bar, lines]
     if plot is not None:
         check_folder(plot)
     if csv_file is not None:
@@ -277,7 +278,8 @@ def _found(
             direction=session.direction, max_workers=workers, callbacks=callbacks, **asked,
         )  # fmt: skip
     except KeyboardInterrupt:
-        _tell_interrupted(loaded.experiment, asked["name"])
+        if lines.begun:
+            _tell_interrupted(loaded.experiment, asked["name"])
         raise click.Abort from None
 
 
@@ -368,7 +370,7 @@ def _batch_size(workers: int | None, size: int | None, sync: bool) -> int | None
 
 def _tell_interrupted(experiment: Experiment, name: str | None) -> None:
     known = experiment.searches
-    found = next((each for each in known if name in (None, each.name)), None)
+    found = next((each for each in known if each.name == name or each.state == "CANCELLED"), None)
     if found is None:
         return
     shown = found.document()

@@ -134,9 +134,11 @@ class Verb(click.Command):
 
     @property
     def takes_references(self) -> bool:
+        """Whether one of its arguments names trials."""
         return any(isinstance(parameter.type, _Reference) for parameter in self.params)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments."""
         return super().parse_args(ctx, self._marked(args) if self.takes_references else args)
 
     def _marked(self, args: list[str]) -> list[str]:

@@ -153,7 +153,9 @@ def prepare(entry: Entry, source: Source, backend: Any) -> Prepared:
 
 def _terms(entry: Entry, experiment: Experiment, result: Any) -> Terms:
     """What a search is, as :meth:`Experiment.search` makes it: all its errors, before it runs."""
-    values, node = entry.values, experiment._node(result)
+    values = entry.values
+    with told_of("" if "script" in values else "function"):
+        node = experiment._node(result)
     with told_of("metrics" if "metrics" in values else ""):
         objective = objective_of(
             values.get("metrics"), values.get("main_metric"), values.get("direction")
@@ -259,7 +261,8 @@ def _cluster(options: Mapping[str, Any] | None) -> Iterator[Any]:
         return
     from distributed import Client, LocalCluster
 
-    chosen = {"dashboard_address": None, **options}
+    # The port that its own page has by default is that of one cluster only.
+    chosen = {"dashboard_address": "127.0.0.1:0", **options}
     with LocalCluster(**chosen) as cluster, Client(cluster, set_as_default=False) as client:
         yield client
 

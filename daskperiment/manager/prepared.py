@@ -24,7 +24,7 @@ from daskperiment.search import Constant, Search, SearchSpace, files, reading
 from daskperiment.search.loop import Terms
 from daskperiment.search.objective import RESULT, objective_of
 from daskperiment.search.pruners import Pruner, pruner_of
-from daskperiment.search.rules import Rules, Watch
+from daskperiment.search.rules import Rules
 from daskperiment.search.samplers import ListSampler, Sampler, Samples, sampler_of
 from daskperiment.targets.designs import is_design
 from daskperiment.typing import Document
@@ -172,16 +172,12 @@ def _terms(entry: Entry, experiment: Experiment, result: Any) -> Terms:
         if isinstance(sampler, Sampler):
             sampler.size(space)  # a grid has no end in some spaces
     rules = Rules(values.get("target"), values.get("patience"), values.get("delta", 0.0))
-    Watch(rules, objective)
     terms = Terms(
         "", space, objective, sampler, values.get("seed", 0), values.get("n_trials"),
         values.get("batch_size"), searching.check_window(values.get("deterministic", False)), rules,
     )  # fmt: skip
     searching.check_on_stop(values.get("on_stop", "finish"), terms.window)
-    searching.check_end(terms, values.get("timeout"))
-    if isinstance(sampler, Sampler):
-        with told_of("sampler"):
-            sampler.begun(space, terms.seed, len(objective.sought))
+    searching.check_terms(terms, values.get("timeout"))
     for number, each in enumerate(_enqueued(values, fixed), 1):
         with told_of(f"enqueue {number}"):
             space.check(each)

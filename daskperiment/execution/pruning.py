@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 from daskperiment.backends.base import Backend
 from daskperiment.errors import BackendError
 from daskperiment.fingerprint.values import try_digest
-from daskperiment.history.reports import PLACE, SEARCH, Reported, Reports, Series
+from daskperiment.history.reports import PLACE, SEARCH, Reported, Reports, Series, joined
 from daskperiment.history.spooling import HURRY, SpoolingBackend, is_away
 from daskperiment.history.trials import Trials
 from daskperiment.search.pruners import Other, Pruner, check_direction, check_pruner, pruner_of
@@ -136,6 +136,7 @@ class _Asking:
         self._lock = threading.RLock()
         self._own: dict[int, float] = {}
         self._elsewhere = Series(trial.backend, trial.name, trial.uid)
+        self._earlier: dict[int, float] | None = None
         self._last: int | None = None
         self._asked: int | None = None
         self._since: int | None = None
@@ -171,11 +172,24 @@ class _Asking:
         own = self._own
         if self._trial.shared:  # another process may have run a step of it
             own = {**self._read(self._elsewhere.read, self._elsewhere.reports), **own}
-        since = min(0, *self._own) - 1 if self._since is None else self._since
+        if self._earlier is None:
+            self._earlier = self._read(self._of_attempts_before, None)
+        first, since = min(own), self._since
+        if self._earlier:  # it may have gone on from a checkpoint
+            own = joined(self._earlier, own)
+        if since is None:  # for what an attempt before has reported that one was asked
+            since = max((each for each in own if each < first), default=min(0, first) - 1)
         return self._pruner.prunes(
             epoch, self._own[epoch], own, self._others(), direction=self._direction,
             trial=self._name, since=since,
         )  # fmt: skip
+
+    def _of_attempts_before(self) -> dict[int, float]:
+        trial, found = self._trial, None
+        attempts = Trials(trial.backend, trial.name).attempts(trial.ticket.row.get("retry_of"))
+        for _, row in reversed(list(attempts)):
+            found = Series(trial.backend, trial.name, row["uid"], before=found)
+        return {} if found is None else found.read()
 
     def _others(self) -> Iterator[Other]:
         """The other trials of the search; a pruner that does not look at them costs nothing."""

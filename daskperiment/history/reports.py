@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from daskperiment.backends.base import Backend
@@ -41,6 +42,18 @@ class Reported(NamedTuple):
     complete: bool
 
 
+def joined(before: Mapping[int, float], own: Mapping[int, float]) -> dict[int, float]:
+    """The reports of an attempt, behind those of the attempt before that it has not made again.
+
+    Examples
+    --------
+    >>> joined({1: 0.9, 2: 0.8, 3: 0.7}, {3: 0.6, 4: 0.5})
+    {1: 0.9, 2: 0.8, 3: 0.6, 4: 0.5}
+    """
+    first = min(own, default=math.inf)
+    return {**{epoch: value for epoch, value in before.items() if epoch < first}, **own}
+
+
 class Series:
     """The reports of one trial, of which each reading reads what is new.
 
@@ -50,12 +63,23 @@ class Series:
         The trial.
     place : int, optional
         Its place.
+    before : Series, optional
+        Those of the attempt before it, which has ended: of them all count that come before its
+        own, as it may have gone on from a checkpoint.
     """
 
-    def __init__(self, backend: Backend, name: str, uid: str, place: int | None = None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        name: str,
+        uid: str,
+        place: int | None = None,
+        before: Series | None = None,
+    ) -> None:
         self.uid = uid
         self.place = place
-        self.reports: dict[int, float] = {}
+        self._before = before
+        self._own: dict[int, float] = {}
         self._backend = backend
         self._path = paths.metrics(name, uid)
         self._entries = 0
@@ -63,13 +87,20 @@ class Series:
 
     def read(self) -> dict[int, float]:
         """The last value of each epoch."""
+        if self._before is not None and not self._entries:
+            self._before.read()
         entries = self._backend.read(self._path, self._entries)
         for batch in entries:
             for epoch, value, _ in zip(*batch.get(REPORT, ((), (), ())), strict=True):
                 self._last = self._last + 1 if epoch is None else epoch
-                self.reports[self._last] = value
+                self._own[self._last] = value
         self._entries += len(entries)
         return self.reports
+
+    @property
+    def reports(self) -> dict[int, float]:
+        """What has been read."""
+        return self._own if self._before is None else joined(self._before.reports, self._own)
 
 
 class Reports:
@@ -96,6 +127,7 @@ class Reports:
         self._seen = 0
         self._open: dict[int, Series] = {}
         self._ended: list[Reported] = []
+        self._attempts: dict[str, Series] = {}
         self._replaced: set[str] = set()
         self._done: dict[int, tuple[int, Reported]] = {}
         self._due = 0.0
@@ -176,8 +208,10 @@ class Reports:
         fields, after = ["uid", PLACE, "retry_of"], self._seen or None
         found = self._trials.find({SEARCH: self._search}, fields, after=after)
         for number, row in found:
-            self._open[number] = Series(backend, name, row["uid"], _place(row))
-            self._replaced.add(str(row.get("retry_of")))
+            uid, again = row["uid"], str(row.get("retry_of"))
+            series = Series(backend, name, uid, _place(row), self._attempts.get(again))
+            self._open[number] = self._attempts[uid] = series
+            self._replaced.add(again)
             newest = max(newest, number)  # one may have begun since
         self._seen = newest
 

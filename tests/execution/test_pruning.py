@@ -668,6 +668,43 @@ def test_an_attempt_that_was_made_again_is_no_competitor(memory_ex: Experiment) 
     assert states(trials) == ["COMPLETE", "COMPLETE"]
 
 
+def resume(ex: Experiment) -> Node:
+    """A result that reports losses, fails at NaN, and goes on behind that if it is run again."""
+
+    @ex.result
+    def train(losses: list[float]) -> float:
+        begin = ex.resume_state(0)
+        for epoch, loss in enumerate(losses[begin:], begin + 1):
+            if math.isnan(loss):
+                ex.checkpoint(epoch)
+                raise ValueError("lost")
+            ex.report(loss, epoch)
+            if ex.should_prune():
+                raise TrialPruned(f"at epoch {epoch}")
+        return losses[-1]
+
+    return train(ex.parameter("losses"))
+
+
+@pytest.mark.parametrize(
+    "pruner",
+    [
+        MedianPruner(1),  # its best report is one of the attempt before
+        SuccessiveHalving(1, 4),  # which has come to the first rung
+    ],
+    ids=str,
+)
+def test_one_that_goes_on_from_a_checkpoint_has_the_reports_before(
+    memory_ex: Experiment, pruner: Pruner
+) -> None:
+    jobs = [{"losses": losses} for losses in ([0.5, 0.5, 0.5], [0.1, math.nan, 0.9])]
+
+    trials = memory_ex.map(resume(memory_ex), jobs, max_workers=1, pruner=pruner, retries=1)
+
+    assert [trial.number for trial in trials] == [1, 3]
+    assert states(trials) == ["COMPLETE", "COMPLETE"]
+
+
 def test_trials_of_other_searches_do_not_compete(memory_ex: Experiment) -> None:
     s = descend(memory_ex)
     for value in (0.1, 0.2):

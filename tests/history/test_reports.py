@@ -81,6 +81,25 @@ def test_later_looks_find_what_is_new(backend: Backend, running: bool) -> None:
     assert ended[1:] == [({0: 5.0, 1: 6.0, 7: 7.0}, True)]
 
 
+@pytest.mark.parametrize("running", [False, True])
+def test_an_attempt_has_the_reports_of_those_before_that_it_has_not_made_again(
+    backend: Backend, running: bool
+) -> None:
+    ex, trials, search = searched(backend, 2.0)
+    reports = Reports(trials, search, running)
+    row, before = trials.get(1), None
+    for name, epochs in [("0a", [1, 2]), ("0b", []), ("0c", [2, 3])]:
+        uid, value = name * 16, float(int(name, 16))
+        number = trials.begin({**row, "uid": uid, "state": "RUNNING", "retry_of": before})
+        points = [epochs, [value] * len(epochs), [0.0] * len(epochs)]
+        ex.backend.append(f"experiment/example/metrics/{uid}", [{"report": points}])
+        trials.end(number, uid, {"state": "COMPLETE" if name == "0c" else "FAILED"})
+        before = uid
+        found = told(reports.others(row["uid"], now=True))
+
+    assert found == [({1: 10.0, 2: 12.0, 3: 12.0}, True)]
+
+
 def test_what_is_not_due_is_not_looked_for(backend: Backend) -> None:
     _, trials, search = searched(backend, 2.0)
     reports = Reports(trials, search, running=False)

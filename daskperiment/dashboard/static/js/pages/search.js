@@ -23,8 +23,11 @@ const JITTER = 0.5;
 
 export function open(place) {
   const { id, name } = place.params;
-  place.title(`Search ${name} of ${id}`);
-  place.crumbs([id, pages.trials(id)], ["Searches", pages.searches(id)], [name, pages.search(id, name)]);
+  const call = (text) => {
+    place.title(`Search ${text} of ${id}`);
+    place.crumbs([id, pages.trials(id)], ["Searches", pages.searches(id)], [text, pages.search(id, name)]);
+  };
+  call(name);
   place.root.classList.add("search");
   const rows = new Map();
   let about = null;
@@ -34,6 +37,8 @@ export function open(place) {
   let axes = [];
   let metric = null;
   let scale = null;
+  let chosen = new Set();
+  let frame = null;
 
   const title = h("h1", { title: name }, name);
   const state = h("span", { class: "slot" });
@@ -105,10 +110,14 @@ export function open(place) {
     if (range) view.ranges.set(axis, range);
     else view.ranges.delete(axis);
     if (done) turn({});
-    else {
-      lines.narrow({ ranges: view.ranges, inside });
-      drawScatter();
-    }
+    else frame ??= requestAnimationFrame(narrow);
+  }
+
+  function narrow() {
+    frame = null;
+    choose();
+    lines.narrow(view.ranges);
+    drawScatter();
   }
 
   function clear() {
@@ -127,7 +136,11 @@ export function open(place) {
     fill(element, make());
   }
 
-  const inside = (row) => axes.every((axis) => !view.ranges.has(axis.id) || axis.scale.allows(view.ranges.get(axis.id), axis.value(row)));
+  const inside = (row) => chosen.has(row);
+  function choose() {
+    const limits = axes.filter((axis) => view.ranges.has(axis.id)).map((axis) => [axis, view.ranges.get(axis.id)]);
+    chosen = new Set([...rows.values()].filter((row) => limits.every(([axis, range]) => axis.scale.allows(range, axis.value(row)))));
+  }
   const colour = (row) => scale.of(valueOf(row, metric.at));
 
   // -- drawing
@@ -166,9 +179,10 @@ export function open(place) {
       const axis = axes.find((one) => one.id === key);
       if (!axis || (axis.scale.kind === "category") !== Boolean(range.of)) view.ranges.delete(key);
     }
-    const chosen = [view.metric, about.main].map((one) => about.metrics.findIndex((each) => each.name === one)).find((at) => at >= 0) ?? 0;
-    metric = { ...about.metrics[chosen], at: chosen };
-    scale = shades(all.map((row) => valueOf(row, chosen)), metric.direction);
+    choose();
+    const at = [view.metric, about.main].map((one) => about.metrics.findIndex((each) => each.name === one)).find((found) => found >= 0) ?? 0;
+    metric = { ...about.metrics[at], at };
+    scale = shades(all.map((row) => valueOf(row, at)), metric.direction);
   }
 
   function axisOf(key, kind, description, value, all) {
@@ -185,8 +199,11 @@ export function open(place) {
   };
 
   function showHead() {
-    say(title, about.search);
-    place.title(`Search ${about.search} of ${id}`);
+    // The address may have its uid.
+    if (title.textContent !== about.search) {
+      say(title, about.search);
+      call(about.search);
+    }
     keep(state, about.state, () => badge(about.state));
     const main = about.metrics.filter((one) => about.main === null || one.name === about.main);
     keep(facts, [about.sampler, main, about.seed, about.started], () => [fact("Sampler", samplerText(about.sampler)),
@@ -239,7 +256,7 @@ export function open(place) {
     const at = about.metrics.findIndex((one) => one.name === about.main);
     const y = axes.find((axis) => axis.id === `m:${about.main}`);
     const when = view.time ? (row) => sinceStart(row) : (row) => row.place;
-    const plainScale = scaleOf({ kind: "number", low: 0, high: null, integer: !view.time }, all.map(when));
+    const plainScale = scaleOf({ kind: "number", low: 0, high: view.time ? null : 1, integer: !view.time }, all.map(when));
     const x = view.time ? { ...plainScale, ticks: (most) => plainScale.ticks(most).map((tick) => ({ ...tick, text: duration(tick.value) })) } : plainScale;
     const sign = about.metrics[at].direction === "maximize" ? -1 : 1;
     const sorted = all.filter((row) => Number.isFinite(valueOf(row, at))).sort((a, b) => when(a) - when(b));
@@ -286,9 +303,8 @@ export function open(place) {
   function drawScatter() {
     const [x, y] = [across, upwards].map(({ value }) => axes.find((axis) => axis.id === value()));
     if (!x || !y) return;
-    const chosen = [...rows.values()].filter(inside);
-    const points = chosen.map((row) => ({ row, x: spread(x, row, 1), y: spread(y, row, 2), colour: colour(row) })).filter((point) => point.x !== null && point.y !== null);
-    const without = chosen.length - points.length;
+    const points = [...chosen].map((row) => ({ row, x: spread(x, row, 1), y: spread(y, row, 2), colour: colour(row) })).filter((point) => point.x !== null && point.y !== null);
+    const without = chosen.size - points.length;
     scatter.title(`${y.name} over ${x.name}`);
     scatter.show({
       x: { scale: x.scale, name: x.name }, y: { scale: y.scale, name: y.name }, points,
@@ -314,7 +330,7 @@ export function open(place) {
       ...axes.map(({ id: key, name: text, kind, value, scale: own }) => ({ id: key, name: text, kind, value, right: own.kind === "number" })),
       { id: "seconds", name: "Duration", kind: "seconds", right: true, value: (row) => row.seconds },
     ];
-    table.show({ columns, rows: all.filter(inside), all: all.length, order: view.order ?? standardOrder() });
+    table.show({ columns, rows: [...chosen], all: all.length, order: view.order ?? standardOrder() });
   }
 
   function standardOrder() {
@@ -331,6 +347,7 @@ export function open(place) {
   return {
     close() {
       polling.stop();
+      cancelAnimationFrame(frame);
       forget();
       for (const one of [convergence, front, scatter, lines]) one.close();
     },

@@ -110,9 +110,9 @@ export function parallel({ mark, clear, pointed }) {
     }));
   }
 
-  // The better a trial, the later it is drawn; those without a value come first.
+  // The better a trial, the later it is drawn; those outside the ranges come first.
   function ordered() {
-    return [...drawn].sort((a, b) => shown.rank(a.row) - shown.rank(b.row));
+    return drawn.map((one) => [shown.rank(one.row), one]).sort(([a], [b]) => a - b).map(([, one]) => one);
   }
 
   function paint(width = places.at(-1).left + RIGHT) {
@@ -123,21 +123,20 @@ export function parallel({ mark, clear, pointed }) {
     canvas.style.height = `${HEIGHT}px`;
     const pen = canvas.getContext("2d");
     pen.scale(density, density);
-    const inside = new Set(drawn.filter(({ row }) => shown.inside(row)));
-    const all = ordered();
-    for (const one of [...all.filter((each) => !inside.has(each)), ...all.filter((each) => inside.has(each))]) {
-      pen.globalAlpha = inside.has(one) ? 0.5 : 0.04;
+    for (const one of ordered()) {
+      one.path ??= new Path2D(path(one.pieces));
+      pen.globalAlpha = shown.inside(one.row) ? 0.5 : 0.04;
       pen.strokeStyle = one.ink;
       pen.setLineDash(one.kind === "COMPLETE" ? [] : [4, 3]);
-      pen.stroke(new Path2D(path(one.pieces)));
+      pen.stroke(one.path);
     }
   }
 
   // Only what is inside changes, while a part is marked.
-  function narrow({ ranges, inside }) {
-    shown = { ...shown, ranges, inside };
+  function narrow(ranges) {
+    shown = { ...shown, ranges };
     if (!canvas.hidden) paint();
-    else for (const one of drawn) one.element.classList.toggle("out", !inside(one.row));
+    else for (const one of drawn) one.element.classList.toggle("out", !shown.inside(one.row));
     showRanges();
   }
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks import batches, code, dashboard, explain, records, report, work
+from benchmarks import batches, code, dashboard, explain, records, report, search, work
+from benchmarks.functions import BRANIN, Point
 from benchmarks.measure import Row, fresh
 from daskperiment import Experiment
 from daskperiment.backends import Backend, open_backend
@@ -178,3 +180,45 @@ def test_what_was_not_measured_says_why() -> None:
 
     assert "not measured: no browser" in report.text([row])
     assert "MISSED" not in report.rst([row], [])
+
+
+def test_searches_are_compared_seed_by_seed() -> None:
+    better = [search.Run(10.0**-seed, 0.1) for seed in range(1, 13)]
+    worse = [search.Run(run.regret * 2, 0.2) for run in better]
+    runs = {("gp", "branin"): better, ("skopt gp", "branin"): worse}
+
+    head, line = search.tests(runs)
+    found = dict(zip(head, line, strict=True))
+    assert (found["seeds"], found["better in"]) == ("12", "12")
+    assert (
+        float(found["p that it is not better"])
+        < 0.001
+        < 0.999
+        < float(found["p that it is not worse"])
+    )
+    assert search.quality(runs, peers=False)[1][1:4] == ("gp", "12", "5.5e-07")
+
+
+@pytest.mark.parametrize("name", ["random", "tpe"])
+def test_a_search_of_the_benchmark_spends_its_evaluations(name: str) -> None:
+    seen: list[Point] = []
+
+    def branin(point: Point) -> float:
+        seen.append(point)
+        return BRANIN.of(point)
+
+    function = replace(BRANIN, evaluations=4, of=branin)
+
+    run = search.run(function, search.ours(name, function, 0))
+    assert len(seen) == 4
+    assert run.regret == min(map(BRANIN.regret, seen)) > 0
+
+
+def test_another_tool_is_asked_for_the_same_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "interpreter", lambda peer: sys.executable)
+    function = replace(BRANIN, evaluations=13)
+
+    with search.theirs("optuna tpe") as begun:
+        regrets = [search.run(function, begun(function, seed)).regret for seed in (0, 1)]
+    ours = [search.run(function, search.ours("tpe", function, seed)).regret for seed in (0, 1)]
+    assert regrets == ours

@@ -268,7 +268,7 @@ def overheads(repeats: int) -> list[Row]:
 
 def _suggestion(name: str, at: int, repeats: int) -> Row:
     """From this trial on, the same ten suggestions by us and by hand, in turns: time of the CPU."""
-    ours_s, theirs_s = [], []
+    ours_s, theirs_s = list[float](), list[float]()
     for seed in range(repeats):
         mine, bare = _ours(name, seed), _by_hand(name, seed)
         for _ in range(at):
@@ -339,7 +339,7 @@ def versions() -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m benchmarks.search", description=__doc__)
     parser.add_argument("--seeds", type=int, default=30, help="how many searches each; default 30")
-    several = {"action": "append", "metavar": "NAME"}
+    several: dict[str, Any] = {"action": "append", "metavar": "NAME"}
     parser.add_argument("--only", choices=SAMPLERS, **several, help=", ".join(SAMPLERS))
     parser.add_argument("--peer", choices=PEERS, **several, help=", ".join(PEERS))
     parser.add_argument(

@@ -152,7 +152,10 @@ def _alike(one: Any, other: Any) -> bool:
 
 @contextmanager
 def muted() -> Iterator[None]:
-    """Let Optuna not tell of a study that begins, nor of what is experimental, in this thread."""
+    """Let Optuna not log a study that begins in this thread, nor warn of what is experimental.
+
+    What hides warnings is of the whole process: keep it short.
+    """
     thread = threading.get_ident()
     logger = logging.getLogger("optuna.storages._in_memory")
 

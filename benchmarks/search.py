@@ -205,7 +205,7 @@ _QUALITY = ("function", "sampler", "seeds", "median regret", "quartiles", "time 
 
 def quality(runs: Runs, peers: bool) -> list[tuple[str, ...]]:
     """Lines of the table of regrets."""
-    lines = [_QUALITY]
+    lines: list[tuple[str, ...]] = [_QUALITY]
     for function in FUNCTIONS:
         title = f"{function.name}, {function.evaluations} evaluations"
         for name in (*SAMPLERS, *PEERS):
@@ -239,7 +239,7 @@ def tests(runs: Runs) -> list[tuple[str, ...]]:
     """Lines of the table of paired tests: Wilcoxon's signed ranks of the logarithms of regrets."""
     from scipy.stats import wilcoxon
 
-    lines = [_TESTS]
+    lines: list[tuple[str, ...]] = [_TESTS]
     for function in FUNCTIONS:
         for mine, peer in PAIRS:
             pair = [runs.get((name, function.name), []) for name in (mine, peer)]

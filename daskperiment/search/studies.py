@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
@@ -35,6 +35,7 @@ from daskperiment.search.values import plain
 Direction: TypeAlias = Literal["minimize", "maximize"]
 
 _SPACE, _PLACE = "daskperiment:space", "place"
+_DONE = ("COMPLETE", "PRUNED")
 _STATES = {
     TrialState.WAITING: optuna.trial.TrialState.WAITING,
     TrialState.RUNNING: optuna.trial.TrialState.RUNNING,
@@ -143,8 +144,7 @@ def from_study(study: optuna.Study) -> tuple[SearchSpace, list[Direction], list[
         space, trials = _space_of(trials)
         return space, directions, [_thawed(trial, _configuration(trial)) for trial in trials]
     space = SearchSpace.from_document(document)
-    codes = _codes(space)
-    return space, directions, [_thawed(trial, _decoded(trial, space, codes)) for trial in trials]
+    return space, directions, list(_known(trials, space))
 
 
 # -- a space that is known --
@@ -180,7 +180,7 @@ def _frozen(
     given = {codes[at][0]: (codes[at][1], value) for at, value in active.items()}
     frozen = create_trial(
         state=state,
-        values=values if state.name in ("COMPLETE", "PRUNED") else None,
+        values=values if state.name in _DONE else None,
         params={name: code.encode(value) for name, (code, value) in given.items()},
         distributions={name: code.distribution for name, (code, _) in given.items()},
         user_attrs={} if trial.place is None else {_PLACE: trial.place},
@@ -197,6 +197,16 @@ def _values(values: Sequence[float] | None, metrics: int) -> list[float] | None:
     if values is None or len(values) != metrics or not all(map(math.isfinite, values)):
         return None
     return list(values)
+
+
+def _known(trials: Iterable[FrozenTrial], space: SearchSpace) -> Iterator[StudyTrial]:
+    codes = _codes(space)
+    for trial in trials:
+        try:
+            yield _thawed(trial, _decoded(trial, space, codes))
+        except SearchSpaceError:
+            if trial.state.name in _DONE:
+                raise
 
 
 def _decoded(
@@ -217,7 +227,7 @@ def _decoded(
 
 def _space_of(trials: Sequence[FrozenTrial]) -> tuple[SearchSpace, list[FrozenTrial]]:
     """The space, and the trials that have all the parameters of one of its blocks."""
-    done = [trial for trial in trials if trial.state.name in ("COMPLETE", "PRUNED")]
+    done = [trial for trial in trials if trial.state.name in _DONE]
     blocks: dict[frozenset[str], list[str]] = {}
     for trial in done or trials:
         blocks.setdefault(frozenset(trial.params), list(trial.params))

@@ -106,6 +106,8 @@ def test_optuna_goes_on_with_a_study_that_comes_back() -> None:
     study = study_of({"a": Float(0, 1), "n": Int(1, 3)}, {"a": 0.5, "n": 2})
     study.optimize(lambda t: t.suggest_float("a", 0, 1) + t.suggest_int("n", 1, 3), n_trials=3)
 
+    study.enqueue_trial({"a": 0.25})  # has no parameters before it runs: left out
+    study.ask({"a": FloatDistribution(0, 1)})
     space, directions, trials = from_study(study)
     assert (space, directions) == (SearchSpace({"a": Float(0, 1), "n": Int(1, 3)}), ["maximize"])
     assert [trial.place for trial in trials] == [0, None, None, None]
@@ -126,6 +128,14 @@ def test_a_trial_that_was_ended_from_outside_has_failed(state: TrialState) -> No
     study = to_study(SearchSpace({"a": [1]}), ["minimize"], [StudyTrial({"a": 1}, None, state)])
 
     assert [trial.state for trial in from_study(study)[2]] == [FAILED]
+
+
+def test_a_complete_trial_that_is_not_of_the_space_of_its_study_is_refused() -> None:
+    study = study_of({"a": Float(0, 1), "n": Int(1, 3)}, {"a": 0.5, "n": 2})
+    study.optimize(lambda trial: trial.suggest_float("a", 0, 1), n_trials=1)
+
+    with pytest.raises(SearchSpaceError, match="trial 1: n: the value is missing"):
+        from_study(study)
 
 
 def test_a_trial_that_is_not_of_the_space_is_refused() -> None:

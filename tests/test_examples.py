@@ -143,6 +143,22 @@ def test_files_are_merged_and_a_misspelt_name_is_told() -> None:
     assert kept.endswith("{'points': 20, 'noise': '1e-2', 'model': {'lr': 1.5, 'epochs': 5}}")
 
 
+def test_searches_that_a_file_describes_run_by_one_command() -> None:
+    pytest.importorskip("sklearn")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "daskperiment", "run", str(EXAMPLES / "experiments.toml")],
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    _, tree, svm = (line.split() for line in done.stdout.splitlines())
+    assert (tree[:4], tree[-3:-1]) == (["tree", "COMPLETE", "search-1", "8"], ["depth=4", "leaf=1"])
+    assert (svm[:3], float(svm[4]) > 0.97) == (["svm", "COMPLETE", "search-1"], True)
+    kept = [bool(trial.artifacts["folds.json"].digest) for trial in Experiment("tree").trials]
+    assert kept.count(True) == 1
+
+
 def test_a_history_moves_and_the_past_joins_it() -> None:
     copied, imported, *table = run("moving.py")
 

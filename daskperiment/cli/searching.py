@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from daskperiment.cli import text
-from daskperiment.cli.running import _stdout_aside, _told
+from daskperiment.cli.running import _stdout_aside
 from daskperiment.cli.session import Session, verb
-from daskperiment.errors import DaskperimentError, SearchSpaceError
-from daskperiment.tracebacks import without_ours
+from daskperiment.cli.targets import target
+from daskperiment.errors import SearchSpaceError
 
 if TYPE_CHECKING:
     from daskperiment.experiment import Experiment
@@ -294,36 +293,6 @@ def _check_name(experiment: Experiment, name: str | None, resume: bool) -> None:
 def _compared(objective: Any) -> tuple[Any, str | None]:
     alone = objective.sought[0] if len(objective.sought) == 1 else None
     return (None, None) if alone is None else (alone.direction, alone.name)
-
-
-@contextlib.contextmanager
-def target(session: Session, file: str) -> Iterator[Loaded]:
-    """What a file has to run; what the file itself raises is shown as Python shows it."""
-    from daskperiment.script import load_target
-
-    if session.chosen is not None:
-        raise click.UsageError("-e means nothing here: the file names its experiment")
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(_told({"DASKPERIMENT_BACKEND": session.named, **_quiet()}))
-        try:
-            loaded = stack.enter_context(load_target(file))
-        except (DaskperimentError, KeyboardInterrupt):
-            raise
-        except SystemExit as error:
-            told = f": {error.code}" if isinstance(error.code, str) else ""
-            raise SearchSpaceError(f"{file} has ended before it has built a result{told}") from None
-        except BaseException as error:
-            traceback.print_exception(without_ours(error))
-            raise SystemExit(1) from None
-        yield loaded
-
-
-def _quiet() -> dict[str, str | None]:
-    """What leaves only warnings of the log, unless it is asked for: each trial has its line."""
-    from daskperiment import options
-
-    asked = options.setting("log_level").origin != "default" or options.value("log_file")
-    return {} if asked else {"DASKPERIMENT_LOG_LEVEL": "WARNING"}
 
 
 def _space(loaded: Loaded, path: str | None, seed: int | None) -> SearchSpace:

@@ -35,7 +35,7 @@ def sweep(
     list of dict
         The documents of the trials.
     """
-    from daskperiment.cli.searching import target
+    from daskperiment.cli.targets import target
     from daskperiment.history import documents
     from daskperiment.script.arguments import parse
 

@@ -30,7 +30,9 @@ from daskperiment.history.holders import (
 from daskperiment.history.mirror import changed
 from daskperiment.history.observations import Observations, observe
 from daskperiment.history.places import Place
+from daskperiment.history.reports import SEARCH
 from daskperiment.history.resigning import Resigning
+from daskperiment.history.searches import Searches
 from daskperiment.history.transfer import Transfer
 from daskperiment.history.trials import Trials
 from daskperiment.records import StepRecord, TrialState
@@ -108,7 +110,8 @@ def copy_trials(
 
     A trial that the target has already, by its uid, stays there as it is.  The others get the
     next numbers of the experiment in the target, in their order: the same numbers as in the
-    source where all trials go to where there are none.  It may be killed and repeated at any
+    source where all trials go to where there are none.  Their searches come along, as ``name-2``
+    and so on where the target has another one of the name.  It may be killed and repeated at any
     time, and others may record in both backends meanwhile.
 
     Parameters
@@ -170,6 +173,7 @@ class _Copy:
         self.name = name
         self.done = done
         self._path = paths.trials(name)
+        self._searched: set[str] = set()
         self._there: dict[str, int] = {}
         self._last = 0
         self._look_again()
@@ -206,10 +210,18 @@ class _Copy:
         elif row["uid"] in self._there:
             self.done.present += 1
             self._mend(number, self._there[row["uid"]])
+            self._search(row)
         elif self._goes_on(row):
             self._leave_out(number, "", "it has not ended; copy again when it has")
         else:
             self._insert(number)
+
+    def _search(self, row: Document) -> None:
+        """Bring the search that a trial is of; a batch with a pruner has none."""
+        uid = row.get(SEARCH)
+        if isinstance(uid, str) and uid not in self._searched:
+            self._searched.add(uid)
+            Searches(self.target, self.name).take_in(uid, Searches(self.source, self.name))
 
     def _goes_on(self, row: Document) -> bool:
         if row.get("collected"):
@@ -222,6 +234,7 @@ class _Copy:
         found, read = self._read(number)
         left = checkpoints.documents(self.source, self.name, found["uid"])
         self._enlist()  # only then is it known who may write to a new folder
+        self._search(found)
         row, logs, left, untrusted = self._signed_anew(found, read, left)
         for _ in range(_ATTEMPTS):
             kept, lost = self.transfer.writes([*_parts(row, logs), *_left(left)])

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from daskperiment.backends.base import Append, Backend, Insert, Update
-from daskperiment.errors import ConflictError
-from daskperiment.history import metrics, paths, ranking
+from daskperiment.backends.base import Append, Backend, Clear, Insert, Update, Write
+from daskperiment.errors import ConflictError, SearchError
+from daskperiment.history import metrics, paths, ranking, shape
 from daskperiment.history.batches import Batches
 from daskperiment.history.reports import REPORT, SEARCH
 from daskperiment.history.trials import Trials
 from daskperiment.records import TrialState
+from daskperiment.serializers import preview
 from daskperiment.typing import Document
 
 QUEUED = "queued"
@@ -56,17 +57,67 @@ class Searches:
             return False
         return True
 
+    def take_in(self, uid: str, other: Searches) -> None:
+        """Keep a search of another store with its queue, once, whatever its name is there.
+
+        Where there is another search of its name, it is kept under ``name-2`` and so on.  What has
+        come into its queue since it was taken in is added.
+        """
+        for name, document in other.backend.find(other._path, {"uid": uid}):
+            if shape.problem_of_search(document) is not None:
+                continue
+            queue = other.backend.read(paths.queue(other._name, uid))
+            if next(iter(self.backend.find(self._path, {"uid": uid})), None) is None:
+                self._begin_as(str(name), document, queue)
+            else:
+                self._add_to_queue(uid, queue)
+
+    def _begin_as(self, name: str, document: Document, queue: Sequence[Any]) -> None:
+        path, count, free = paths.queue(self._name, document["uid"]), 1, name
+        queued: list[Write] = [Clear(path), Append(path, queue)] if queue else []
+        while True:
+            try:
+                self.backend.apply(Insert(self._path, document, free), *queued)
+            except ConflictError:
+                there = self.backend.get(self._path, free)
+                if there is not None and there.get("uid") == document["uid"]:
+                    return  # another copy was faster
+                count += 1
+                free = f"{name}-{count}"
+            else:
+                return
+
+    def _add_to_queue(self, uid: str, queue: Sequence[Any]) -> None:
+        path = paths.queue(self._name, uid)
+        there = self.backend.read(path)
+        if len(there) < len(queue) and list(queue[: len(there)]) == list(there):
+            self.backend.apply(Clear(path), Append(path, queue))
+
     def update(self, name: str, changes: Document) -> None:
         """Set fields of a search."""
         self.backend.apply(Update(self._path, name, changes))
 
     def get(self, name: str) -> Document | None:
-        """The search of a name."""
-        return self.backend.get(self._path, name)
+        """The search of a name.
+
+        Raises
+        ------
+        SearchError
+            Others have written something else there.
+        """
+        found = self.backend.get(self._path, name)
+        wrong = None if found is None else shape.problem_of_search(found)
+        if wrong is not None:
+            raise SearchError(f"Search {preview(name, 80)} of {self._name!r} is none: {wrong}")
+        return found
 
     def find(self) -> list[tuple[str, Document]]:
-        """All searches by name, the last one first."""
-        found = [(str(name), row) for name, row in self.backend.find(self._path)]
+        """All searches by name, the last one first, without what others have written there."""
+        found = [
+            (str(name), row)
+            for name, row in self.backend.find(self._path)
+            if shape.problem_of_search(row) is None
+        ]
         found.sort(key=lambda search: (float(search[1]["started"]), search[0]), reverse=True)
         return found
 
@@ -91,9 +142,13 @@ class Searches:
         self.backend.apply(Append(paths.queue(self._name, uid), entries))
 
     def queue(self, uid: str, start: int = 0) -> list[dict[str, Any]]:
-        """What is in the queue from a position on, also what was tried already."""
-        entries = self.backend.read(paths.queue(self._name, uid), start)
-        return [dict(entry["parameters"]) for entry in entries]
+        """What is in the queue from a position on, also what was tried already.
+
+        Where others have written something else, there is an empty configuration.
+        """
+        entries: Sequence[Any] = self.backend.read(paths.queue(self._name, uid), start)
+        found = (each.get("parameters") if isinstance(each, dict) else None for each in entries)
+        return [dict(each) if isinstance(each, dict) else {} for each in found]
 
 
 def _state(document: Document, batches: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from daskperiment.serializers import decode
 _STATES = frozenset(TrialState)
 _KEPT = ("type", "preview")
 _LONGEST = 1_000_000
+_DIGITS = frozenset("0123456789abcdef")
 _MOST = 1e11
 """More seconds, or a higher seed, than any trial has; infinities and NaN are not below it."""
 
@@ -77,6 +78,10 @@ def _is_report(value: Any) -> bool:
     )
 
 
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST
+
+
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_text, value))
 
@@ -102,10 +107,65 @@ _POSSIBLE: Mapping[str, Callable[[Any], bool]] = {
     "verdict": _is_text,
     "search": _is_text,
     "pruned_at": _is_report,
+    "place": _is_count,
+    "queued": _is_count,
     "removed": _is_number_as_text,
     **dict.fromkeys(("code", "environment", "session", "configuration", "graph"), _is_text),
 }
 _NEVER_NONE = frozenset({"result", "tags", "note"})
+
+
+def _is_uid(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 32 and set(value) <= _DIGITS
+
+
+def _are_metrics(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(each, list) and len(each) == 2 for each in value)
+        and all(name is None or _is_name(name) for name, _ in value)
+        and all(direction in ("minimize", "maximize") for _, direction in value)
+    )
+
+
+def _are_known(value: Any) -> bool:
+    """Whether these are trials that a search begins from."""
+    return isinstance(value, list) and all(
+        isinstance(each, dict)
+        and isinstance(each.get("parameters"), dict)
+        and isinstance(each.get("losses"), list)
+        and all(map(_is_float, each["losses"]))
+        for each in value
+    )
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_mapping(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_sampler(value: Any) -> bool:
+    return isinstance(value, dict) and _is_text(value.get("name"))
+
+
+_OF_SEARCH: Mapping[str, Callable[[Any], bool]] = {
+    "uid": _is_uid,
+    "started": _is_number,
+    "space": _is_mapping,
+    "sampler": _is_sampler,
+    "metrics": _are_metrics,
+    "seed": _is_count,
+}
+_POSSIBLY_OF_SEARCH: Mapping[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("main", "n_trials", "batch_size", "window"), _is_count),
+    **dict.fromkeys(("pruner", "stop"), _is_mapping),
+    **dict.fromkeys(("code", "description"), _is_text),
+    "warm": _are_known,
+}
 
 
 def problem(number: object, row: Mapping[str, Any]) -> str | None:
@@ -122,11 +182,37 @@ def problem(number: object, row: Mapping[str, Any]) -> str | None:
         needed: Mapping[str, Callable[[Any], bool]] = {"uid": _is_text}
     else:
         needed = _NEEDED
+    wrong = _wrong(row, needed, _POSSIBLE)
+    return None if wrong is None else f"its field {wrong!r} is not as a trial writes it"
+
+
+def problem_of_search(document: Mapping[str, Any]) -> str | None:
+    """What makes a document none of a search; None where nothing does.
+
+    What is in its space and its sampler, they check themselves.
+
+    Examples
+    --------
+    >>> problem_of_search({"uid": "../trials"})
+    "its field 'uid' is not as a search writes it"
+    """
+    wrong = _wrong(document, _OF_SEARCH, _POSSIBLY_OF_SEARCH)
+    if wrong is None and (document.get("main") or 0) >= len(document["metrics"]):
+        wrong = "main"
+    return None if wrong is None else f"its field {wrong!r} is not as a search writes it"
+
+
+def _wrong(
+    document: Mapping[str, Any],
+    needed: Mapping[str, Callable[[Any], bool]],
+    possible: Mapping[str, Callable[[Any], bool]],
+) -> str | None:
+    """The first field that is not as it should be."""
     for name, fits in needed.items():
-        if not fits(row.get(name)):
-            return f"its field {name!r} is not as a trial writes it"
-    for name, fits in _POSSIBLE.items():
-        there = name in row and (row[name] is not None or name in _NEVER_NONE)
-        if there and not fits(row[name]):
-            return f"its field {name!r} is not as a trial writes it"
+        if not fits(document.get(name)):
+            return name
+    for name, fits in possible.items():
+        there = name in document and (document[name] is not None or name in _NEVER_NONE)
+        if there and not fits(document[name]):
+            return name
     return None

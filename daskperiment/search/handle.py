@@ -8,6 +8,7 @@ from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from daskperiment import notebooks
 from daskperiment.errors import SearchError
 from daskperiment.history.columns import parameter_column, utc_time
 from daskperiment.history.searches import Searches, SearchRows, Tried
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from daskperiment.trial import Trial
+
+_COUNTED = ("complete", "pruned", "failed")
+_SHOWN = 5
+"""Trials that a notebook shows."""
 
 
 class Search:
@@ -122,9 +127,14 @@ class Search:
     def state(self) -> str:
         """``RUNNING``, ``COMPLETE``, ``FAILED`` where a trial has, ``CANCELLED`` or ``CRASHED``.
 
-        ``WAITING`` is one of which no trial has begun.
+        ``WAITING`` is one of which no trial has begun.  Of one that was copied from another store
+        its trials tell.
         """
-        return self._searches.state(self._document)
+        state = self._searches.state(self._document)
+        states = {each.state for each in self._tried()} if state == "WAITING" else set()
+        if not states:
+            return state
+        return "FAILED" if TrialState.FAILED in states else "COMPLETE"
 
     # -- what has become of it
 
@@ -496,3 +506,35 @@ class Search:
         best = told.get("best")
         shown = "" if best is None else f", best {best['value']:g} (trial {best['number']})"
         return f"Search({self.name!r}, {told['state']}, {told['trials']} trials{shown})"
+
+    def _repr_html_(self) -> str:
+        told = self.document()
+        about = {
+            "State": told["state"],
+            "Trials": ", ".join(f"{told[kind]} {kind}" for kind in _COUNTED),
+            "Metrics": ", ".join(f"{name} ({way})" for name, way in self.metrics.items()),
+            "Sampler": self.sampler["name"],
+            "Description": self.description,
+        }
+        rows = {each.number: self._row(each) for each in self._shown_best()}
+        title = (
+            "Best trials" if len(self._objective.sought) == 1 else "Trials that none is better than"
+        )
+        return notebooks.table(f"Search {self.name} of {self.experiment}", about) + (
+            notebooks.grid(title, rows) if rows else ""
+        )
+
+    def _shown_best(self) -> list[Tried]:
+        """What a notebook shows: the best trials, or some of the Pareto set."""
+        if len(self._objective.sought) > 1:
+            return self._front()[:_SHOWN]
+        return [each for each, _ in sorted(self._losses(), key=lambda each: each[1])[:_SHOWN]]
+
+    def _row(self, tried: Tried) -> dict[str, str]:
+        values = dict(zip(self.metrics, tried.values, strict=True))
+        shown = {name: "" if value is None else f"{value:g}" for name, value in values.items()}
+        named = {
+            name: tried.parameters[name] for name in self.space.names if name in tried.parameters
+        }
+        columns = {parameter_column(name): preview(value, 40) for name, value in named.items()}
+        return {**columns, **{f"metric {n}" if n in columns else n: v for n, v in shown.items()}}

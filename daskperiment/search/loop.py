@@ -364,6 +364,9 @@ class Loop:
         seed = seeds.derive(self.terms.seed, "trial", place)
         while self._queue:
             position, parameters = self._queue.popleft()
+            if parameters not in self.terms.space:  # others have written it to the store
+                logger.warning("Position %s of the queue is no configuration of it", position)
+                continue
             if self.terms.window is not None or self._claim(position, queue=True):
                 return Suggestion(place, parameters, seed, queued=position)
         return Suggestion(place, self._course.suggest(place), seed)

@@ -17,6 +17,7 @@ I10 nothing is left behind that `gc` does not remove; no descriptor or thread le
 
 from __future__ import annotations
 
+import atexit
 import functools
 import hashlib
 import json
@@ -437,7 +438,7 @@ class ForkServer:
 
     def start(self, argument: dict[str, Any]) -> int:
         """Fork a worker that runs a program; see `programs.run`."""
-        return int(self._ask(start=argument)["pid"])
+        return int(self._ask(start=argument, folder=os.getcwd())["pid"])
 
     def wait(self, pid: int, timeout: float = WATCHDOG) -> Ended:
         """Wait for a worker; one that takes too long is killed."""
@@ -450,6 +451,10 @@ class ForkServer:
             time.sleep(kill_after)
             os.kill(pid, signal.SIGKILL)
         return self.wait(pid)
+
+    def end_workers(self) -> None:
+        """Kill the workers that nobody has waited for."""
+        self._ask(end=True)
 
     def close(self) -> None:
         """End the server."""
@@ -464,14 +469,31 @@ class ForkServer:
         return json.loads(self._process.stdout.readline())
 
 
+_idle: list[ForkServer] = []
+"""The server that the next scenario of this process uses: to start one takes a second."""
+
+
 @contextmanager
 def fork_server() -> Iterator[ForkServer]:
     """A fork server for the block."""
-    server = ForkServer()
+    server = _idle.pop() if _idle else ForkServer()
     try:
         yield server
-    finally:
+        server.end_workers()
+    except _CaughtError:
+        server.end_workers()
+        _idle.append(server)
+        raise
+    except BaseException:  # an answer may be missing
         server.close()
+        raise
+    _idle.append(server)
+
+
+@atexit.register
+def _close_idle() -> None:
+    while _idle:
+        _idle.pop().close()
 
 
 def spawn(argument: dict[str, Any], *before: str) -> subprocess.Popen[bytes]:

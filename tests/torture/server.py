@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -15,26 +16,38 @@ from tests.torture import programs
 def serve() -> None:
     """Answer requests until the input ends, and end the workers that nobody has waited for."""
     programs.warm_up()
-    workers = set()
+    gc.freeze()  # no worker looks for garbage in what all have in common, least of all as it ends
+    workers: set[int] = set()
     for line in sys.stdin:
         request = json.loads(line)
         if "start" in request:
-            answer = {"pid": start(request["start"])}
+            answer = {"pid": start(request["start"], request["folder"])}
             workers.add(answer["pid"])
-        else:
+        elif "wait" in request:
             answer = wait(request["wait"], request["timeout"])
             workers.discard(request["wait"])
+        else:
+            answer = {"ended": end(workers)}
         print(json.dumps(answer), flush=True)
+    end(workers)
+
+
+def end(workers: set[int]) -> int:
+    """Kill workers; how many there were."""
     for pid in workers:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+    count = len(workers)
+    workers.clear()
+    return count
 
 
-def start(argument: dict[str, Any]) -> int:
-    """Fork a worker; with ``gate`` in its argument it waits for SIGUSR1 first of all."""
+def start(argument: dict[str, Any], folder: str) -> int:
+    """Fork a worker in a folder; with ``gate`` in its argument it waits for SIGUSR1 first."""
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     pid = os.fork()
     if pid == 0:
+        os.chdir(folder)
         if argument.pop("gate", False):
             signal.sigwait([signal.SIGUSR1])
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])

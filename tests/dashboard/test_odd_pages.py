@@ -151,8 +151,12 @@ def test_a_page_that_cannot_be_loaded_says_so(shown: Experiment, open_page: Open
     ("part", "shows"),
     [("metrics", "canvas"), ("graph", "[data-node]"), ("output", ".output-line")],
 )
-def test_a_part_comes_back_after_an_error(part: str, shows: str, open_page: OpenPage) -> None:
-    page = open_page(f"/experiments/shown/trials/1#{part}", expecting="500")
+def test_a_part_comes_back_after_an_error(
+    part: str, shows: str, page: OpenPage, served: Dashboard
+) -> None:
+    page = page(expecting="500")
+    page.clock.install()  # so that nobody has to wait until the page asks again
+    page.goto(f"{served.url.rstrip('/')}/experiments/shown/trials/1#{part}")
     page.wait_for_selector(shows)
     page.route(
         re.compile(f"/{part}"),
@@ -160,9 +164,11 @@ def test_a_part_comes_back_after_an_error(part: str, shows: str, open_page: Open
             status=500, json={"error": {"type": "InternalError", "message": "It failed"}}
         ),
     )
+    page.clock.fast_forward(15_000)
     page.wait_for_selector("text=It failed", timeout=15_000)
     page.unroute_all()
 
+    page.clock.fast_forward(30_000)
     page.wait_for_selector(shows, timeout=30_000)
     assert page.locator("text=It failed").count() == 0
 

@@ -6,14 +6,19 @@ import logging
 import math
 import random
 import warnings
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from random import gauss
 from typing import Any
 
+import dask
 import numpy as np
 import pandas as pd
 import pytest
 from dask.delayed import Delayed
+from dask.multiprocessing import initialize_worker_process
 from numpy.random import rand
 
 from daskperiment import (
@@ -64,9 +69,26 @@ def test_q2_and_q3_defining_a_graph_runs_nothing(ex: Experiment) -> None:
     assert ex.trial_id == 0
 
 
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ProcessPoolExecutor]:
+    """Worker processes as Dask's own, which would start them anew for each trial."""
+    spawned = get_context("spawn")
+    with ProcessPoolExecutor(2, spawned, initialize_worker_process) as pool:
+        yield pool
+
+
+@pytest.fixture
+def scheduler_of_trials(scheduler: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Each of Dask's schedulers, with worker processes that stay."""
+    pool = request.getfixturevalue("pool") if scheduler == "processes" else None
+    with dask.config.set(pool=pool):
+        yield scheduler
+
+
 def test_the_quickstart(
-    every_backend: Backend, scheduler: Any, caplog: pytest.LogCaptureFixture
+    every_backend: Backend, scheduler_of_trials: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
+    scheduler = scheduler_of_trials
     caplog.set_level(logging.INFO, "daskperiment")
     ex = Experiment("quickstart_pj", backend=every_backend)
     a, b = ex.parameter("a"), ex.parameter("b")

@@ -438,7 +438,7 @@ class ForkServer:
 
     def start(self, argument: dict[str, Any]) -> int:
         """Fork a worker that runs a program; see `programs.run`."""
-        return int(self._ask(start=argument, folder=os.getcwd())["pid"])
+        return int(self._ask(start=argument, folder=str(Path.cwd()))["pid"])
 
     def wait(self, pid: int, timeout: float = WATCHDOG) -> Ended:
         """Wait for a worker; one that takes too long is killed."""

@@ -63,7 +63,8 @@ def sampler_of(given: Any, **options: Any) -> Samples:
     module, name = _NAMED[given].split(":")
     kind = getattr(import_module(f"{__name__}.{module}"), name)
     known = inspect.signature(kind).parameters
-    for option in options:
+    checks_itself = any(each.kind is each.VAR_KEYWORD for each in known.values())
+    for option in () if checks_itself else options:
         if option not in known:
             hint = nearest(option, known) if known else "it has no options"
             raise SamplerError(f"Sampler {given!r} takes no {preview(option, 80)}: {hint}")

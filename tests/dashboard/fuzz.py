@@ -165,7 +165,8 @@ _FITTING: dict[str, tuple[str, ...]] = {
     "as": ("text",), "stream": ("stdout",), "step": ("prepare",), "experiment": (NAME,),
     "where": ("a > 1", "Success", "kind == 'json' or not Success"), "points": ("4", "10", "1000"),
     "order_by": ("-a", "Started", "Result"), "columns": ("a", "Result", "Tags"),
-    "since": ("0-1", "fits-2"), "ids": ("[1,2]", "[]", "[4]"), "keys": ('["loss"]', '["loss","odd"]'),
+    "since": ("0-1",),
+    "ids": ("[1,2]", "[]", "[4]"), "keys": ('["loss"]', '["loss","odd"]'),
 }  # fmt: skip
 _QUERIES = {
     **{each.path: [query.name for query in each.queries] for each in ENDPOINTS},

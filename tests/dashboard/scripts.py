@@ -124,7 +124,8 @@ def _infest(backend: Backend, sound: dict[str, Any], number: int, text: str) -> 
         "owner": {**sound["owner"], "host": text, "user": text, "pid": text},
         "tainted": True, "reproduces": f"{1:032x}", "verdict": text,
         "taint_0": {"reason": text, "calls": [[text, 0]], "by": text, "time": 1.0},
-        "search": uid, "place": 0, "failed_step": text, "parameters_digest": text, **{kind: f"{kind}{uid}" for kind in kinds},
+        "search": uid, "place": 0, "failed_step": text,
+        "parameters_digest": text, **{kind: f"{kind}{uid}" for kind in kinds},
     }  # fmt: skip
     raw = text.encode("utf-8", "surrogatepass")
     digest = blake3(raw).hexdigest()

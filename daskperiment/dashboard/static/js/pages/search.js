@@ -107,6 +107,7 @@ export function open(place) {
 
   // While a part of an axis is marked, only what is chosen by it changes.
   function mark(axis, range, done) {
+    if (!range && !view.ranges.has(axis)) return;
     if (range) view.ranges.set(axis, range);
     else view.ranges.delete(axis);
     if (done) turn({});

@@ -15,6 +15,7 @@ const LEAST = 104;
 const LETTER = 6.4;
 const NEAR = 8;
 const CLICK = 4;
+const TWICE = 400;
 const GRIP = 13;
 
 // `mark(id, range, last)` is called while a part of an axis is marked; null is no part.
@@ -34,6 +35,7 @@ export function parallel({ mark, clear, pointed }) {
   let places = [];
   let drawn = [];
   let drag = null;
+  let clicked = -Infinity;
   const watch = new ResizeObserver(() => {
     const now = Math.floor(frame.clientWidth);
     if (now > 0 && now !== room) {
@@ -181,7 +183,11 @@ export function parallel({ mark, clear, pointed }) {
     const same = one && JSON.stringify(shown.ranges.get(axis.id)) === JSON.stringify(one);
     const range = far ? rangeOf(event) : same ? null : one;
     drag = null;
-    mark(axis.id, range, true);
+    // The browser tells of no double click where the first one has changed what is there.
+    const twice = !far && event.timeStamp - clicked < TWICE;
+    clicked = far ? -Infinity : event.timeStamp;
+    if (twice) clear();
+    else mark(axis.id, range, true);
   });
   drawing.addEventListener("pointercancel", () => {
     if (!drag) return;

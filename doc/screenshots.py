@@ -6,6 +6,7 @@ to ``doc/images``.
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -17,11 +18,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from playwright.sync_api import Page, sync_playwright
 
 from daskperiment import Experiment, experiments
 from daskperiment.dashboard import serving
+from daskperiment.search import Branch, Float, Int
 
 ROOT = Path(__file__).parent.parent
 ALL = ROOT / "build" / "screenshots"
@@ -30,9 +33,12 @@ CHOSEN = {
     "trial-1280-light": "dashboard_trial.png",
     "graph-1280-dark": "dashboard_graph.png",
     "compare-1280-light": "dashboard_compare.png",
+    "search-1280-light": "dashboard_search.png",
 }
 """Pictures that the documentation shows, and their names there."""
 WIDTHS = {1280: 860, 360: 740}
+TALL = {"search": 990}
+"""Pages of which more is shown."""
 PAGES = {
     "experiments": "experiments",
     "trials": "experiments/digits",
@@ -47,6 +53,10 @@ PAGES = {
     "running": "running",
     "failed": "experiments/digits/trials/10",
     "compare": "experiments/digits/compare?trials=3&trials=6&trials=9",
+    "searches": "experiments/tuned/searches",
+    "search": "experiments/tuned/searches/rates%20and%20models"
+    "?range=%5B%22p%3Arate%22%2C0.001%2C0.1%5D",
+    "pareto": "experiments/tuned/searches/error%20and%20cost",
     "empty": "experiments/empty",
 }
 UNFINISHED = """
@@ -70,6 +80,36 @@ UNFINISHED = """
 """A trial of another process that is killed, or goes on for long."""
 
 
+def searches() -> None:
+    """Two searches: by one metric in branches, and by two metrics."""
+    ex = Experiment("tuned", seed=7)
+
+    @ex.result
+    def fit(model: str, rate: float, optimizer: str, batch: int, penalty: Any, depth: Any) -> Any:
+        if optimizer == "sgd" and rate > 0.5:
+            raise ValueError("the loss is not finite")
+        error = 0.05 + 0.04 * (math.log10(rate) + 2.2) ** 2 + batch / 4000
+        error += 0.03 * abs(math.log10(penalty)) if model == "svm" else 0.0
+        error += 0.01 * (depth - 4) ** 2 if model == "forest" else 0.0
+        return {"error": error, "cost": 40 / batch + rate}
+
+    names = ("model", "rate", "optimizer", "batch", "penalty", "depth")
+    node = fit(*(ex.parameter(name, default=None) for name in names))
+    branches = {"svm": {"penalty": Float(0.01, 100, log=True)}, "forest": {"depth": Int(2, 9)}}
+    space = {
+        "model": Branch({**branches, "net": {}}),
+        "rate": Float(1e-5, 1, log=True),
+        "optimizer": ["adam", "sgd"],
+        "batch": Int(16, 256),
+    }
+    looked_at: dict[str, dict[str, Any]] = {
+        "rates and models": {"error": "minimize"},
+        "error and cost": {"error": "minimize", "cost": "minimize"},
+    }
+    for name, metrics in looked_at.items():
+        ex.search(node, space, 60, sampler="random", metrics=metrics, name=name, progress=False)
+
+
 @contextmanager
 def store() -> Iterator[None]:
     """A store in a temporary working directory, with trials of every kind."""
@@ -81,6 +121,7 @@ def store() -> Iterator[None]:
         Path("unfinished.py").write_text(textwrap.dedent(UNFINISHED))
         subprocess.run([sys.executable, "unfinished.py", "killed"], check=False, env=quiet)
         running = subprocess.Popen([sys.executable, "unfinished.py", "running"], env=quiet)
+        searches()
         ex = Experiment("digits")
         while ex.trial_id < 12 or not ex[12].metrics:
             time.sleep(0.1)
@@ -92,10 +133,12 @@ def store() -> Iterator[None]:
             os.chdir(ROOT)
 
 
-def pictures(page: Page, url: str, label: str) -> None:
+def pictures(page: Page, url: str, width: int, theme: str) -> None:
     """Write a picture of each page."""
+    label = f"{width}-{theme}"
     for name, path in PAGES.items():
         page.goto("about:blank")
+        page.set_viewport_size({"width": width, "height": TALL.get(name, WIDTHS[width])})
         page.goto(url + path, wait_until="load")
         page.wait_for_load_state("networkidle") if name == "empty" else page.wait_for_timeout(1200)
         page.screenshot(path=ALL / f"{name}-{label}.png")
@@ -118,7 +161,7 @@ def main() -> None:
                         color_scheme=theme,  # type: ignore[arg-type]
                         reduced_motion="reduce",
                     )
-                    pictures(context.new_page(), dashboard.url, f"{width}-{theme}")
+                    pictures(context.new_page(), dashboard.url, width, theme)
                     context.close()
         browser.close()
     for name, shown in CHOSEN.items():

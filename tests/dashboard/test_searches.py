@@ -484,6 +484,11 @@ def test_more_trials_than_can_be_elements_are_painted_and_chosen_all_the_same(
         assert abs(int(chosen) - 1050) < 20
 
 
+UNNAMED = """[...document.querySelectorAll("#main button, input, select, a[href], figure, [role]")]
+.filter((it) => it.checkVisibility() && !(it.ariaLabel || it.textContent.trim()
+    || it.labels?.length || it.getAttribute("aria-labelledby") || it.ariaHidden))
+.map((it) => it.outerHTML)"""
+"""Controls without a name for a screen reader."""
 HOSTILE = f"{PAYLOADS[0]}<img src=x onerror={CANARY}>/../%2e?a=b#c" + "x" * 120
 
 
@@ -514,6 +519,7 @@ def test_hostile_names_are_texts_and_fit_a_narrow_page(open_page: OpenPage) -> N
         assert page.evaluate("window.__pwned") is None
         assert page.locator("#main img, #main script").count() == 0
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert page.evaluate(UNNAMED) == []
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
             assert page.evaluate(POOR_CONTRAST) == []

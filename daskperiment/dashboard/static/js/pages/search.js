@@ -304,7 +304,8 @@ export function open(place) {
   function drawScatter() {
     const [x, y] = [across, upwards].map(({ value }) => axes.find((axis) => axis.id === value()));
     if (!x || !y) return;
-    const points = [...chosen].map((row) => ({ row, x: spread(x, row, 1), y: spread(y, row, 2), colour: colour(row) })).filter((point) => point.x !== null && point.y !== null);
+    const points = [...chosen].map((row) => ({ row, x: spread(x, row, 1), y: spread(y, row, 2), colour: colour(row) }))
+      .filter((point) => point.x !== null && (point.y !== null || y.kind === "metric"));
     const without = chosen.size - points.length;
     scatter.title(`${y.name} over ${x.name}`);
     scatter.show({

@@ -50,7 +50,15 @@ class Searches:
         self._batches = Batches(backend, name)
 
     def begin(self, name: str, document: Document) -> bool:
-        """Keep a search that begins; False where there is one of that name; atomic."""
+        """Keep a search that begins; False where there is one of that name; atomic.
+
+        Raises
+        ------
+        BackendUnreachableError
+            The server is away; no search waits in a spool, as it could not go on from there.
+        """
+        if self.backend.get(self._path, name) is not None:
+            return False
         try:
             self.backend.apply(Insert(self._path, document, name))
         except ConflictError:

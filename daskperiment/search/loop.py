@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from daskperiment.errors import SamplerError, SearchError, SearchSpaceError
 from daskperiment.history.searches import QUEUED, Searches, SearchRows, Tried
+from daskperiment.history.spooling import AWAY, is_away
 from daskperiment.records import TrialState
 from daskperiment.search.objective import Objective
 from daskperiment.search.rules import Rules, Watch
@@ -318,10 +319,8 @@ class Loop:
         if state is TrialState.COMPLETE and alone and value is not None:
             losses = self.terms.objective.losses((value,))
             ended = SearchTrial(place, suggestion.parameters, state, losses)
-        elif number is None:
-            ended = SearchTrial(place, suggestion.parameters, state)
         else:
-            ended = self._course.seen(self._rows.read(number), suggestion.parameters)
+            ended = self._read(number, SearchTrial(place, suggestion.parameters, state))
         self._end(ended)
 
     # -- places
@@ -387,6 +386,16 @@ class Loop:
 
     # -- what is known
 
+    def _read(self, number: int | None, ended: SearchTrial) -> SearchTrial:
+        """A trial that has ended with its values, as far as the store can be asked for them."""
+        if number is None or is_away(self._searches.backend):
+            return ended
+        try:
+            return self._course.seen(self._rows.read(number), ended.parameters)
+        except AWAY as error:
+            logger.debug("The values of trial %s are not known: %s", number, error)
+            return ended
+
     def _end(self, ended: SearchTrial) -> None:
         if self.terms.window is not None:
             self._ended[ended.place] = ended
@@ -433,8 +442,16 @@ class Loop:
     def _look(self) -> None:
         """What other processes have done meanwhile, and put into the queue."""
         begun = time.monotonic()
-        if begun < self._due:
+        if begun < self._due or is_away(self._searches.backend):
             return
+        try:
+            self._look_now()
+        except AWAY as error:
+            logger.debug("What other processes do is not known: %s", error)
+        ended = time.monotonic()
+        self._due = ended + (ended - begun) / _SHARE
+
+    def _look_now(self) -> None:
         for tried in self._rows.look():
             before = self._known.get(tried.place)
             self._known[tried.place] = tried
@@ -449,8 +466,6 @@ class Loop:
         self._queue.extend((self._queue_read + i, each) for i, each in enumerate(entries))
         self._queue_read += len(entries)
         self.limit = self._limit()
-        ended = time.monotonic()
-        self._due = ended + (ended - begun) / _SHARE
 
     def _limit(self) -> float:
         terms, limit = self.terms, math.inf

@@ -222,7 +222,7 @@ class SearchRows:
         """The trials that are new, and those that had not ended at the look before."""
         known = list(self._open)
         for number, row in zip(known, self._trials.rows(known), strict=True):
-            if row is None:
+            if row is None:  # removed, or spoilt by others
                 del self._open[number]
             else:
                 yield self._tried(number, row)
@@ -231,7 +231,8 @@ class SearchRows:
             return
         for number, row in self._trials.find({SEARCH: self._uid}, _FIELDS, after=self._seen):
             newest = max(newest, number)
-            yield self._tried(number, row)
+            if self._trials.backend.owned or shape.problem(number, row) is None:
+                yield self._tried(number, row)
         self._seen = newest
 
     def read(self, number: int) -> Tried:

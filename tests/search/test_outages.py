@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -63,10 +62,7 @@ def search(ex: Experiment, meanwhile: Any, sampler: Any = "random", **options: A
 
 
 def until_back(ex: Experiment) -> None:
-    deadline = time.monotonic() + 20
-    while ex.unsynced:
-        assert time.monotonic() < deadline, "the spool is not brought to the server"
-        time.sleep(0.02)
+    assert ex.backend.sync(60), "the spool is not brought to the server"  # type: ignore[attr-defined]
 
 
 def test_a_search_cannot_begin_while_its_server_is_away_and_leaves_nothing(

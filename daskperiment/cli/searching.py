@@ -260,6 +260,10 @@ def _found(
     from daskperiment.search.objective import objective_of
 
     metrics = _metrics(asked.pop("metrics"))
+    if metrics is None and asked["main_metric"] is not None:
+        raise click.UsageError("--main-metric is one of several: name each by --metric NAME=min")
+    if metrics is not None and session.direction is not None:
+        raise click.UsageError("Each --metric has its own direction: leave out --direction")
     objective = objective_of(metrics, asked["main_metric"], session.direction)
     space = _space(loaded, space_file, asked["seed"])
     bar = Progress(*_compared(objective))

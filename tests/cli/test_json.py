@@ -202,6 +202,7 @@ def test_every_verb_has_a_shape_that_is_tested() -> None:
     elsewhere = {
         "run", "plan", "resume", "diff", "explain", "reproduce", "config", "salvage", "sync",
         "copy", "import", "import-legacy", "dashboard", "bundle", "verify",
+        "search", "grid", "searches",
     }  # fmt: skip
 
     assert {name.split()[0] for name in SHAPES} | elsewhere == set(cli.commands)

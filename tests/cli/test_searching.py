@@ -187,6 +187,8 @@ def test_rules_end_a_search(command: Command) -> None:
         (["work.py", "-n", "2"], "nothing to search in: give --space FILE"),
         (["train.py", "--sampler", "grid"], "rate: .* has infinitely many values"),
         (["train.py", "-n", "2", "--metric", "loss"], "such as loss=min"),
+        (["train.py", "-n", "2", "--main-metric", "size"], "name each by --metric NAME=min"),
+        (["train.py", "-n", "2", "--metric", "size=min", "--direction", "maximize"], "leave out"),
         (["train.py", "-n", "2", "--sync"], "--sync waits for all --workers"),
         (["train.py", "-n", "2", "--csv", "no/out.csv"], "There is no folder 'no'"),
         (["train.py", "-n", "2", "--plot", "no/out.png"], "There is no folder 'no'"),
@@ -328,6 +330,7 @@ def test_the_exported_table_is_what_runs(command: Command) -> None:
     assert read_csv("list.csv") == ran == list(SearchSpace.read("space.toml").grid())
     assert [row["id"] for row in listed] == [row["id"] for row in rows("out.csv")]
     assert [row["index"] for row in listed] == list(range(6))
+    assert set(listed[0]) == {"index", "id", "parameters"}
 
 
 def test_chosen_configurations_are_repeated(command: Command) -> None:

@@ -109,13 +109,15 @@ def _values(name: str, one: Mapping[str, Any]) -> dict[str, Any]:
         check(evaluation, _EVALUATION)
         metrics = {n: _DIRECTIONS.get(d, d) for n, d in evaluation.get("metrics", {}).items()}
     described = [one.get("description"), one.get("problem_name")]
+    together = tune.get("experiments_batch_size") or cluster.get("n_workers") or 1
     values = {
         "function": one.get("function"),
         "experiment": "".join(c if c.isalnum() else "_" for c in name),
         "description": ", ".join(str(each) for each in described if each),
         "metrics": metrics,
         "main_metric": evaluation.get("main_metric"),
-        "batch_size": tune.get("experiments_batch_size") or cluster.get("n_workers") or 1,
+        "batch_size": together,
+        "max_workers": None if cluster else together,
         "target": tune.get("score_threshold"),
         "artifacts": "best" if tune.get("delete_experiments") else None,
         "cluster": cluster,

@@ -43,15 +43,17 @@ bounds = [-10, 10]
 
 def test_exp_a_parabola_is_minimised_in_twenty_evaluations() -> None:
     needs_sampler("gp")
+    threadpoolctl = pytest.importorskip("threadpoolctl")
     space = SearchSpace.read(
         write("line.toml", "[x]\ntype = 'random'\nbounds = [-10, 10]\nn = 5\nprior = 'uniform'\n")
     )
     ex = Experiment("parabola", backend="memory://")
 
-    found = [
-        ex.search(run, space, 20, sampler="gp", seed=seed, max_workers=1).best.result
-        for seed in range(10)
-    ]
+    with threadpoolctl.threadpool_limits(1):  # threads of BLAS that wait for each other are slow
+        found = [
+            ex.search(run, space, 20, sampler="gp", seed=seed, max_workers=1).best.result
+            for seed in range(10)
+        ]
 
     assert sum(value < 1e-3 for value in found) >= 9, found
 
@@ -178,11 +180,10 @@ def check_labs(search: dict[str, Any]) -> None:
     ]  # fmt: skip
     assert Path("final_model/model.txt").read_text() == "1.0"
     assert slopes.search.best.result["MSE"] <= 0.05
-    count = len(slopes.search.trials)
-    assert count % 3 == 0  # the whole batch in which it was reached
-    assert count < 60
     reached = [trial.result["MSE"] <= 0.05 for trial in slopes.search.trials]
-    assert not any(reached[:-3])
+    assert len(reached) < 60
+    before_the_last_batch = (len(reached) - 1) // 3 * 3
+    assert not any(reached[:before_the_last_batch])
 
 
 def test_labs_a_configuration_runs_its_designs_up_to_a_score() -> None:

@@ -251,6 +251,30 @@ def test_a_search_goes_on_where_it_is_resumed() -> None:
     assert len(Experiment("half", backend="store").trials) == 5
 
 
+def test_a_search_of_a_name_that_is_there_is_resumed_or_refused() -> None:
+    run_experiments(described(name="mine"), backend="store")
+
+    with pytest.raises(ExperimentsFileError, match="half: name: there is a search 'mine' already"):
+        plan_experiments(described(name="mine"), backend="store")
+    (more,) = run_experiments(described(name="mine", n_trials=4, resume=True), backend="store")
+
+    assert more.search is not None
+    assert (more.search.name, len(more.search.trials)) == ("mine", 4)
+
+
+def test_callbacks_are_told_of_every_search() -> None:
+    told: list[str] = []
+
+    def tell(event: str, **arguments: Any) -> None:
+        if event == "after_trial":
+            told.append(arguments["trial"].experiment)
+
+    file = {"defaults": {**HALF, "n_trials": 1}, "experiments": {"one": {}, "two": {}}}
+    run_experiments(file, backend="memory://", callbacks=[tell])
+
+    assert told == ["one", "two"]
+
+
 # -- failures --
 
 
@@ -337,6 +361,19 @@ def test_names_that_no_experiment_has_are_told() -> None:
         run_experiments(described(), only=["hal"])
     with pytest.raises(ExperimentsFileError, match="a function is given for 'hal'"):
         run_experiments(described(), {"hal": max})
+
+
+def test_a_script_does_not_run_beside_other_searches() -> None:
+    write("script.py", "def run(x, **others):\n    return x")
+    file = {
+        "defaults": {"sampler": "grid", "space": {"x": [1]}},
+        "experiments": {"one": {"script": "script.py"}, "two": {"function": "models.py:square"}},
+    }
+
+    with pytest.raises(ExperimentsFileError, match="one: a script is the program of its process"):
+        run_experiments(file, backend="store", parallel=2)
+    assert not Path("store").exists()
+    assert [each.failed for each in run_experiments(file, backend="store")] == [False, False]
 
 
 def test_what_a_file_of_functions_raises_is_told_with_its_name() -> None:

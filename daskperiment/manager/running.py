@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -69,6 +69,7 @@ def run_experiments(
     backend: Any = None,
     parallel: int = 1,
     progress: bool = True,
+    callbacks: Sequence[object] = (),
 ) -> list[Ran]:
     """Run the searches that a file describes.
 
@@ -90,6 +91,8 @@ def run_experiments(
         How many searches run at the same time, each with workers of its own.
     progress : bool
         Whether a bar is shown, where there is a terminal and one search runs at a time.
+    callbacks : sequence
+        Who is told what happens in each search, besides those that the file names.
 
     Returns
     -------
@@ -116,14 +119,14 @@ def run_experiments(
     COUNT.check("parallel", parallel)
     with opened(source, functions, only=only, backend=backend) as searches:
         if parallel == 1 or len(searches) == 1:
-            return _one_after_the_other(searches, progress)
+            return _one_after_the_other(searches, progress, callbacks)
         for each in searches:
             if each.source.script is not None:
                 raise ExperimentsFileError(
                     f"{each.entry.source}: {each.name}: a script is the program of its process, so "
                     "that it runs alone: leave out parallel, or name a function"
                 )
-        return _at_the_same_time(searches, parallel)
+        return _at_the_same_time(searches, parallel, callbacks)
 
 
 def plan_experiments(
@@ -174,19 +177,24 @@ def opened(
         yield searches
 
 
-def _one_after_the_other(searches: list[Prepared], progress: bool) -> list[Ran]:
+def _one_after_the_other(
+    searches: list[Prepared], progress: bool, callbacks: Sequence[object]
+) -> list[Ran]:
     ended = []
-    for index, each in enumerate(searches):
-        ended.append(_run(each, progress, ()))
-        if left := len(searches) - index - 1:
+    for left, each in zip(reversed(range(len(searches))), searches, strict=True):
+        ended.append(_run(each, progress, callbacks))
+        if left:
             logger.info("%d of %d searches are left", left, len(searches))
     return ended
 
 
-def _at_the_same_time(searches: list[Prepared], parallel: int) -> list[Ran]:
+def _at_the_same_time(
+    searches: list[Prepared], parallel: int, callbacks: Sequence[object]
+) -> list[Ran]:
     stopping = _Stopping()
+    watching = [*callbacks, stopping]
     with ThreadPoolExecutor(parallel, thread_name_prefix="daskperiment-search") as pool:
-        begun = [pool.submit(_run, each, False, (stopping,)) for each in searches]
+        begun = [pool.submit(_run, each, False, watching) for each in searches]
         try:
             return [each.result() for each in begun]
         except KeyboardInterrupt:
@@ -196,11 +204,11 @@ def _at_the_same_time(searches: list[Prepared], parallel: int) -> list[Ran]:
             raise
 
 
-def _run(search: Prepared, progress: bool, watching: Iterable[object]) -> Ran:
+def _run(search: Prepared, progress: bool, watching: Sequence[object]) -> Ran:
     logger.info("Search %r begins: %s", search.name, search.source.shown)
     started, found, failure = time.monotonic(), None, None
     try:
-        found = search.run(progress, tuple(watching))
+        found = search.run(progress, watching)
     except Exception as error:
         failure = error
         logger.error("Search %r has failed: %s: %s", search.name, type(error).__name__, error)

@@ -180,52 +180,72 @@ def test_every_scheduler_gives_the_same_numbers() -> None:
     ]  # fmt: skip
 
 
-def test_sixty_trials_are_equal_wherever_they_run() -> None:
+# -- many trials, in one process of pytest: what the second of these needs the first has made
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Experiment, str, str]:
+    """A batch on processes, of which one was killed, and what was told before it was resumed."""
     pytest.importorskip("sklearn")
-    found = []
-
-    for executor in ("threads", "processes", "cluster"):
-        folder = Path(executor)
-        folder.mkdir()
-        lines = run("many_trials.py", executor, folder=folder)
-        assert lines[0] == "60 trials: 60 COMPLETE"
-        ex = Experiment("forests", backend=folder / "daskperiment_cache")
-        found.append({
-            tuple(sorted(trial.parameters.items())): (
-                trial.result, trial.seed, tuple(trial.steps["output"]),
-                tuple(trial.steps["fingerprint"]), trial.metrics["right"][0].value,
-            )
-            for trial in ex.trials
-        })  # fmt: skip
-
-    assert len(found[0]) == 60
-    assert found[0] == found[1] == found[2]
-
-
-def test_a_killed_worker_loses_what_it_was_running_and_resume_completes_the_batch() -> None:
-    pytest.importorskip("sklearn")
+    folder = tmp_path_factory.mktemp("killed")
     batch = subprocess.Popen(
-        [sys.executable, str(EXAMPLES / "many_trials.py"), "processes"],
+        [sys.executable, str(EXAMPLES / "many_trials.py"), "processes"], cwd=folder,
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
-    ex = Experiment("forests")
+    ex = Experiment("forests", backend=folder / "daskperiment_cache")
     victim = await_worker(ex, batch)
     os.kill(victim, signal.SIGKILL)
     told, _ = batch.communicate(timeout=100)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "daskperiment", "resume"], cwd=folder,
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    return ex, told, done.stdout + done.stderr
+
+
+@pytest.mark.xdist_group("many trials")
+def test_a_killed_worker_loses_what_it_was_running_and_resume_completes_the_batch(
+    killed: tuple[Experiment, str, str],
+) -> None:
+    ex, told, resumed = killed
 
     assert told.startswith("60 trials: 59 COMPLETE")
     (lost,) = [trial for trial in ex.trials if str(trial.state) == "CRASHED"]
     assert "signal 9 (SIGKILL" in lost.description
 
-    done = subprocess.run(
-        [sys.executable, "-m", "daskperiment", "resume"],
-        capture_output=True, text=True, timeout=100, check=False,
-    )  # fmt: skip
-
-    assert "60 trials: 60 COMPLETE" in done.stdout, done.stderr
+    assert "60 trials: 60 COMPLETE" in resumed, resumed
     assert len(ex.trials) == 61
     assert ex[61].retry_of == lost
     assert ex[61].parameters == lost.parameters
+
+
+@pytest.mark.xdist_group("many trials")
+def test_sixty_trials_are_equal_wherever_they_run_and_whoever_is_killed(
+    killed: tuple[Experiment, str, str],
+) -> None:
+    stores = [killed[0]]
+    for executor in ("threads", "cluster"):
+        folder = Path(executor)
+        folder.mkdir()
+        lines = run("many_trials.py", executor, folder=folder)
+        assert lines[0] == "60 trials: 60 COMPLETE"
+        stores.append(Experiment("forests", backend=folder / "daskperiment_cache"))
+
+    found = [
+        {
+            tuple(sorted(trial.parameters.items())): (
+                trial.result, trial.seed, tuple(trial.steps["output"]),
+                tuple(trial.steps["fingerprint"]), trial.metrics["right"][0].value,
+            )
+            for trial in ex.trials
+            if str(trial.state) == "COMPLETE"
+        }
+        for ex in stores
+    ]  # fmt: skip
+
+    assert len(found[0]) == 60
+    assert found[0] == found[1] == found[2]
 
 
 def await_worker(ex: Experiment, batch: subprocess.Popen[str]) -> int:

@@ -99,7 +99,7 @@ def want(argument: dict[str, Any], log: AckLog) -> None:
     "F39",
     "processes that race for one call, killed as they compute it",
     plants=("waits-for-the-dead", "takes-what-is-computed", "trusts-what-is-stored"),
-    short={"rounds": 50},
+    short={"rounds": 18},
     long={"rounds": 500},
     planted={"rounds": 12, "patience": 3.0},
 )

@@ -194,7 +194,7 @@ def restarts(seed: int, folder: Path, plant: str | None, *, restarts: int, trial
     plants=("spool-forgets",),
     short={"restarts": 3, "trials": 15},
     long={"restarts": 30, "trials": 150},
-    planted={"restarts": 2, "trials": 40, "pauses": (5,)},
+    planted={"restarts": 1, "trials": 20, "pauses": (5,)},
 )
 def restarts_of_mongodb(
     seed: int, folder: Path, plant: str | None, *, restarts: int, trials: int, **more: Any
@@ -395,7 +395,7 @@ def network(seed: int, folder: Path, plant: str | None, *, trials: int, events: 
     plants=("spool-forgets",),
     short={"trials": 10, "events": 100},
     long={"trials": 200, "events": 1000},
-    planted={"trials": 40, "events": 200},
+    planted={"trials": 25, "events": 200},
 )
 def network_to_mongodb(
     seed: int, folder: Path, plant: str | None, *, trials: int, events: int
@@ -410,7 +410,7 @@ def network_to_mongodb(
     plants=("spool-forgets",),
     short={"trials": 15},
     long={"trials": 150},
-    planted={"trials": 60},
+    planted={"trials": 40},
 )
 def swallowed(seed: int, folder: Path, plant: str | None, *, trials: int) -> Outcome:
     """What the server did and nobody heard of is not done again."""

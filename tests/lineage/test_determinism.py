@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,10 @@ def by_threads(rows: Any) -> int:
     import threadpoolctl
 
     return sum(each["num_threads"] for each in threadpoolctl.threadpool_info())
+
+
+def by_clock(rows: Any) -> int:
+    return time.perf_counter_ns()
 
 
 def by_process(rows: Any) -> bool:
@@ -70,9 +75,10 @@ def test_what_a_step_depends_on_is_named_and_nothing_else(
     assert len(ex.trials) == 1
 
 
-def test_a_step_that_changes_by_itself_says_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("function", [by_clock, in_system])
+def test_a_step_that_changes_by_itself_says_so(tmp_path: Path, function: Any) -> None:
     ex = Experiment("checked", backend=tmp_path / "store", seed=1)
-    ex.result(in_system, name="step")(ex.parameter("n", default=6)).compute()
+    ex.result(function, name="step")(ex.parameter("n", default=6)).compute()
 
     found = ex.check_determinism("step", n=2)
 

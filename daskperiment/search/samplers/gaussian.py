@@ -1,0 +1,124 @@
+"""A Gaussian process on the unit cube."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.linalg import cho_solve, solve_triangular
+from scipy.linalg.lapack import dpotrf, dpotri
+from scipy.optimize import fmin_l_bfgs_b
+
+from daskperiment.search.samplers.cube import Array
+
+_ROOT5 = 5**0.5
+_LENGTH = 0.0, 1.0  # mean and standard deviation of the logarithm, for one axis
+_NOISE = np.log(1e-6), 3.0
+_BOUNDS = (np.log(1e-2), np.log(1e2)), (np.log(1e-8), np.log(1e1))
+_PSEUDO = 2.0  # losses of variance 1 that stand for what is known before there are any
+_LEAST = 1e-12
+
+
+def _matern(squares: Array) -> tuple[Array, Array]:
+    """Correlation by squared distance, and -2 times its derivative."""
+    root = _ROOT5 * np.sqrt(squares)
+    decay = np.exp(-root)
+    slope = 5 / 3 * (1 + root) * decay
+    return (1 + root + 5 / 3 * squares) * decay, slope
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Hyper-parameters: a length for each axis, and the noise relative to the signal."""
+
+    lengths: Array
+    noise: float
+
+
+class _Likelihood:
+    """Of the losses at points, negative, with priors; by logarithms of the hyper-parameters."""
+
+    def __init__(self, points: Array, targets: Array, axes: Sequence[slice]) -> None:
+        self.count = len(points)
+        self.pairs = np.triu_indices(self.count, 1)
+        squares = (points[self.pairs[0]] - points[self.pairs[1]]) ** 2
+        self.squares = np.stack([squares[:, axis].sum(axis=1) for axis in axes])
+        self.sides = np.stack([np.ones(self.count), targets], axis=1)
+        self.centre = np.append(np.full(len(axes), _LENGTH[0] + 0.5 * np.log(len(axes))), _NOISE[0])
+        self.spread = np.append(np.full(len(axes), _LENGTH[1]), _NOISE[1])
+
+    def __call__(self, at: Array) -> tuple[float, Array]:
+        inverse, noise = np.exp(-2 * at[:-1]), np.exp(at[-1])
+        values, slopes = _matern(inverse @ self.squares)
+        matrix = np.eye(self.count, order="F") * (1 + noise)
+        matrix[self.pairs] = values
+        factor, failed = dpotrf(matrix, overwrite_a=True)
+        if failed:
+            return 1e10, np.zeros_like(at)
+        ones, alpha = cho_solve((factor, False), self.sides, check_finite=False).T
+        alpha = alpha - ones * (alpha.sum() / ones.sum())
+        scale = (alpha @ self.sides[:, 1] + _PSEUDO) / (self.count + _PSEUDO)
+        precision, _ = dpotri(factor)
+        weights = (precision[self.pairs] - alpha[self.pairs[0]] * alpha[self.pairs[1]] / scale) * slopes
+        by_lengths = inverse * (self.squares @ weights)
+        by_noise = 0.5 * noise * (np.trace(precision) - alpha @ alpha / scale)
+        value = 0.5 * (self.count + _PSEUDO) * np.log(scale) + np.log(np.diag(factor)).sum()
+        off = (at - self.centre) / self.spread
+        return value + 0.5 * off @ off, np.append(by_lengths, by_noise) + off / self.spread
+
+
+def shape_of(points: Array, targets: Array, axes: Sequence[slice], steps: int = 30) -> Shape:
+    """The most likely hyper-parameters."""
+    likelihood = _Likelihood(points, targets, axes)
+    bounds = [_BOUNDS[0]] * len(axes) + [_BOUNDS[1]]
+    found, _, _ = fmin_l_bfgs_b(likelihood, likelihood.centre, bounds=bounds, maxiter=steps, factr=1e9)
+    return Shape(np.exp(found[:-1]), float(np.exp(found[-1])))
+
+
+class GaussianProcess:
+    """What is expected of the losses everywhere, from those at some points."""
+
+    def __init__(self, points: Array, targets: Array, axes: Sequence[slice], shape: Shape) -> None:
+        self.inverse = np.zeros(points.shape[1])
+        for axis, length in zip(axes, shape.lengths, strict=True):
+            self.inverse[axis] = 1 / length
+        self.points, self.shape, self.axes = points * self.inverse, shape, axes
+        matrix, _ = _matern(_squares(self.points, self.points))
+        matrix[np.diag_indices(len(points))] = 1 + shape.noise
+        self.factor = np.linalg.cholesky(matrix)
+        sides = np.stack([np.ones(len(points)), targets], axis=1)
+        ones, alpha = self._solve(sides).T
+        self.mean = float(alpha.sum() / ones.sum())
+        self.alpha = alpha - self.mean * ones
+        self.scale = float((self.alpha @ targets + _PSEUDO) / (len(points) + _PSEUDO))
+
+    def _solve(self, sides: Array) -> Array:
+        found: Array = cho_solve((self.factor, True), sides, check_finite=False)
+        return found
+
+    def predict(self, points: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation of the losses at the points, without noise."""
+        values, _ = _matern(_squares(points * self.inverse, self.points))
+        half = solve_triangular(self.factor, values.T, lower=True, check_finite=False)
+        left = np.maximum(1 - (half * half).sum(axis=0), _LEAST)
+        return self.mean + values @ self.alpha, np.sqrt(self.scale * left)
+
+    def slopes(self, points: Array) -> tuple[Array, Array, Array, Array]:
+        """Mean, standard deviation, and how each changes along the columns."""
+        scaled = points * self.inverse
+        apart = scaled[:, None, :] - self.points
+        values, slopes = _matern((apart * apart).sum(axis=2))
+        solved = self._solve(values.T).T
+        left = np.maximum(1 - (values * solved).sum(axis=1), _LEAST)
+        sd = np.sqrt(self.scale * left)
+        moved = -slopes[:, :, None] * apart * self.inverse
+        by_mean = np.einsum("i,pic->pc", self.alpha, moved)
+        by_sd = -np.einsum("pi,pic->pc", solved, moved) * (self.scale / sd)[:, None]
+        return self.mean + values @ self.alpha, sd, by_mean, by_sd
+
+
+def _squares(left: Array, right: Array) -> Array:
+    apart = (left * left).sum(axis=1)[:, None] + (right * right).sum(axis=1) - 2 * left @ right.T
+    return np.maximum(apart, 0.0)

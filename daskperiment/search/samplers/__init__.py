@@ -25,6 +25,9 @@ _NAMED = {
     "quasi-random": "quasi:QuasiRandomSampler",
     "tpe": "optuna:TPESampler",
     "cma-es": "optuna:CmaEsSampler",
+    "gp": "gp:GPSampler",
+    "forest": "forest:ForestSampler",
+    "extra-trees": "forest:ExtraTreesSampler",
 }
 """Where each is, imported when it is asked for."""
 

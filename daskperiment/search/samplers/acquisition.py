@@ -31,7 +31,8 @@ class Acquisition:
     kappa : float
         How many standard deviations LCB goes below the mean, from 0 on.
     xi : float
-        By how much EI and PI want the best loss to be improved, from 0 on, in its own unit.
+        By how much EI and PI want the best loss to be improved, from 0 on, in the unit that
+        :meth:`of` is given.
 
     Raises
     ------
@@ -59,7 +60,7 @@ class Acquisition:
             if not is_number(value) or value < 0:
                 raise SamplerError(f"{option} is a number from 0 on, not {preview(value, 80)}")
 
-    def of(self, mean: Array, sd: Array, best: float) -> Promise:
+    def of(self, mean: Array, sd: Array, best: float, unit: float = 1.0) -> Promise:
         """The promise of points, and how it changes with their mean and standard deviation.
 
         Of EI and PI it is the logarithm, which has a slope also where there is hardly any promise.
@@ -70,8 +71,10 @@ class Acquisition:
             What is expected of the loss of each point; `sd` above 0.
         best : float
             The least loss so far.
+        unit : float
+            That of `xi`.
         """
-        option = self.kappa if self.name == "LCB" else best - self.xi
+        option = self.kappa if self.name == "LCB" else best - self.xi * unit
         return _FUNCTIONS[self.name](mean, sd, option)
 
 

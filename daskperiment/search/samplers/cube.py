@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -10,14 +11,19 @@ from urllib.parse import unquote
 
 import numpy as np
 
+from daskperiment.errors import SearchSpaceError
+from daskperiment.search.choices import Draws
 from daskperiment.search.distribution import Distribution
+from daskperiment.search.values import canonical
 
 if TYPE_CHECKING:
     from daskperiment.search.space import Axis, SearchSpace
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
-_PROBES = 1024
-_MOST_CODES = 512
+_MOST_CODES = 4096
+_MOST_ROWS = 10_000
+_PROBES = 1025  # of the quantiles of a law of integers
+_SMOOTH = 8
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,11 @@ class Part:
     def width(self) -> int:
         """How many columns."""
         return int(self.columns.stop - self.columns.start)
+
+    @property
+    def is_smooth(self) -> bool:
+        """Whether it is a line of numbers, and of many."""
+        return self.codes is None or (self.width == 1 and len(self.codes) >= _SMOOTH)
 
     def snap(self, points: Array) -> None:
         """Move the points to the codes that are nearest, and to zeros where it is not active."""
@@ -78,11 +89,14 @@ class Cube:
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
         self.width = space.width
+        self._rows: dict[str, tuple[float, ...]] = {}  # a search asks for the same ones each time
         self.parts = list(_parts(space.axes))
         self.varying = [p for p in self.parts if p.codes is None or len(p.codes) > 1]
         """Those with more than one value."""
-        self.continuous = [p.columns.start for p in self.parts if p.codes is None]
-        """Columns in which each number may be another value."""
+        self.smooth = [p.columns.start for p in self.varying if p.is_smooth]
+        """Columns along which one can walk, with all numbers or many of them."""
+        self.is_finite = all(part.codes is not None for part in self.parts)
+        """Whether there are so few points that each can be known."""
 
     @staticmethod
     @lru_cache(maxsize=16)
@@ -90,9 +104,24 @@ class Cube:
         """That of a space, which is made only once."""
         return Cube(space)
 
+    def row(self, configuration: Mapping[str, Any]) -> tuple[float, ...] | None:
+        """The point of a configuration; None of one that is none of the space."""
+        try:
+            text = canonical(configuration)
+            if text not in self._rows:
+                if len(self._rows) >= _MOST_ROWS:
+                    self._rows.clear()
+                self._rows[text] = self.space.encode(configuration)
+            return self._rows[text]
+        except (SearchSpaceError, TypeError, ValueError, KeyError):
+            return None
+
     def encode(self, configurations: Iterable[Mapping[str, Any]]) -> Array:
-        """The points of some configurations."""
-        rows = [self.space.encode(each) for each in configurations]
+        """The points of configurations of the space."""
+        return self.array([self.space.encode(each) for each in configurations])
+
+    def array(self, rows: Sequence[tuple[float, ...]]) -> Array:
+        """Rows as an array."""
         return np.array(rows, dtype=float).reshape(len(rows), self.width)
 
     def sample(self, count: int, rng: np.random.Generator) -> Array:
@@ -159,8 +188,17 @@ def _branch(address: str) -> tuple[str, str]:
 
 @lru_cache(maxsize=256)
 def _codes(distribution: Distribution) -> Array | None:
-    if distribution.domain["kind"] == "categorical":
+    if isinstance(distribution, Draws):
+        return _codes(distribution.distribution)
+    kind, size = distribution.domain["kind"], distribution.size
+    if kind == "categorical":
         return np.eye(distribution.width)
-    probes = (np.arange(_PROBES) + 0.5) / _PROBES
-    found = {distribution.encode(distribution.decode([probe]))[0] for probe in probes.tolist()}
-    return np.array(sorted(found))[:, None] if len(found) <= _MOST_CODES else None
+    if size <= _MOST_CODES:
+        return _line(distribution, distribution.values())
+    if kind == "int" and size == math.inf:
+        return _line(distribution, map(distribution.quantile, np.linspace(0, 1, _PROBES).tolist()))
+    return None
+
+
+def _line(distribution: Distribution, values: Iterable[Any]) -> Array:
+    return np.array(sorted({distribution.encode(value)[0] for value in values}))[:, None]

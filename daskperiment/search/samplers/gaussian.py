@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_solve, solve_triangular
@@ -16,9 +15,10 @@ from daskperiment.search.samplers.cube import Array
 _ROOT5 = 5**0.5
 _LENGTH = 0.0, 1.0  # mean and standard deviation of the logarithm, for one axis
 _NOISE = np.log(1e-6), 3.0
-_BOUNDS = (np.log(1e-2), np.log(1e2)), (np.log(1e-8), np.log(1e1))
+_BOUNDS = (np.log(1e-2), np.log(1e2)), (np.log(1e-9), np.log(1e1))
 _PSEUDO = 2.0  # losses of variance 1 that stand for what is known before there are any
 _LEAST = 1e-12
+_STEPS = 30
 
 
 def _matern(squares: Array) -> tuple[Array, Array]:
@@ -27,14 +27,6 @@ def _matern(squares: Array) -> tuple[Array, Array]:
     decay = np.exp(-root)
     slope = 5 / 3 * (1 + root) * decay
     return (1 + root + 5 / 3 * squares) * decay, slope
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Hyper-parameters: a length for each axis, and the noise relative to the signal."""
-
-    lengths: Array
-    noise: float
 
 
 class _Likelihood:
@@ -69,16 +61,50 @@ class _Likelihood:
         return value + 0.5 * off @ off, np.append(by_lengths, by_noise) + off / self.spread
 
 
-def shape_of(points: Array, targets: Array, axes: Sequence[slice], steps: int = 30) -> Shape:
-    """The most likely hyper-parameters."""
-    likelihood = _Likelihood(points, targets, axes)
-    bounds = [_BOUNDS[0]] * len(axes) + [_BOUNDS[1]]
-    found, _, _ = fmin_l_bfgs_b(likelihood, likelihood.centre, bounds=bounds, maxiter=steps, factr=1e9)
-    return Shape(np.exp(found[:-1]), float(np.exp(found[-1])))
+@dataclass(frozen=True)
+class Shape:
+    """Hyper-parameters: a length for each axis, and the noise relative to the signal."""
+
+    lengths: Array
+    noise: float
+
+    @classmethod
+    def of(cls, points: Array, targets: Array, axes: Sequence[slice]) -> Shape:
+        """Those that are most likely."""
+        likelihood = _Likelihood(points, targets, axes)
+        bounds = [_BOUNDS[0]] * len(axes) + [_BOUNDS[1]]
+        found, _, _ = fmin_l_bfgs_b(
+            likelihood, likelihood.centre, bounds=bounds, maxiter=_STEPS, factr=1e9
+        )
+        return cls(np.exp(found[:-1]), float(np.exp(found[-1])))
 
 
 class GaussianProcess:
-    """What is expected of the losses everywhere, from those at some points."""
+    """What is expected of the losses everywhere, from those at some points.
+
+    The correlation is Matern's with 5/2, with a length for each axis; mean and variance are those
+    that are most likely.  See Rasmussen and Williams, Gaussian Processes for Machine Learning
+    (2006), chapters 2 and 4.
+
+    Parameters
+    ----------
+    points : array
+        Where, a row for each.
+    targets : array
+        The losses, about as large as 1.
+    axes : sequence of slice
+        The columns of each axis, which have one length.
+    shape : Shape
+        The hyper-parameters.
+
+    Examples
+    --------
+    >>> points, axes = np.array([[0.0], [0.5], [1.0]]), [slice(0, 1)]
+    >>> losses = np.array([-1.0, 0.0, 1.0])
+    >>> process = GaussianProcess(points, losses, axes, Shape.of(points, losses, axes))
+    >>> process.predict(np.array([[0.5]]))[0].round(3).tolist()
+    [0.0]
+    """
 
     def __init__(self, points: Array, targets: Array, axes: Sequence[slice], shape: Shape) -> None:
         self.inverse = np.zeros(points.shape[1])
@@ -87,11 +113,12 @@ class GaussianProcess:
         self.points, self.shape, self.axes = points * self.inverse, shape, axes
         matrix, _ = _matern(_squares(self.points, self.points))
         matrix[np.diag_indices(len(points))] = 1 + shape.noise
-        self.factor = np.linalg.cholesky(matrix)
+        self.factor = _factor(matrix)
         sides = np.stack([np.ones(len(points)), targets], axis=1)
         ones, alpha = self._solve(sides).T
         self.mean = float(alpha.sum() / ones.sum())
         self.alpha = alpha - self.mean * ones
+        self.best = float(targets.min())
         self.scale = float((self.alpha @ targets + _PSEUDO) / (len(points) + _PSEUDO))
 
     def _solve(self, sides: Array) -> Array:
@@ -117,6 +144,16 @@ class GaussianProcess:
         by_mean = np.einsum("i,pic->pc", self.alpha, moved)
         by_sd = -np.einsum("pi,pic->pc", solved, moved) * (self.scale / sd)[:, None]
         return self.mean + values @ self.alpha, sd, by_mean, by_sd
+
+
+def _factor(matrix: Array) -> Array:
+    """That of Cholesky, with as much more noise as it takes."""
+    for power in range(-9, 1):
+        try:
+            return np.linalg.cholesky(matrix)
+        except np.linalg.LinAlgError:
+            matrix[np.diag_indices(len(matrix))] += 10.0**power
+    raise AssertionError("with noise as large as the signal there is a factor")
 
 
 def _squares(left: Array, right: Array) -> Array:

@@ -8,75 +8,80 @@ import numpy as np
 from scipy.optimize import fmin_l_bfgs_b
 
 from daskperiment.search.samplers.cube import Array, Cube
-from daskperiment.search.samplers.gaussian import GaussianProcess, shape_of
-from daskperiment.search.samplers.surrogate import SurrogateSampler
+from daskperiment.search.samplers.gaussian import GaussianProcess, Shape
+from daskperiment.search.samplers.surrogate import Outlook, SurrogateSampler
 
-import os
-WARP=os.environ.get("WARP","none")
-STARTS=int(os.environ.get("STARTS","4"))
-STEPS=int(os.environ.get("STEPS","30"))
-CAND=int(os.environ.get("CAND","500"))
+_STEPS = 30
+_SHAPING = 120
 
-def warp(y):
-    y = (y-y.mean())/(y.std() or 1.0)
-    if WARP=="none": return y
-    if WARP=="clip":
-        m=np.median(y); w=m-y.min(); 
-        y=np.minimum(y,m+3*w)
-    if WARP.startswith("log"):
-        f=float(WARP[3:] or 1)
-        m=np.median(y); w=(m-y.min()) or 1.0
-        t=(y-y.min())/w
-        y=np.log1p(t*f)
-    if WARP=="yj":
-        from sklearn.preprocessing import PowerTransformer
-        y=PowerTransformer().fit_transform(y[:,None])[:,0]
-    if WARP.startswith("ml"): pass
-    return (y-y.mean())/(y.std() or 1.0)
 
 class GPSampler(SurrogateSampler):
+    """Where a Gaussian process of the losses promises most.
+
+    Of a trial that runs it believes what it expects; its neighbourhood promises less then.
+
+    Parameters
+    ----------
+    acquisition : str
+        What is greatest where the next trial is: ``"EI"``, expected improvement; ``"LCB"``, lower
+        confidence bound; ``"PI"``, probability of improvement.
+    kappa : float
+        How many standard deviations LCB goes below the mean: more explores more.
+    xi : float
+        By how much EI and PI want the best loss to be improved, as a part of the distance from the
+        best loss to the fifth: more explores more.
+    startup : int, optional
+        How many trials fill the space before there is a surrogate, those included that the search
+        begins from; default 2 for each parameter, and 2 more.
+
+    Raises
+    ------
+    SamplerError
+        An option is none of those; the message says what it may be.
+
+    Examples
+    --------
+    >>> from daskperiment.search import Float, SearchSpace
+    >>> from daskperiment.search.trials import SearchTrial, TrialState
+    >>> space = SearchSpace({"x": Float(-10, 10)})
+    >>> trials = [
+    ...     SearchTrial(n, {"x": x}, TrialState.COMPLETE, (x**2,))
+    ...     for n, x in enumerate([-9.0, -4.0, 2.0, 7.0])
+    ... ]
+    >>> abs(GPSampler().sample(space, trials, np.random.default_rng(0))["x"]) < 1
+    True
+    """
+
     name: ClassVar[str] = "gp"
-    most = 300
+    most: ClassVar[int] = 200
 
-    def _learn(self, cube, points, losses, running, rng):
-        y = losses[~running]
-        y = np.where(np.isnan(y), np.nanmax(y), y)
-        X = points[~running]
-        axes=[p.columns for p in cube.varying]
-        y = warp(y)
-        shape = shape_of(X, y, axes)
-        gp = GaussianProcess(X, y, axes, shape)
-        if running.any():
-            y = np.append(y, gp.predict(points[running])[0])
-            gp = GaussianProcess(points, y, axes, shape)
-        gp.best = float(y.min())
-        gp.y = y
-        return gp
+    def _learned(
+        self, cube: Cube, points: Array, losses: Array, running: Array, rng: np.random.Generator
+    ) -> GaussianProcess:
+        axes = [part.columns for part in cube.varying]
+        some = np.unique(np.linspace(0, len(points) - 1, _SHAPING).astype(int))
+        shape = Shape.of(points[some], losses[some], axes)
+        process = GaussianProcess(points, losses, axes, shape)
+        if not len(running):
+            return process
+        believed = np.append(losses, process.predict(running)[0])
+        return GaussianProcess(np.concatenate([points, running]), believed, axes, shape)
 
-    def _search(self, cube, gp, points, losses, rng):
-        acq=self.acquisition
-        order=np.argsort(gp.y,kind="stable")[:5]
-        scales=10.0**rng.uniform(-4,-0.5,size=CAND//2)
-        cands=np.concatenate([cube.sample(CAND,rng), cube.near(points[order[np.arange(CAND//2)%len(order)]],scales,rng)])
-        val=acq.of(*gp.predict(cands),gp.best)[0]
-        top=np.argsort(-val,kind="stable")
-        starts=cands[top[:STARTS]]
-        if cube.continuous:
-            starts=self._climb(cube,gp,starts)
-        pool=np.concatenate([starts,cands[top]])
-        val=np.concatenate([acq.of(*gp.predict(starts),gp.best)[0],val[top]])
-        return pool[np.argsort(-val,kind="stable")]
+    def _climbed(self, cube: Cube, starts: Array, outlook: Outlook) -> Array:
+        """Where the starts get to on the way up, all of them at the same time."""
+        points, process = starts.copy(), outlook.surrogate
+        free = np.zeros(points.shape, dtype=bool)
+        free[:, cube.smooth] = points[:, cube.smooth] > 0  # what is not active stays at 0
+        if not isinstance(process, GaussianProcess) or not free.any():
+            return points
 
-    def _climb(self, cube, gp, starts):
-        cols=cube.continuous
-        acq=self.acquisition
-        shape=(len(starts),len(cols))
-        def f(v):
-            pts=starts.copy(); pts[:,cols]=v.reshape(shape)
-            m,s,dm,ds=gp.slopes(pts)
-            val,bm,bs=acq.of(m,s,gp.best)
-            g=(bm[:,None]*dm+bs[:,None]*ds)[:,cols]
-            return -val.sum(), -g.ravel()
-        v,_,_=fmin_l_bfgs_b(f,starts[:,cols].ravel(),bounds=[(0,1)]*(shape[0]*shape[1]),maxiter=STEPS,maxfun=2*STEPS)
-        out=starts.copy(); out[:,cols]=v.reshape(shape)
-        return cube.snap(out)
+        def downhill(at: Array) -> tuple[float, Array]:
+            points[free] = at
+            mean, sd, mean_slopes, sd_slopes = process.slopes(points)
+            value, by_mean, by_sd = outlook.acquisition.of(mean, sd, process.best, outlook.unit)
+            slopes = by_mean[:, None] * mean_slopes + by_sd[:, None] * sd_slopes
+            return -value.sum(), -slopes[free]
+
+        bounds = [(0.0, 1.0)] * np.count_nonzero(free)
+        points[free], _, _ = fmin_l_bfgs_b(downhill, points[free], bounds=bounds, maxiter=_STEPS)
+        return cube.snap(points)

@@ -11,6 +11,8 @@ from daskperiment.search.samplers.cube import Array
 from daskperiment.search.trials import SearchTrial
 
 _AUGMENTED = 0.05
+_WORST = 0.75
+_FARTHEST = 1e4
 
 
 def measured(trial: SearchTrial) -> tuple[float, ...] | None:
@@ -62,3 +64,26 @@ def _between(losses: Array, low: Array, high: Array) -> Array:
     """From 0 at the lowest to 1 at the highest; halves keep huge ones from overflowing."""
     span = high / 2 - low / 2
     return (losses / 2 - low / 2) / np.where(span > 0, span, 1.0)
+
+
+def standardised(losses: Array) -> Array:
+    """Losses with mean 0 and standard deviation 1, after their logarithms have taken in what is bad.
+
+    A loss counts as the logarithm of 1 plus its distance from the best, in units of the distance of
+    the worst quarter: near the best one nothing is bent, and of a loss that is a thousand times as
+    bad as others little is left that could hide how those differ.  NaN, of what has failed, is as
+    bad as the worst.
+
+    Examples
+    --------
+    >>> standardised(np.array([1.0, 2.0, 3.0, 1e9, np.nan])).round(1).tolist()
+    [-0.9, -0.8, -0.8, 1.2, 1.2]
+    """
+    known = losses[~np.isnan(losses)]
+    far = losses / 2 - known.min() / 2  # halves: the distance of huge ones is no number
+    unit = np.quantile(known / 2 - known.min() / 2, _WORST) or np.nanmax(far) or 1.0
+    with np.errstate(over="ignore"):
+        bent = np.log1p(np.minimum(far / unit, _FARTHEST))
+    bent[np.isnan(bent)] = np.nanmax(bent)
+    off: Array = bent - bent.mean()
+    return off / (off.std() or 1.0)

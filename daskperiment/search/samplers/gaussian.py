@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_solve, solve_triangular
-from scipy.linalg.lapack import dpotrf, dpotri
 from scipy.optimize import fmin_l_bfgs_b
 
 from daskperiment.search.samplers.cube import Array
+from daskperiment.search.samplers.linear import product, whitening
 
 _ROOT5 = 5**0.5
 _LENGTH = 0.0, 1.0  # mean and standard deviation of the logarithm, for one axis
@@ -19,6 +18,7 @@ _BOUNDS = (np.log(1e-2), np.log(1e2)), (np.log(1e-9), np.log(1e1))
 _PSEUDO = 2.0  # losses of variance 1 that stand for what is known before there are any
 _LEAST = 1e-12
 _STEPS = 30
+_IMPOSSIBLE = 1e10
 
 
 def _matern(squares: Array) -> tuple[Array, Array]:
@@ -44,19 +44,22 @@ class _Likelihood:
     def __call__(self, at: Array) -> tuple[float, Array]:
         inverse, noise = np.exp(-2 * at[:-1]), np.exp(at[-1])
         values, slopes = _matern(inverse @ self.squares)
-        matrix = np.eye(self.count, order="F") * (1 + noise)
+        matrix = np.eye(self.count) * (1 + noise)
         matrix[self.pairs] = values
-        factor, failed = dpotrf(matrix, overwrite_a=True)
-        if failed:
-            return 1e10, np.zeros_like(at)
-        ones, alpha = cho_solve((factor, False), self.sides, check_finite=False).T
+        matrix.T[self.pairs] = values
+        try:
+            white = whitening(matrix)
+        except np.linalg.LinAlgError:
+            return _IMPOSSIBLE, np.zeros_like(at)
+        precision = product(white.T, white)
+        ones, alpha = (precision @ self.sides).T
         alpha = alpha - ones * (alpha.sum() / ones.sum())
         scale = (alpha @ self.sides[:, 1] + _PSEUDO) / (self.count + _PSEUDO)
-        precision, _ = dpotri(factor)
-        weights = (precision[self.pairs] - alpha[self.pairs[0]] * alpha[self.pairs[1]] / scale) * slopes
+        outer = alpha[self.pairs[0]] * alpha[self.pairs[1]] / scale
+        weights = (precision[self.pairs] - outer) * slopes
         by_lengths = inverse * (self.squares @ weights)
         by_noise = 0.5 * noise * (np.trace(precision) - alpha @ alpha / scale)
-        value = 0.5 * (self.count + _PSEUDO) * np.log(scale) + np.log(np.diag(factor)).sum()
+        value = 0.5 * (self.count + _PSEUDO) * np.log(scale) - np.log(np.diag(white)).sum()
         off = (at - self.centre) / self.spread
         return value + 0.5 * off @ off, np.append(by_lengths, by_noise) + off / self.spread
 
@@ -113,23 +116,19 @@ class GaussianProcess:
         self.points, self.shape, self.axes = points * self.inverse, shape, axes
         matrix, _ = _matern(_squares(self.points, self.points))
         matrix[np.diag_indices(len(points))] = 1 + shape.noise
-        self.factor = _factor(matrix)
+        self.white = _whitening(matrix)
         sides = np.stack([np.ones(len(points)), targets], axis=1)
-        ones, alpha = self._solve(sides).T
+        ones, alpha = (self.white.T @ (self.white @ sides)).T
         self.mean = float(alpha.sum() / ones.sum())
         self.alpha = alpha - self.mean * ones
         self.best = float(targets.min())
         self.scale = float((self.alpha @ targets + _PSEUDO) / (len(points) + _PSEUDO))
 
-    def _solve(self, sides: Array) -> Array:
-        found: Array = cho_solve((self.factor, True), sides, check_finite=False)
-        return found
-
     def predict(self, points: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the losses at the points, without noise."""
         values, _ = _matern(_squares(points * self.inverse, self.points))
-        half = solve_triangular(self.factor, values.T, lower=True, check_finite=False)
-        left = np.maximum(1 - (half * half).sum(axis=0), _LEAST)
+        white = product(values, self.white.T)
+        left = np.maximum(1 - (white * white).sum(axis=1), _LEAST)
         return self.mean + values @ self.alpha, np.sqrt(self.scale * left)
 
     def slopes(self, points: Array) -> tuple[Array, Array, Array, Array]:
@@ -137,7 +136,7 @@ class GaussianProcess:
         scaled = points * self.inverse
         apart = scaled[:, None, :] - self.points
         values, slopes = _matern((apart * apart).sum(axis=2))
-        solved = self._solve(values.T).T
+        solved = product(product(values, self.white.T), self.white)
         left = np.maximum(1 - (values * solved).sum(axis=1), _LEAST)
         sd = np.sqrt(self.scale * left)
         moved = -slopes[:, :, None] * apart * self.inverse
@@ -146,16 +145,16 @@ class GaussianProcess:
         return self.mean + values @ self.alpha, sd, by_mean, by_sd
 
 
-def _factor(matrix: Array) -> Array:
-    """That of Cholesky, with as much more noise as it takes."""
+def _whitening(matrix: Array) -> Array:
+    """Of the matrix with as much more noise as it takes."""
     for power in range(-9, 1):
         try:
-            return np.linalg.cholesky(matrix)
+            return whitening(matrix)
         except np.linalg.LinAlgError:
             matrix[np.diag_indices(len(matrix))] += 10.0**power
-    raise AssertionError("with noise as large as the signal there is a factor")
+    raise AssertionError("with noise as large as the signal there is one")
 
 
 def _squares(left: Array, right: Array) -> Array:
-    apart = (left * left).sum(axis=1)[:, None] + (right * right).sum(axis=1) - 2 * left @ right.T
+    apart = (left * left).sum(axis=1)[:, None] + (right * right).sum(axis=1) - 2 * product(left, right.T)
     return np.maximum(apart, 0.0)

@@ -57,6 +57,7 @@ CLIENTS = {
     "pandas": "",
     "numpy": "",
     "sklearn": "",
+    "matplotlib": "search/plots.py",
 }
 
 
@@ -147,7 +148,7 @@ def test_importing_has_no_side_effects(tmp_path: Path) -> None:
 import logging, os, sys, threading
 before = dict(os.environ)
 import daskperiment
-heavy = {"pandas", "numpy", "distributed", "redis", "pymongo", "flask", "sklearn", "git"}
+heavy = {"pandas", "numpy", "distributed", "redis", "pymongo", "flask", "sklearn", "git", "matplotlib"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 assert not os.listdir("."), os.listdir(".")
 assert not logging.root.handlers and not logging.getLogger("daskperiment").handlers

@@ -484,7 +484,8 @@ def test_more_trials_than_can_be_elements_are_painted_and_chosen_all_the_same(
         assert abs(int(chosen) - 1050) < 20
 
 
-UNNAMED = """[...document.querySelectorAll("#main button, input, select, a[href], figure, [role]")]
+UNNAMED = """[...document.getElementById("main")
+  .querySelectorAll("button, input, select, a[href], figure, [role]")]
 .filter((it) => it.checkVisibility() && !(it.ariaLabel || it.textContent.trim()
     || it.labels?.length || it.getAttribute("aria-labelledby") || it.ariaHidden))
 .map((it) => it.outerHTML)"""

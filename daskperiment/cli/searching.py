@@ -14,7 +14,7 @@ from daskperiment.cli import text
 from daskperiment.cli.running import _stdout_aside
 from daskperiment.cli.session import Session, verb
 from daskperiment.cli.targets import target
-from daskperiment.errors import SearchSpaceError
+from daskperiment.errors import SearchError, SearchSpaceError
 
 if TYPE_CHECKING:
     from daskperiment.experiment import Experiment
@@ -238,11 +238,11 @@ def _run(
     aside = _stdout_aside() if session.as_json else contextlib.nullcontext()
     with aside, target(session, file) as loaded:
         found = _found(session, loaded, space_file, sampler, asked, csv_file, plot)
-        if plot is not None:
-            drawn: Any = found
-            drawn.plot("convergence", plot)
     shown = found.document()
     _answer(session, shown, found)
+    if plot is not None:
+        drawn: Any = found
+        drawn.plot("convergence", plot)
     return 1 if shown["failed"] or not shown.get("best", shown.get("pareto")) else 0
 
 
@@ -271,6 +271,7 @@ def _found(
     callbacks: list[Any] = [bar, lines]
     if plot is not None:
         check_folder(plot)
+        _check_plot(plot)
     if csv_file is not None:
         callbacks.append(Table(csv_file, space, objective, asked["resume"]))
     _check_name(loaded.experiment, asked["name"], asked["resume"])
@@ -284,6 +285,20 @@ def _found(
         if lines.begun:
             _tell_interrupted(loaded.experiment, asked["name"])
         raise click.Abort from None
+
+
+def _check_plot(path: Path) -> None:
+    """Raise where nothing could be drawn in the end."""
+    try:
+        from matplotlib.backend_bases import FigureCanvasBase
+    except ModuleNotFoundError:
+        raise SearchError(
+            'Plots need the library matplotlib: pip install "daskperiment[plot]"'
+        ) from None
+    if path.suffix[1:].lower() not in FigureCanvasBase.filetypes:
+        raise click.UsageError(
+            f"--plot takes a file such as out.png, out.pdf or out.svg, not {path}"
+        )
 
 
 def _check_name(experiment: Experiment, name: str | None, resume: bool) -> None:
@@ -301,7 +316,6 @@ def _compared(objective: Any) -> tuple[Any, str | None]:
 
 def _space(loaded: Loaded, path: str | None, seed: int | None) -> SearchSpace:
     """The space of a file, else that of the script's parameters."""
-    from daskperiment.errors import SearchError
     from daskperiment.search import SearchSpace
 
     if path is not None:

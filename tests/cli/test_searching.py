@@ -192,6 +192,8 @@ def test_rules_end_a_search(command: Command) -> None:
         (["train.py", "-n", "2", "--sync"], "--sync waits for all --workers"),
         (["train.py", "-n", "2", "--csv", "no/out.csv"], "There is no folder 'no'"),
         (["train.py", "-n", "2", "--plot", "no/out.png"], "There is no folder 'no'"),
+        (["train.py", "-n", "2", "--plot", "out.xyz"], "such as out.png, out.pdf or out.svg"),
+        (["train.py", "-n", "2", "--space", "space.toml"], "Parameter is not declared: x"),
         (["train.py", "-n", "2", "--executor", "thread"], "There is no executor 'thread'"),
         (["empty.py", "-n", "2"], "nothing to run in empty.py"),
         (["train.py", "-n", "2", "--name", "known"], "--resume goes on with it"),

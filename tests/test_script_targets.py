@@ -92,6 +92,16 @@ def test_the_function_of_a_module_runs_in_other_processes_too(
     sys.modules.pop("beside", None)
 
 
+def test_worker_processes_do_not_run_a_script_that_runs_trials_by_itself(tmp_path: Path) -> None:
+    text = SCRIPT.replace("memory://", str(tmp_path / "store")) + "s = loss(rate)\n    s.compute()"
+
+    with load_target(write(tmp_path, text)) as loaded:
+        (trial,) = loaded.experiment.map(loaded.result, [{"rate": 2}], "processes", progress=False)
+
+    assert trial.number == 1
+    assert trial.result >= 2
+
+
 def test_the_one_experiment_of_a_module_is_that_of_its_function(tmp_path: Path) -> None:
     path = write(tmp_path, SCRIPT + "def other(x):\n        return x")
 

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any, NoReturn
@@ -17,6 +18,7 @@ from daskperiment import caller, logs
 from daskperiment.backends.base import Backend
 from daskperiment.caller import Globals
 from daskperiment.errors import ComputeArgumentError, ParameterError, TrialPruned
+from daskperiment.execution.trial import main_is_guarded
 from daskperiment.graph import Node, layout_of
 from daskperiment.history.trials import Trials
 from daskperiment.lineage.plan import Plan
@@ -378,6 +380,9 @@ def built_by(path: str | Path) -> Iterator[tuple[list[Node], BaseException | Non
             failure = _failure_of(module)
         finally:
             _builds = outer
+        if not main_is_guarded():
+            # What a process that is spawned looks at, so that it does not run the script again.
+            module.__spec__ = ModuleSpec("__main__", None)
         if isinstance(failure, _Built):
             yield failure.results, None
         else:

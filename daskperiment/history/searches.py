@@ -140,7 +140,8 @@ class Searches:
         for _, row in self._batches.find():
             if row.get(SEARCH) is not None:
                 found.setdefault(str(row[SEARCH]), []).append(str(row["state"]))
-        return {each["uid"]: _state(each, found.get(each["uid"], [])) for each in documents}
+        uids = [(str(each.get("uid")), each) for each in documents]
+        return {uid: _state(each, found.get(uid, [])) for uid, each in uids}
 
     # -- configurations that somebody wants to be tried
 

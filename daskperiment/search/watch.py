@@ -134,8 +134,8 @@ class Watch:
             "sampler": plain(search["sampler"]),
             "metrics": [{"name": m.title, "direction": m.direction} for m in metrics],
             "main": sought[0].title if len(sought) == 1 else None,
-            "n_trials": search.get("n_trials"),
-            "seed": search.get("seed"),
+            "n_trials": plain(search.get("n_trials")),
+            "seed": plain(search.get("seed")),
             "started": time(search["started"]),
             **self._stands(),
         }
@@ -235,15 +235,22 @@ class Watches:
         self._known: dict[str, Watch] = {}
 
     def documents(self) -> list[Document]:
-        """All of them, see :meth:`Watch.document`, the last one first."""
+        """All of them, see :meth:`Watch.document`, the last one first.
+
+        One that others have spoilt on a shared store is left out.
+        """
         found = self._searches.find()
         states = self._searches.states(document for _, document in found)
-        self._forget({str(document["uid"]) for _, document in found})
+        self._forget({str(document.get("uid")) for _, document in found})
         told = []
         for name, document in found:
-            watch = self._watch(name, document)
-            watch.look()
-            told.append(watch.document(document, states[watch.uid]))
+            try:
+                watch = self._watch(name, document)
+                watch.look()
+                told.append(watch.document(document, states[watch.uid]))
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+                if self._trials.backend.owned:
+                    raise
         return told
 
     def changes(

@@ -22,7 +22,9 @@ from daskperiment.dashboard.serving import Dashboard
 from daskperiment.history import paths
 from daskperiment.search import Branch, Float, Int
 from daskperiment.search.handle import Search
+from tests.dashboard.fuzz import Request, ask, problems
 from tests.dashboard.scripts import CANARY, PAYLOADS
+from tests.dashboard.stores import JUNK, Foreign
 from tests.dashboard.test_pages import POOR_CONTRAST
 
 OpenPage = Callable[..., Any]
@@ -260,6 +262,24 @@ def test_a_search_is_shown_also_if_its_space_is_of_another_version() -> None:
 
     assert found["scales"] == []
     assert sorted(row["parameters"]["x"] for row in found["rows"]) == [-1, 2, 3]
+
+
+def test_a_search_that_others_have_spoilt_hides_no_other() -> None:
+    backend = Foreign()
+    squares(backend, "spoilt")
+    squares(backend, "sound")
+    sound = backend.get(paths.searches("lab"), "spoilt")
+    assert sound is not None
+    for at, field in enumerate(sound):
+        for junk in JUNK[at % 12 :: 12] if field != "started" else ():
+            backend.apply(Update(paths.searches("lab"), "spoilt", {field: junk}))
+            app = create_app(Board(backend))
+            for name in ("", "spoilt", "sound"):
+                request = Request("GET", address(name))
+                reply = ask(app, request)
+                assert [*problems(request, reply, foreign=True)] == [], (field, junk, name)
+                assert reply.status == 200 or name == "spoilt", (field, junk, reply.body)
+        backend.apply(Update(paths.searches("lab"), "spoilt", {field: sound[field]}))
 
 
 # -- pages -------------------------------------------------------------------------------------

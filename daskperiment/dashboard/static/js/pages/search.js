@@ -2,12 +2,13 @@
 
 import { get } from "../api.js";
 import { badge, word } from "../badge.js";
-import { button, fill, h, link, say } from "../dom.js";
-import { count, duration, integer, number, plain, time } from "../format.js";
+import { button, fill, h, say } from "../dom.js";
+import { count, plain, time } from "../format.js";
 import { poll } from "../live.js";
-import { metricText, progress, samplerText } from "../search/facts.js";
+import { bestParts, metricText, progress, samplerText } from "../search/facts.js";
 import { legend, shades } from "../search/marks.js";
 import { parallel } from "../search/parallel.js";
+import { convergence as convergenceOf, front as frontOf, pair, telling } from "../search/pictures.js";
 import { plane } from "../search/plane.js";
 import { rangeFields } from "../search/ranges.js";
 import { rowsTable } from "../search/rows.js";
@@ -19,7 +20,6 @@ import { api, pages, withQuery } from "../urls.js";
 
 const LIVE = 1500;
 const ENDED = 7000;
-const JITTER = 0.5;
 
 export function open(place) {
   const { id, name } = place.params;
@@ -143,6 +143,7 @@ export function open(place) {
     chosen = new Set([...rows.values()].filter((row) => limits.every(([axis, range]) => axis.scale.allows(range, axis.value(row)))));
   }
   const colour = (row) => scale.of(valueOf(row, metric.at));
+  const look = () => ({ about, rows: [...rows.values()], axes, chosen, colour, time: view.time });
 
   // -- drawing
 
@@ -158,8 +159,8 @@ export function open(place) {
     const parts = [h("div", { class: "columns" }, first.element, best), tools, lines.element, axes.length > 1 ? scatter.element : null, table.element, pointed.element];
     if (body.firstElementChild?.firstElementChild !== first.element) fill(body, parts);
     showTools(all);
-    if (about.main === null) drawFront(all);
-    else drawConvergence(all);
+    if (about.main === null) front.show(frontOf(look(), ...[firstMetric, secondMetric].map(({ value }) => axes.find((axis) => axis.id === `m:${value()}`))));
+    else convergence.show(convergenceOf(look()));
     lines.show({
       axes, rows: all, ranges: view.ranges, inside, colour, rank,
       about: `${count(all.length, "trial")}; what a trial has not is a gap in its line`,
@@ -172,8 +173,10 @@ export function open(place) {
   function prepare(all) {
     const names = about.scales.length ? about.scales : unknown(all);
     const varied = names.filter((one) => one.kind === "number" || one.choices.length !== 1);
-    const parameters = (varied.length ? varied : names).map((one) => axisOf(`p:${one.name}`, "parameter", one, (row) => (Object.hasOwn(row.parameters, one.name) ? row.parameters[one.name] : undefined), all));
-    const values = about.metrics.map((one, at) => axisOf(`m:${one.name}`, "metric", { name: one.name, kind: "number", low: null, high: null, log: view.log, integer: false }, (row) => valueOf(row, at), all));
+    const parameters = (varied.length ? varied : names).map((one) =>
+      axisOf(`p:${one.name}`, "parameter", one, (row) => parameterOf(row, one.name), all));
+    const values = about.metrics.map((one, at) =>
+      axisOf(`m:${one.name}`, "metric", { name: one.name, kind: "number", log: view.log }, (row) => valueOf(row, at), all));
     axes = [...parameters, ...values];
     // An address may have ranges that are none here.
     for (const [key, range] of view.ranges) {
@@ -190,14 +193,13 @@ export function open(place) {
     return { id: key, kind, name: description.name, value, scale: scaleOf(description, all.map(value)) };
   }
 
-  const losses = (row) => {
+  // How far above the others a trial is drawn: those that are chosen, and of these the best.
+  function rank(row) {
+    if (!inside(row)) return -Infinity;
     const value = valueOf(row, metric.at);
-    return Number.isFinite(value) ? (metric.direction === "maximize" ? -value : value) : null;
-  };
-  const rank = (row) => {
-    const loss = losses(row);
-    return (inside(row) ? 0 : -1e300) + (loss === null ? -1e299 : -Math.max(-1e298, Math.min(1e298, loss)));
-  };
+    if (!Number.isFinite(value)) return -Number.MAX_VALUE;
+    return metric.direction === "maximize" ? value : -value;
+  }
 
   function showHead() {
     // The address may have its uid.
@@ -212,20 +214,7 @@ export function open(place) {
     note.hidden = !about.description;
     say(note, about.description);
     const counts = [about.trials, about.complete, about.pruned, about.failed, about.running, about.n_trials];
-    keep(best, [about.best, about.pareto, counts], () => [h("h2", {}, about.main === null ? "Best so far" : `Best ${about.main} so far`), bestParts(), progress(about)]);
-  }
-
-  function bestParts() {
-    if (about.main === null) {
-      const numbers = about.pareto ?? [];
-      if (!numbers.length) return h("p", { class: "muted" }, "No trial with all values yet");
-      return [h("p", { class: "result" }, integer(numbers.length)), h("p", { class: "muted" }, `${numbers.length === 1 ? "trial" : "trials"} that none is better than in all metrics`),
-        h("p", { class: "pareto-trials" }, numbers.slice(0, 12).map((trial, i) => [i ? " " : null, link(pages.trial(id, trial), String(trial))]), numbers.length > 12 ? " ..." : null)];
-    }
-    const found = about.best;
-    if (!found) return h("p", { class: "muted" }, "No trial with a value yet");
-    return [h("p", { class: "result", "data-best": found.trial }, number(found.value)), h("p", {}, "in ", link(pages.trial(id, found.trial), `trial ${found.trial}`)),
-      h("dl", { class: "details" }, Object.entries(found.parameters).map(([key, value]) => h("div", {}, h("dt", {}, key), h("dd", {}, plain(value)))))];
+    keep(best, [about.best, about.pareto, counts], () => [h("h2", {}, about.main === null ? "Best so far" : `Best ${about.main} so far`), bestParts(id, about), progress(about)]);
   }
 
   function showTools(all) {
@@ -240,87 +229,17 @@ export function open(place) {
     firstMetric.show(metrics, x);
     secondMetric.show(metrics, y);
     const all_ = axes.map((axis) => [axis.id, axis.name]);
-    const [left, right] = pairOf(telling(all), view.x, view.y);
+    const [left, right] = pairOf(telling(look()), view.x, view.y);
     across.show(all_, left);
     upwards.show(all_, right);
     fill(meaning, legend(all.map((row) => row.state), metric, scale)); // colours may be others
   }
 
-  // Axes that say much come first: of numbers, and of parameters that all trials have.
-  function telling(all) {
-    const has = (axis) => all.filter((row) => axis.scale.at(axis.value(row)) !== null).length / all.length;
-    const worth = new Map(axes.map((axis) => [axis.id, has(axis) + (axis.scale.kind === "number" ? 0.5 : 0) - (axis.kind === "metric" ? 2 : 0)]));
-    return axes.map((axis) => axis.id).sort((a, b) => worth.get(b) - worth.get(a));
-  }
-
-  function drawConvergence(all) {
-    const at = about.metrics.findIndex((one) => one.name === about.main);
-    const y = axes.find((axis) => axis.id === `m:${about.main}`);
-    const when = view.time ? (row) => sinceStart(row) : (row) => row.place;
-    const plainScale = scaleOf({ kind: "number", low: 0, high: view.time ? null : 1, integer: !view.time }, all.map(when));
-    const x = view.time ? { ...plainScale, ticks: (most) => plainScale.ticks(most).map((tick) => ({ ...tick, text: duration(tick.value) })) } : plainScale;
-    const sign = about.metrics[at].direction === "maximize" ? -1 : 1;
-    const sorted = all.filter((row) => Number.isFinite(valueOf(row, at))).sort((a, b) => when(a) - when(b));
-    const line = [];
-    let least = Infinity;
-    for (const row of sorted) {
-      const value = valueOf(row, at);
-      if (sign * value >= least || y.scale.at(value) === null) continue;
-      least = sign * value;
-      line.push([x.at(when(row)), y.scale.at(value)]);
-    }
-    if (line.length) line.push([1, line.at(-1)[1]]);
-    convergence.show({
-      x: { scale: x, name: view.time ? "Time since it began" : "Place" }, y: { scale: y.scale, name: about.main }, line,
-      points: all.map((row) => ({ row, x: x.at(when(row)) ?? 0, y: y.scale.at(valueOf(row, at)), colour: colour(row), out: !inside(row) })),
-      about: "Values of the trials, and the best one so far as a line",
-      text: `Convergence of ${about.main}: ${count(sorted.length, "value")}${about.best ? `, best ${number(about.best.value)} in trial ${about.best.trial}` : ""}`,
-    });
-  }
-
-  function sinceStart(row) {
-    return Math.max(0, (Date.parse(row.started) - Date.parse(about.started)) / 1000 + (typeof row.seconds === "number" ? row.seconds : 0));
-  }
-
-  function drawFront(all) {
-    const [x, y] = [firstMetric, secondMetric].map(({ value }) => axes.find((axis) => axis.id === `m:${value()}`));
-    const marked = new Set(about.pareto ?? []);
-    const points = all.map((row) => ({ row, x: x.scale.at(x.value(row)), y: y.scale.at(y.value(row)), colour: colour(row), out: !inside(row), front: marked.has(row.trial) }))
-      .filter((point) => point.x !== null && point.y !== null);
-    const [signX, signY] = [x, y].map((axis) => (about.metrics.find((one) => one.name === axis.name).direction === "maximize" ? -1 : 1));
-    const line = [];
-    const sorted = points.filter(({ row }) => row.state === "COMPLETE").sort((a, b) => signX * (a.x - b.x) || signY * (a.y - b.y));
-    for (const point of sorted) {
-      if (!line.length || signY * point.y < signY * line.at(-1)[1]) line.push([point.x, point.y]);
-    }
-    const without = all.length - points.length;
-    front.show({
-      x: { scale: x.scale, name: x.name }, y: { scale: y.scale, name: y.name }, points, line,
-      about: [`${count(marked.size, "trial")} that none is better than`, without ? `${integer(without)} without both values` : ""].filter(Boolean).join("; "),
-      text: `Pareto front of ${x.name} and ${y.name}: ${count(marked.size, "trial")} of ${integer(points.length)}`,
-    });
-  }
-
   function drawScatter() {
     const [x, y] = [across, upwards].map(({ value }) => axes.find((axis) => axis.id === value()));
     if (!x || !y) return;
-    const points = [...chosen].map((row) => ({ row, x: spread(x, row, 1), y: spread(y, row, 2), colour: colour(row) }))
-      .filter((point) => point.x !== null && (point.y !== null || y.kind === "metric"));
-    const without = chosen.size - points.length;
     scatter.title(`${y.name} over ${x.name}`);
-    scatter.show({
-      x: { scale: x.scale, name: x.name }, y: { scale: y.scale, name: y.name }, points,
-      about: [`${count(points.length, "trial")}`, without ? `${integer(without)} without one of both` : ""].filter(Boolean).join("; "),
-      text: `${y.name} over ${x.name}: ${count(points.length, "trial")}, coloured by ${metric.name}`,
-    });
-  }
-
-  // Beside each other within a category, always at the same place.
-  function spread(axis, row, salt) {
-    const at = axis.scale.at(axis.value(row));
-    if (at === null || axis.scale.kind === "number") return at;
-    const chance = ((row.place * salt * 0.6180339887) % 1) - 0.5;
-    return at + (JITTER * chance) / axis.scale.keys.length;
+    scatter.show(pair(look(), x, y, metric));
   }
 
   function drawChosen(all) {
@@ -381,10 +300,15 @@ function pairOf(all, first, second) {
   return [left, right];
 }
 
+// A parameter may be named like what every object has.
+function parameterOf(row, name) {
+  return Object.hasOwn(row.parameters, name) ? row.parameters[name] : undefined;
+}
+
 // Of a space that the server cannot read: what the trials have.
 function unknown(all) {
   const names = [...new Set(all.flatMap((row) => Object.keys(row.parameters)))];
-  return names.map((name) => guess(name, all.map((row) => (Object.hasOwn(row.parameters, name) ? row.parameters[name] : undefined))));
+  return names.map((name) => guess(name, all.map((row) => parameterOf(row, name))));
 }
 
 function toggle(text, title, click) {

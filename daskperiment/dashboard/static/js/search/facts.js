@@ -4,7 +4,8 @@ import { h, link } from "../dom.js";
 import { count, integer, number, plain } from "../format.js";
 import { pages } from "../urls.js";
 
-// The parts of an address that stand for themselves cannot be names in it.
+const MOST = 12;
+// Parts of an address that mean something else than a name.
 const ODD = new Set([".", ".."]);
 
 export function addressOf(experiment, { search, uid }) {
@@ -42,4 +43,19 @@ export function bestOf(experiment, { best, pareto, main }) {
   if (best) return [h("b", {}, number(best.value)), " in ", link(pages.trial(experiment, best.trial), `trial ${best.trial}`)];
   if (pareto?.length) return `${integer(pareto.length)} on the Pareto front`;
   return h("span", { class: "faint" }, main === null ? "no trial with all values yet" : "no value yet");
+}
+
+// The same in large, with the parameters.
+export function bestParts(experiment, { best, pareto, main }) {
+  const trial = (one, text) => link(pages.trial(experiment, one), text);
+  if (main === null) {
+    const numbers = pareto ?? [];
+    if (!numbers.length) return h("p", { class: "muted" }, "No trial with all values yet");
+    return [h("p", { class: "result" }, integer(numbers.length)),
+      h("p", { class: "muted" }, `${numbers.length === 1 ? "trial" : "trials"} that none is better than in all metrics`),
+      h("p", {}, numbers.slice(0, MOST).map((one) => [trial(one, String(one)), " "]), numbers.length > MOST ? "..." : null)];
+  }
+  if (!best) return h("p", { class: "muted" }, "No trial with a value yet");
+  return [h("p", { class: "result", "data-best": best.trial }, number(best.value)), h("p", {}, "in ", trial(best.trial, `trial ${best.trial}`)),
+    h("dl", { class: "details" }, Object.entries(best.parameters).map(([key, value]) => h("div", {}, h("dt", {}, key), h("dd", {}, plain(value)))))];
 }

@@ -217,6 +217,7 @@ class SearchRows:
         self._names = tuple(names)
         self._metrics = metrics.Metrics(trials.backend, trials.name)
         self._seen: int | None = None
+        self._edits: int | None = None
         self._open: dict[int, None] = {}
 
     def look(self) -> Iterator[Tried]:
@@ -235,6 +236,21 @@ class SearchRows:
             if self._trials.backend.owned or shape.problem(number, row) is None:
                 yield self._tried(number, row)
         self._seen = newest
+
+    def edited(self) -> Iterator[tuple[int, Tried | None]]:
+        """Trials that were edited since the look before, by number; None where one was removed."""
+        path, known = paths.changes(self._trials.name), self._edits
+        entries: Sequence[Any] = self._trials.backend.read(path, known or 0)
+        self._edits = (known or 0) + len(entries)
+        if known is None:
+            return
+        known_as = (each[0] for each in entries if isinstance(each, list) and each)
+        numbers = list(dict.fromkeys(each for each in known_as if isinstance(each, int)))
+        for number, row in zip(numbers, self._trials.rows(numbers), strict=True):
+            if row is None:
+                yield number, None
+            elif row.get(SEARCH) == self._uid:
+                yield number, self._tried(number, row)
 
     def read(self, number: int) -> Tried:
         """One trial, as it is now."""

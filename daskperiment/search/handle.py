@@ -446,8 +446,12 @@ class Search:
         return Objective.from_document(self._document)
 
     def _tried(self) -> list[Tried]:
-        for tried in self._rows.look():
-            self._found[tried.place] = tried
+        edited = dict(self._rows.edited())
+        self._found = {p: each for p, each in self._found.items() if each.number not in edited}
+        for tried in (*filter(None, edited.values()), *self._rows.look()):
+            there = self._found.get(tried.place)
+            if there is None or there.number <= tried.number:
+                self._found[tried.place] = tried
         return [self._found[place] for place in sorted(self._found)]
 
     def _position(self, metric: str | None) -> int:

@@ -96,6 +96,16 @@ def test_what_is_no_search_hides_no_other_one() -> None:
     assert search(ex.backend, name=None)[1].name not in ("a", "b", "c")
 
 
+def test_hostile_news_of_edits_are_passed_over() -> None:
+    ex, found = search("memory://")
+    entries: list[Any] = [3, None, [], {}, ["no", 1], [[], 1], [7.5], [99, 1.0], [1, 1.0]]
+    assert len(found.trials) == 3
+
+    ex.backend.apply(Append(paths.changes("example"), entries))
+
+    assert len(found.trials) == 3
+
+
 def test_a_hostile_queue_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
     ex, found = search("memory://")
     path = paths.queue("example", found.uid)
@@ -132,12 +142,17 @@ def test_a_hostile_row_is_none_of_the_search(field: str, shared: Backend) -> Non
 
 
 def test_a_removed_trial_is_none_of_the_search_until_it_is_restored(backend: Backend) -> None:
-    ex, _ = search(backend)
-    ex[2].remove()
+    ex, held = search(backend)
+    table, best = held.history(), held.best
+    ex[best.number].remove()
 
-    assert {trial.number for trial in ex.get_search("rates").trials} == {1, 3}
-    ex.restore(2)
-    assert {trial.number for trial in ex.get_search("rates").trials} == {1, 2, 3}
+    for found in (held, ex.get_search("rates")):
+        assert {trial.number for trial in found.trials} == {1, 2, 3} - {best.number}
+        assert found.best.number != best.number
+    ex.restore(best.number)
+    for found in (held, ex.get_search("rates")):
+        assert found.history().equals(table)
+        assert found.best == best
 
 
 @pytest.mark.parametrize("deterministic", [False, True])

@@ -78,12 +78,16 @@ class Liveness:
 
     def is_gone(self, owner: Document) -> bool:
         """Whether a process is gone; unknown counts as no."""
-        if not platform.is_alive(owner):
+        try:
+            alive, key = platform.is_alive(owner), process_key(owner)
+        except (KeyError, TypeError, ValueError, OverflowError):  # others have written it
+            return False
+        if not alive:
             return True
         if owner["host"] == platform.host_name():
             return False
         with suppress(BackendError):
-            return self._is_silent(process_key(owner))
+            return self._is_silent(key)
         return False
 
     def forget(self, owner: Document) -> None:

@@ -138,6 +138,18 @@ def test_a_hostile_row_is_none_of_the_search(field: str, shared: Backend) -> Non
     assert resumed.history()["result"].tolist() == [2 * x for x in resumed.history()["x"]]
 
 
+@pytest.mark.parametrize("owner", [3, {}, [], "x", None, {"host": 3}, {"host": "a", "pid": "x"}])
+def test_a_hostile_owner_is_none_of_a_process(owner: Any, shared: Backend) -> None:
+    ex, _ = search(shared)
+    hostile = {"state": "RUNNING", "owner": owner}
+    ex.backend.apply(Update(paths.trials("example"), 2, hostile))
+
+    found = ex.get_search("rates")
+
+    assert {trial.number for trial in found.trials} >= {1, 3}
+    assert found.best.number in (1, 3) and len(found.history()) in (2, 3)
+
+
 # -- what becomes of its trials ---------------------------------------------------------------
 
 

@@ -49,6 +49,8 @@ max_workers = 1
 HALF = {"function": "models.py:square", "space": {"x": {"type": "float", "low": 0, "high": 1}},
         "sampler": "random", "n_trials": 3}  # fmt: skip
 
+PRUNER = {"name": "MedianPruner", "interval": 2}
+
 
 @pytest.fixture(autouse=True)
 def _models() -> None:
@@ -168,14 +170,22 @@ def test_what_a_file_names_lies_beside_it(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_defaults_are_for_what_an_experiment_does_not_say() -> None:
     file = {
-        "defaults": {**HALF, "direction": "maximize", "seed": 7},
-        "experiments": {"one": {}, "two": {"seed": 8, "metrics": {"result": "minimize"}}},
+        "defaults": {**HALF, "direction": "maximize", "seed": 7, "pruner": PRUNER},
+        "experiments": {
+            "one": {},
+            "two": {
+                "seed": 8,
+                "metrics": {"result": "minimize"},
+                "pruner": {"name": "Threshold", "upper": 2},
+            },
+        },
     }
 
     one, two = plan_experiments(file)
 
     assert (one["seed"], one["metrics"]) == (7, {"result": "maximize"})
     assert (two["seed"], two["metrics"], two["trials"]) == (8, {"result": "minimize"}, 3)
+    assert (one["pruner"]["interval"], two["pruner"]["name"]) == (2, "Threshold")
 
 
 def test_a_function_may_be_given_in_python_and_by_name() -> None:

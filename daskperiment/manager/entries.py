@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from daskperiment.configuration.formats import read_file
-from daskperiment.configuration.merged import merge
 from daskperiment.errors import ExperimentsFileError, ParameterFileError
 from daskperiment.manager import labs
 from daskperiment.manager.grammar import TABLE, TEXT, Kind, check, told_of
@@ -131,9 +130,9 @@ _ONE_OF = (("function", "script"), ("executor", "cluster"), ("metrics", "directi
 
 
 def _with(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values, with defaults for what they leave out; of tables the keys are merged."""
+    """The values, with defaults for what they leave out."""
     others = {b if key == a else a for a, b in _ONE_OF for key in values if key in (a, b)}
-    return merge({key: value for key, value in defaults.items() if key not in others}, values)
+    return {key: value for key, value in defaults.items() if key not in others} | dict(values)
 
 
 def _place(backend: str | None, folder: Path) -> str | Path | None:

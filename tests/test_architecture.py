@@ -55,8 +55,9 @@ CLIENTS = {
     "distributed": "execution/cluster.py",
     "optuna": "search/",
     "pandas": "",
-    "numpy": "",
-    "sklearn": "",
+    "numpy": "search/samplers/",
+    "scipy": "search/samplers/",
+    "sklearn": "search/samplers/",
     "matplotlib": "search/plots.py",
 }
 

@@ -64,9 +64,7 @@ def some(count: int = 8, losses: Any = None) -> list[SearchTrial]:
 
 
 def suggestion(name: str, trials: list[SearchTrial], **options: Any) -> float:
-    return float(
-        sampler_of(name, **options).sample(LINE, trials, np.random.default_rng(5))["x"]
-    )
+    return float(sampler_of(name, **options).sample(LINE, trials, np.random.default_rng(5))["x"])
 
 
 # -- what is good is found

@@ -64,7 +64,12 @@ def sampler_of(given: Any, **options: Any) -> Samples:
         meant = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_NAMED)}"
         raise SamplerError(f"There is no sampler {given!r}: {meant}")
     module, name = _NAMED[given].split(":")
-    kind = getattr(import_module(f"{__name__}.{module}"), name)
+    try:
+        kind = getattr(import_module(f"{__name__}.{module}"), name)
+    except ImportError as error:
+        raise SamplerError(
+            f'Sampler {given!r} needs {error.name}: pip install "daskperiment[search]"'
+        ) from error
     known = inspect.signature(kind).parameters
     checks_itself = any(each.kind is each.VAR_KEYWORD for each in known.values())
     for option in () if checks_itself else options:

@@ -156,5 +156,6 @@ def _whitening(matrix: Array) -> Array:
 
 
 def _squares(left: Array, right: Array) -> Array:
-    apart = (left * left).sum(axis=1)[:, None] + (right * right).sum(axis=1) - 2 * product(left, right.T)
-    return np.maximum(apart, 0.0)
+    found = -2 * product(left, right.T)
+    found += (left * left).sum(axis=1)[:, None] + (right * right).sum(axis=1)
+    return np.maximum(found, 0.0, out=found)

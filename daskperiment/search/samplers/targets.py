@@ -43,7 +43,9 @@ def targets(trials: Sequence[SearchTrial], rng: np.random.Generator) -> Array:
     found = [measured(trial) for trial in trials]
     width = max((len(each) for each in found if each), default=1)
     none = (np.nan,) * width
-    losses = np.array([each if each and len(each) == width else none for each in found], dtype=float)
+    losses = np.array(
+        [each if each and len(each) == width else none for each in found], dtype=float
+    )
     losses = losses.reshape(len(found), width)
     losses[~np.isfinite(losses).all(axis=1)] = np.nan
     return losses[:, 0] if width == 1 else _tchebycheff(losses, rng)
@@ -67,7 +69,7 @@ def _between(losses: Array, low: Array, high: Array) -> Array:
 
 
 def standardised(losses: Array) -> Array:
-    """Losses with mean 0 and standard deviation 1, after their logarithms have taken in what is bad.
+    """Losses with mean 0 and standard deviation 1, after logarithms have taken in what is bad.
 
     A loss counts as the logarithm of 1 plus its distance from the best, in units of the distance of
     the worst quarter: near the best one nothing is bent, and of a loss that is a thousand times as

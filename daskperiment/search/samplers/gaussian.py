@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import fmin_l_bfgs_b
 
 from daskperiment.search.samplers.cube import Array
+from daskperiment.search.samplers.descent import descent
 from daskperiment.search.samplers.linear import product, whitening
 
 _ROOT5 = 5**0.5
@@ -19,6 +19,7 @@ _PSEUDO = 2.0  # losses of variance 1 that stand for what is known before there 
 _LEAST = 1e-12
 _STEPS = 30
 _IMPOSSIBLE = 1e10
+_CLOSE = 1e-6
 
 
 def _matern(squares: Array) -> tuple[Array, Array]:
@@ -75,10 +76,8 @@ class Shape:
     def of(cls, points: Array, targets: Array, axes: Sequence[slice]) -> Shape:
         """Those that are most likely."""
         likelihood = _Likelihood(points, targets, axes)
-        bounds = [_BOUNDS[0]] * len(axes) + [_BOUNDS[1]]
-        found, _, _ = fmin_l_bfgs_b(
-            likelihood, likelihood.centre, bounds=bounds, maxiter=_STEPS, factr=1e9
-        )
+        low, high = np.array([_BOUNDS[0]] * len(axes) + [_BOUNDS[1]]).T
+        found = descent(likelihood, likelihood.centre, low, high, _STEPS, _CLOSE)
         return cls(np.exp(found[:-1]), float(np.exp(found[-1])))
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-from scipy.optimize import fmin_l_bfgs_b
 
 from daskperiment.search.samplers.cube import Array, Cube
+from daskperiment.search.samplers.descent import descent
 from daskperiment.search.samplers.gaussian import GaussianProcess, Shape
 from daskperiment.search.samplers.surrogate import Outlook, SurrogateSampler
 
@@ -82,6 +82,5 @@ class GPSampler(SurrogateSampler):
             slopes = by_mean[:, None] * mean_slopes + by_sd[:, None] * sd_slopes
             return -value.sum(), -slopes[free]
 
-        bounds = [(0.0, 1.0)] * np.count_nonzero(free)
-        points[free], _, _ = fmin_l_bfgs_b(downhill, points[free], bounds=bounds, maxiter=_STEPS)
+        points[free] = descent(downhill, points[free], 0.0, 1.0, _STEPS)
         return cube.snap(points)

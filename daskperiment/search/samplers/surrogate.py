@@ -96,6 +96,8 @@ class SurrogateSampler(Sampler):
     ) -> Configuration:
         """What promises most; see :class:`~daskperiment.search.samplers.Samples`."""
         cube = Cube.of(space)
+        if not cube.varying:
+            return space.sample(rng)
         seen = [trial for trial in trials if trial.state != TrialState.CANCELLED]
         rows = [cube.row(trial.parameters) for trial in seen]
         seen = [trial for trial, row in zip(seen, rows, strict=True) if row is not None]

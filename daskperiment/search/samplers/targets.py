@@ -12,7 +12,7 @@ from daskperiment.search.trials import SearchTrial
 
 _AUGMENTED = 0.05
 _WORST = 0.75
-_FARTHEST = 1e4
+_FARTHEST = 1e2
 
 
 def measured(trial: SearchTrial) -> tuple[float, ...] | None:
@@ -72,8 +72,8 @@ def standardised(losses: Array) -> Array:
     """Losses with mean 0 and standard deviation 1, after logarithms have taken in what is bad.
 
     A loss counts as the logarithm of 1 plus its distance from the best, in units of the distance of
-    the worst quarter: near the best one nothing is bent, and of a loss that is a thousand times as
-    bad as others little is left that could hide how those differ.  NaN, of what has failed, is as
+    the worst quarter: near the best one nothing is bent, and whatever is a hundred times as far counts as
+    equally bad, so that it does not hide how others differ.  NaN, of what has failed, is as
     bad as the worst.
 
     Examples

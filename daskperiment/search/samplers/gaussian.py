@@ -104,8 +104,8 @@ class GaussianProcess:
     >>> points, axes = np.array([[0.0], [0.5], [1.0]]), [slice(0, 1)]
     >>> losses = np.array([-1.0, 0.0, 1.0])
     >>> process = GaussianProcess(points, losses, axes, Shape.of(points, losses, axes))
-    >>> process.predict(np.array([[0.5]]))[0].round(3).tolist()
-    [0.0]
+    >>> process.predict(np.array([[1.0]]))[0].round(3).tolist()
+    [1.0]
     """
 
     def __init__(self, points: Array, targets: Array, axes: Sequence[slice], shape: Shape) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 from daskperiment.errors import InvalidNameError, SearchSpaceError
@@ -67,23 +68,26 @@ def _distribution(value: Any) -> Distribution:
     return Categorical(value) if isinstance(value, (list, tuple, range)) else Constant(value)
 
 
-def check_names(parameters: Level, prefix: str = "", others: Iterable[str] = ()) -> set[str]:
-    """The names of a level and of all its branches, none of which is taken.
+def check_names(
+    parameters: Level, prefix: str = "", others: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, str]:
+    """The names of a level and of all its branches, and of their groups, none of which is taken.
+
+    Of each name or group the result has a parameter that it is, or is the beginning of.
 
     Raises
     ------
     SearchSpaceError
         A name is none, reserved, or active together with one that it equals or is a part of.
     """
-    own = set(others)
+    own = dict(others)
     for name, _ in parameters:
-        _check_name(prefix + name, own)
-        own.add(prefix + name)
-    found = set(own)
+        _take(prefix + name, own)
+    found = dict(own)
     for name, distribution in parameters:
         inner = group(prefix + name)
-        branches = [check_names(part, inner, found) for part in distribution.levels.values()]
-        found = found.union(*branches)
+        for taken in [check_names(part, inner, found) for part in distribution.levels.values()]:
+            found |= taken
     return found
 
 
@@ -103,7 +107,7 @@ def group(name: str) -> str:
     return name[: name.rfind(".") + 1]
 
 
-def _check_name(name: str, others: set[str]) -> None:
+def _take(name: str, known: dict[str, str]) -> None:
     try:
         check_name(name, "Parameter", "model.lr")
     except InvalidNameError as error:
@@ -113,12 +117,16 @@ def _check_name(name: str, others: set[str]) -> None:
             f"{name}: the name is reserved, as tables of configurations have it; rename it, such "
             f"as {name.strip(BLOCK) or 'block'}_"
         )
-    for other in others:
-        if name == other:
-            raise SearchSpaceError(f"{name}: the name is given twice; keep one of them")
-        if name.startswith(f"{other}.") or other.startswith(f"{name}."):
-            inner, outer = sorted((name, other), key=len, reverse=True)
-            raise SearchSpaceError(f"{inner}: {outer} is a parameter, and cannot be a group too")
+    if known.get(name) == name:
+        raise SearchSpaceError(f"{name}: the name is given twice; keep one of them")
+    groups = [name[:at] for at, character in enumerate(name) if character == "."]
+    inner, outer = known.get(name), name
+    for each in groups:
+        if known.get(each) == each:
+            inner, outer = name, each
+    if inner is not None:
+        raise SearchSpaceError(f"{inner}: {outer} is a parameter, and cannot be a group too")
+    known |= {name: name, **{each: known.get(each, name) for each in groups}}
 
 
 @contextmanager

@@ -10,23 +10,31 @@ import argparse
 import json
 import statistics
 import subprocess
+import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import optuna
 
 from benchmarks import report
+from benchmarks.dashboard import mongo_server
 from benchmarks.functions import FUNCTIONS, HARTMANN6, Function
 from benchmarks.measure import BUILD, Row, duration, surroundings
 from benchmarks.peers import AbsentError, Peer, interpreter
+from benchmarks.redis_server import AbsentError as ServerAbsentError
+from benchmarks.redis_server import server
+from daskperiment import Experiment
 from daskperiment.errors import SamplerError
 from daskperiment.records import TrialState
+from daskperiment.search.loop import Loop
 from daskperiment.search.samplers import sampler_of
 from daskperiment.search.trials import SearchTrial, SearchTrials
 
@@ -255,15 +263,24 @@ def tests(runs: Runs) -> list[tuple[str, ...]]:
 # -- what a suggestion costs ------------------------------------------------------------------
 
 _AIM = 1.3
+_PLACES = (10, 500)
+_TURNS = 20
 _WRAPPED = {"tpe": optuna.samplers.TPESampler, "cma-es": optuna.samplers.CmaEsSampler}
 
 
 def overheads(repeats: int) -> list[Row]:
-    """Suggesting and telling, beside Optuna by hand.
-
-    Rows of whole searches, on threads and processes and in each backend, belong here, too.
-    """
-    return [_suggestion(name, at, repeats) for name in _WRAPPED for at in (10, 500)]
+    """Suggesting and telling, beside Optuna by hand: of samplers alone, and in whole searches."""
+    rows = [_suggestion(name, at, repeats) for name in _WRAPPED for at in _PLACES]
+    with tempfile.TemporaryDirectory(prefix="daskperiment-") as folder:
+        rows += _searches("memory", lambda number: "memory://", repeats)
+        rows += _searches("local", lambda number: f"{folder}/{number}", repeats)
+        for where, serve in (("Redis", server), ("MongoDB", mongo_server)):
+            try:
+                with serve(folder) as uri:
+                    rows += _searches(where, lambda number, uri=uri: f"{uri}/{number}", repeats)  # type: ignore[misc]
+            except ServerAbsentError as error:
+                rows.append(Row(f"searches on {where}", str(error), "", []))
+    return rows
 
 
 def _suggestion(name: str, at: int, repeats: int) -> Row:
@@ -283,6 +300,64 @@ def _suggestion(name: str, at: int, repeats: int) -> Row:
     took, beside = (duration(statistics.median(seconds)) for seconds in (ours_s, theirs_s))
     return Row(f"suggestion of {name}, from trial {at}", took, f"study.ask, tell: {beside}", ratios,
                _AIM)  # fmt: skip
+
+
+def _searches(where: str, place: Callable[[int], str], repeats: int) -> list[Row]:
+    """What the process of a search does between its trials, beside Optuna by hand: wall time."""
+    taken: dict[int, list[float]] = {at: [] for at in _PLACES}
+    bare: dict[int, list[float]] = {at: [] for at in _PLACES}
+    for seed in range(repeats):
+        by_hand = _by_hand("tpe", seed)
+        theirs = [_timed(by_hand) for _ in range(_PLACES[-1] + _TURNS)]
+        spent: dict[int, float] = defaultdict(float)
+        with _watched(spent):
+            _searched(place(seed), seed)
+        for at in _PLACES:
+            bare[at] += theirs[at : at + _TURNS]
+            taken[at] += [spent[number] for number in range(at, at + _TURNS)]
+    rows = []
+    for at in _PLACES:
+        ratios = [a / b for a, b in zip(taken[at], bare[at], strict=True)]
+        took, beside = (duration(statistics.median(each[at])) for each in (taken, bare))
+        rows.append(Row(f"ex.search by tpe, {where}, between trials, from trial {at}", took,
+                        f"study.ask, tell: {beside}", ratios, _AIM))  # fmt: skip
+    return rows
+
+
+def _timed(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+@contextmanager
+def _watched(spent: dict[int, float]) -> Iterator[None]:
+    """Seconds that loops spend on each place: suggesting it, and hearing how it has ended."""
+    take, tell = Loop.take, Loop.tell
+
+    def timed_take(loop: Loop) -> Any:
+        start = time.perf_counter()
+        suggestion = take(loop)
+        if suggestion is not None:
+            spent[suggestion.place] += time.perf_counter() - start
+        return suggestion
+
+    def timed_tell(loop: Loop, place: int, *rest: Any) -> None:
+        start = time.perf_counter()
+        tell(loop, place, *rest)
+        spent[place] += time.perf_counter() - start
+
+    with patch.object(Loop, "take", timed_take), patch.object(Loop, "tell", timed_tell):
+        yield
+
+
+def _searched(place: str, seed: int) -> None:
+    def loss(**point: float) -> float:
+        return HARTMANN6.of(point)
+
+    ex = Experiment("searched", backend=place)
+    ex.search(loss, HARTMANN6.space, _PLACES[-1] + _TURNS, sampler="tpe", seed=seed,
+              max_workers=1, progress=False)  # fmt: skip
 
 
 def _ours(name: str, seed: int) -> Callable[[], list[float]]:

@@ -494,7 +494,9 @@ class Batch:
         state = "FAILED"
         try:
             yield
-            state = "FAILED" if self.failed or self._failure else "COMPLETE"
+            # A search goes on without the trials that have failed.
+            failed = self._failure or (self.failed and self.source is None)
+            state = "FAILED" if failed else "COMPLETE"
         except KeyboardInterrupt:
             state = "CANCELLED"
             raise

@@ -19,11 +19,12 @@ _RUNNING = {"state": "RUNNING"}
 class Batches:
     """The batches of one experiment.
 
-    Each is a document: ``state`` (``RUNNING``, ``COMPLETE``, ``FAILED`` where one of its trials
-    has, ``CANCELLED``, or ``CRASHED`` where its process is gone), ``started`` and ``finished``
-    (seconds of the epoch), ``owner`` (the process), ``executor``, ``total``, ``done``, ``pruned``
-    (of those done), ``failed``, ``running`` and ``skipped`` (numbers of trials), ``best``,
-    ``plan`` (equal for batches of the same parameters), ``shard`` and ``script``.
+    Each is a document: ``state`` (``RUNNING``, ``COMPLETE``, ``FAILED`` by an error or, unless it
+    is of a search, by a trial that has failed, ``CANCELLED``, or ``CRASHED`` where its process is
+    gone), ``started`` and ``finished`` (seconds of the epoch), ``owner`` (the process),
+    ``executor``, ``total``, ``done``, ``pruned`` (of those done), ``failed``, ``running`` and
+    ``skipped`` (numbers of trials), ``best``, ``plan`` (equal for batches of the same
+    parameters), ``search`` (the uid of one that it is of), ``shard`` and ``script``.
 
     Parameters
     ----------

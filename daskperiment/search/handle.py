@@ -125,16 +125,15 @@ class Search:
 
     @property
     def state(self) -> str:
-        """``RUNNING``, ``COMPLETE``, ``FAILED`` where a trial has, ``CANCELLED`` or ``CRASHED``.
+        """``RUNNING``, ``COMPLETE``, ``CANCELLED``, ``CRASHED``, or ``FAILED`` by an error.
 
-        ``WAITING`` is one of which no trial has begun.  Of one that was copied from another store
-        its trials tell.
+        A trial that has failed is no such error, unless the search was to end with it.  ``WAITING``
+        is one of which no trial has begun.
         """
         state = self._searches.state(self._document)
-        states = {each.state for each in self._tried()} if state == "WAITING" else set()
-        if not states:
-            return state
-        return "FAILED" if TrialState.FAILED in states else "COMPLETE"
+        if state == "WAITING" and self._tried():  # it was copied, and its batches were not
+            return "COMPLETE"
+        return state
 
     # -- what has become of it
 

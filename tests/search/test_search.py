@@ -478,9 +478,10 @@ def test_a_failing_trial_ends_nothing_unless_it_is_to(memory_ex: Experiment) -> 
 
     search = memory_ex.search(node, space, sampler="grid", max_workers=1)
     assert search.history()["State"].tolist() == ["COMPLETE", "FAILED", "COMPLETE"]
-    assert (search.state, search.document()["failed"]) == ("FAILED", 1)
+    assert (search.state, search.document()["failed"]) == ("COMPLETE", 1)
     with pytest.raises(ZeroDivisionError):
         memory_ex.search(node, space, sampler="grid", max_workers=1, on_error="raise")
+    assert memory_ex.get_search().state == "FAILED"
 
 
 # -- what is refused before anything runs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -61,6 +62,10 @@ def search(ex: Experiment, meanwhile: Any, sampler: Any = "random", **options: A
     )
 
 
+def go_away(running: RedisServer) -> None:
+    running.kill(signal.SIGTERM)  # one that has just begun and is killed may lose its store
+
+
 def until_back(ex: Experiment) -> None:
     assert ex.backend.sync(60), "the spool is not brought to the server"  # type: ignore[attr-defined]
 
@@ -69,7 +74,7 @@ def test_a_search_cannot_begin_while_its_server_is_away_and_leaves_nothing(
     running: RedisServer,
 ) -> None:
     ex = Experiment("away", backend=running.uri)
-    running.kill()
+    go_away(running)
 
     with pytest.raises(BackendUnreachableError, match="start the server"):
         search(ex, lambda x: x, name="rates")
@@ -89,7 +94,7 @@ def test_a_search_goes_on_while_its_server_is_away(
     def meanwhile(x: float) -> float:
         now = next(count)
         if now == 3:
-            running.kill()
+            go_away(running)
         elif now == 8:
             running.start()
             until_back(ex)
@@ -114,7 +119,7 @@ def test_what_cannot_be_read_while_the_server_is_away_is_told_as_far_as_it_is_kn
     def meanwhile(x: float) -> dict[str, float]:
         now = next(count)
         if now == 3:
-            running.kill()
+            go_away(running)
         elif now == 7:
             running.start()
             until_back(ex)
@@ -163,7 +168,7 @@ def test_a_search_that_an_outage_has_ended_goes_on_from_its_spool(running: Redis
 
     def meanwhile(x: float) -> float:
         if next(count) == 3:
-            running.kill()
+            go_away(running)
         return 2 * x
 
     ex = Experiment("spooled", backend=running.uri)

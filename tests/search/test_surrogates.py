@@ -144,8 +144,7 @@ def test_the_best_branch_and_category_are_found(name: str) -> None:
     assert least(trials) < 3.05
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_two_metrics_come_nearer_to_the_front_than_chance(name: str) -> None:
+def test_two_metrics_come_nearer_to_the_front_than_chance() -> None:
     space = SearchSpace({f"x{i}": Float(0, 1) for i in range(3)})
 
     def losses(values: Mapping[str, Any]) -> tuple[float, float]:
@@ -155,14 +154,14 @@ def test_two_metrics_come_nearer_to_the_front_than_chance(name: str) -> None:
 
     def dominated(sampler: str) -> float:
         """The area up to (1, 1000) of what is dominated, as a part of all."""
-        found = {t.losses for t in search(sampler_of(sampler), space, losses, 40) if t.losses}
+        found = {t.losses for t in search(sampler_of(sampler), space, losses, 30) if t.losses}
         area, height = 0.0, 1000.0
         for one, other in sorted(found):
             if one < 1 and other < height:
                 area, height = area + (1 - one) * (height - other), other
         return area / 1000
 
-    assert dominated(name) > dominated("random")
+    assert dominated("gp") > 1.1 * dominated("random")
 
 
 # -- whatever the trials are like

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     Regressor: TypeAlias = ExtraTreesRegressor | RandomForestRegressor
 
 _TREES = 30
+_FEW = 3
 _LEAST = 1e-6
 
 
@@ -60,7 +61,7 @@ class ForestSampler(_Forests):
     """Where a random forest of the losses promises most.
 
     Each tree learns all trials, and looks at a third of the parameters at a time; where there are
-    one or two, it learns a bootstrap sample.  A trial that runs counts as one with the median loss.
+    one or two, it looks at both and learns a bootstrap sample.  A trial that runs counts as one with the median loss.
 
     Parameters
     ----------
@@ -83,9 +84,9 @@ class ForestSampler(_Forests):
     name: ClassVar[str] = "forest"
 
     def _regressor(self, axes: int, seed: int) -> Regressor:
-        return RandomForestRegressor(
-            _TREES, bootstrap=axes < 3, max_features=1 / 3, random_state=seed
-        )
+        if axes < _FEW:
+            return RandomForestRegressor(_TREES, random_state=seed)
+        return RandomForestRegressor(_TREES, bootstrap=False, max_features=1 / 3, random_state=seed)
 
 
 class ExtraTreesSampler(_Forests):

@@ -61,7 +61,8 @@ class ForestSampler(_Forests):
     """Where a random forest of the losses promises most.
 
     Each tree learns all trials, and looks at a third of the parameters at a time; where there are
-    one or two, it looks at both and learns a bootstrap sample.  A trial that runs counts as one with the median loss.
+    one or two, it looks at both and learns a bootstrap sample.  A trial that runs counts as one
+    with the median loss.
 
     Parameters
     ----------

@@ -1118,7 +1118,7 @@ class Experiment:
         for each in queue:
             chosen.check(each)
         example = queue[0] if queue else searching.example(terms)
-        self._used(result, example)
+        searching.check_used(example, self._used(result, example))
         recorder = self._recording()
         captured, stored = recorder.capture(layout_of(result).steps, self._parameters.configuration)
         searches = Searches(self.backend, self.id)

@@ -221,6 +221,16 @@ def example(terms: Terms) -> Configuration:
     return terms.space.sample(np.random.default_rng(terms.seed))
 
 
+def check_used(configuration: Mapping[str, Any], used: Mapping[str, Any]) -> None:
+    """Raise SearchError where a configuration has a parameter that trials would not use."""
+    unused = [name for name in configuration if name not in used]
+    if unused:
+        raise SearchError(
+            f"The graph does not use {', '.join(unused)}, so that there is nothing to search: "
+            "leave it out of the space, or pass the parameter to a step"
+        )
+
+
 def ended(loop: Loop) -> list[Job]:
     """The jobs of a search whose trials are there."""
     jobs = []

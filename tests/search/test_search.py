@@ -526,6 +526,14 @@ def test_what_cannot_be_is_refused_before_anything_runs(
     assert (len(memory_ex.trials), memory_ex.searches) == (0, [])
 
 
+def test_a_parameter_that_the_graph_does_not_use_is_refused(memory_ex: Experiment) -> None:
+    node = graph(memory_ex)
+    memory_ex.parameter("width")
+
+    with pytest.raises(SearchError, match="does not use width"):
+        memory_ex.search(node, {**SPACE, "width": [1, 2]}, 3, sampler="random")
+
+
 def test_a_search_that_is_not_there_is_named_with_those_that_are(memory_ex: Experiment) -> None:
     with pytest.raises(SearchError, match=r"no search yet: see ex.search\(\)"):
         memory_ex.get_search()

@@ -104,7 +104,7 @@ def test_a_large_kappa_explores() -> None:
     [
         ("gp", BRANIN, 35, 0.02),
         ("gp", HARTMANN6, 45, 0.6),
-        ("forest", BRANIN, 60, 0.7),
+        ("forest", HARTMANN6, 45, 0.8),
         ("extra-trees", BRANIN, 35, 0.7),
     ],
     ids=lambda value: getattr(value, "name", None),

@@ -1141,7 +1141,8 @@ class Experiment:
             searches.enqueue(terms.uid, queue)
         terms = replace(terms, uid=search.uid, seed=search.seed)
         rows = SearchRows(self._trials, search.uid, searched.names)
-        loop = Loop(terms, searches, rows, self._claims(search.uid), search.warm())
+        claim = searching.claims(Batches(self.backend, self.id), search.uid)
+        loop = Loop(terms, searches, rows, claim, search.warm())
         source = searching.Suggested(
             loop, {**pruned, SEARCH: search.uid}, partial(self._used, result), timeout, cancels
         )
@@ -1250,23 +1251,9 @@ class Experiment:
 
     def _space(self, node: Node, space: Any, sampler: Any) -> tuple[SearchSpace, Samples]:
         """The space of a search, and its sampler."""
-        if space is None:
-            layout, declared = layout_of(node), self._parameters.declared
-            space = {
-                name: declaration.space
-                for name, declaration in declared.items()
-                if name in layout.parameters and declaration.space is not None
-            }
-            if not space:
-                raise SearchError(
-                    "There is nothing to search in: give a space, such as {'rate': Float(0, 1)}, "
-                    "or parameters with space="
-                )
-        if sampler == "list" and not isinstance(space, (SearchSpace, Mapping)):
-            configurations = [dict(each) for each in space]
-            return SearchSpace.of(configurations), sampler_of("list", configurations=configurations)
-        chosen = space if isinstance(space, SearchSpace) else SearchSpace(space)
-        return chosen, sampler_of(sampler)
+        declared = self._parameters.declared
+        own = {n: declared[n].space for n in declared if n in layout_of(node).parameters}
+        return searching.space_of(own, space, sampler)
 
     def _warm(self, given: Any, terms: Terms) -> list[Document]:
         """What a search learns from trials that were there before it."""
@@ -1277,17 +1264,14 @@ class Experiment:
         elif isinstance(given, (str, Search)):
             search = self.get_search(given) if isinstance(given, str) else given
             numbers = [trial.number for trial in search.trials]
-        else:
+        elif isinstance(given, Iterable):
             numbers = [check_number(getattr(each, "number", each)) for each in given]
+        else:
+            raise SearchError(
+                "warm_start is True, a search or its name, or a list of trials or of their numbers, "
+                f"not {preview(given, 80)}"
+            )
         return searching.warm(self._trials, numbers, terms)
-
-    def _claims(self, uid: str) -> Callable[..., bool]:
-        batches, owner = Batches(self.backend, self.id), environment.process()
-
-        def claim(number: int, queue: bool = False) -> bool:
-            return batches.claim(f"{uid}-queue" if queue else uid, number, owner)
-
-        return claim
 
     def submit(
         self,

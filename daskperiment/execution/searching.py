@@ -12,15 +12,17 @@ from daskperiment.errors import SearchError
 from daskperiment.execution.attempt import Ended
 from daskperiment.execution.jobs import Job
 from daskperiment.execution.pruning import PRUNER
+from daskperiment.history.batches import Batches
 from daskperiment.history.searches import QUEUED, Searches, SearchRows
 from daskperiment.history.trials import Trials
 from daskperiment.names import check_name
 from daskperiment.records import TrialState
 from daskperiment.search.loop import Course, Loop, Terms
 from daskperiment.search.rules import Watch, check_count
-from daskperiment.search.samplers import Sampler, Samples
-from daskperiment.search.space import Configuration
+from daskperiment.search.samplers import Sampler, Samples, sampler_of
+from daskperiment.search.space import Configuration, SearchSpace
 from daskperiment.serializers import preview
+from daskperiment.tracking import environment
 from daskperiment.typing import Document
 
 logger = logging.getLogger(__name__)
@@ -95,6 +97,45 @@ class Suggested:
         if self._timeout is not None and time.monotonic() - self._started >= self._timeout:
             return f"the time of {self._timeout:g} s is over"
         return self._loop.reason
+
+
+def space_of(own: Mapping[str, Any], space: Any, sampler: Any) -> tuple[SearchSpace, Samples]:
+    """The space of a search and its sampler, as they are asked for.
+
+    Parameters
+    ----------
+    own : mapping of str to Any
+        What the parameters of the graph say themselves; None of those that say nothing.
+    space, sampler : Any
+        As :meth:`Experiment.search` takes them.
+
+    Raises
+    ------
+    SearchError, SearchSpaceError, SamplerError
+        There is none, or it cannot be so.
+    """
+    if space is None:
+        space = {name: values for name, values in own.items() if values is not None}
+        if not space:
+            raise SearchError(
+                "There is nothing to search in: give a space, such as {'rate': Float(0, 1)}, "
+                "or parameters with space="
+            )
+    if sampler == "list" and not isinstance(space, (SearchSpace, Mapping)):
+        configurations = [dict(each) for each in space]
+        return SearchSpace.of(configurations), sampler_of("list", configurations=configurations)
+    chosen = space if isinstance(space, SearchSpace) else SearchSpace(space)
+    return chosen, sampler_of(sampler)
+
+
+def claims(batches: Batches, uid: str) -> Callable[..., bool]:
+    """What takes the places of a search, and those of its queue, for this process."""
+    owner = environment.process()
+
+    def claim(number: int, queue: bool = False) -> bool:
+        return batches.claim(f"{uid}-queue" if queue else uid, number, owner)
+
+    return claim
 
 
 WINDOW = 8

@@ -50,7 +50,8 @@ def terms_of(entry: Entry, experiment: Experiment, result: Any) -> Terms:
             space, sampler = _space(entry, sampler, fixed)
         else:
             space, sampler = experiment._space(node, None, sampler)
-        experiment._used(node, space.sample(_rng()))
+        example = space.sample(_rng())
+        searching.check_used(example, experiment._used(node, example))
         if isinstance(sampler, Sampler):
             sampler.size(space)  # a grid has no end in some spaces
     rules = Rules(values.get("target"), values.get("patience"), values.get("delta", 0.0))

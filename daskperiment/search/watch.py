@@ -218,7 +218,8 @@ class Watches:
     >>> @ex.result
     ... def half(x):
     ...     return x / 2
-    >>> _ = ex.search(half(ex.parameter("x")), {"x": [4, 2]}, sampler="grid", name="halves")
+    >>> s = half(ex.parameter("x"))
+    >>> _ = ex.search(s, {"x": [4, 2]}, sampler="grid", name="halves", max_workers=1)
     >>> watches = Watches(Trials(ex.backend, "doc_watch"))
     >>> (search,) = watches.documents()
     >>> search["search"], search["state"], search["best"]

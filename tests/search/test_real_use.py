@@ -85,7 +85,7 @@ def test_tuning_that_is_killed_and_resumed_gives_the_table_of_one_that_is_not() 
 
     there = kill_after(tuning(killed, sampler, "processes"), killed, count)
     ended(reference)
-    told = ended(tuning(killed, sampler, "processes"))
+    told = ended(tuning(killed, sampler, "threads"))
 
     assert there < 40, "it was killed too late"
     expected, found = (

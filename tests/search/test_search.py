@@ -511,6 +511,7 @@ def test_a_failing_trial_ends_nothing_unless_it_is_to(memory_ex: Experiment) -> 
         ({"space": {"x": Float(0, 1)}}, ParameterUndefinedError, "kind"),
         ({"space": {"y": [1]}}, ParameterUndeclaredError, "not declared: y"),
         ({"space": None}, SearchError, "give a space"),
+        ({"warm_start": 3}, SearchError, "or a list of trials"),
         ({"enqueue": [{"x": 1}]}, SearchSpaceError, "kind: the value is missing"),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, dict) else None,

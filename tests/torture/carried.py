@@ -44,7 +44,7 @@ EXECUTORS = ("cluster", "processes")
     "F31",
     "workers that do not reach the store and drivers that do, and the reverse",
     plants=("carries-nothing", "spool-forgets"),
-    short={"rounds": 3},
+    short={"rounds": 2},
     long={"rounds": 120},
     planted={"rounds": 1},
 )

@@ -47,7 +47,7 @@ def _client(address: str) -> Iterator[Any]:
     "F29",
     "workers of a cluster that are killed, in four ways",
     plants=("runs-twice", "lost-trials-are-nobodys"),
-    short={"trials": 12, "delay": 0.4, "allowed": 1, "during": 15.0},
+    short={"trials": 10, "delay": 0.4, "allowed": 1, "during": 8.0},
     long={"trials": 400, "delay": 0.8, "allowed": 3, "during": 300.0},
     planted={"trials": 8, "delay": 0.3, "allowed": 1, "modes": ("SIGKILL",)},
 )
@@ -226,7 +226,7 @@ SLOWEST = 30.0
     "F30",
     "a scheduler that dies in the middle of a batch, a client that is closed",
     plants=("cancelled-was-never-begun",),
-    short={"rounds": 3},
+    short={"rounds": 2},
     long={"rounds": 40},
     planted={"rounds": 1},
 )

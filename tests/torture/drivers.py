@@ -43,7 +43,7 @@ EXECUTORS = ("threads", "processes:fork", "cluster", *SCRIPTS, "processes")
     "F01B",
     "kill -9 of the driver of a batch, which is resumed",
     plants=("finished-runs-again", "workers-outlive"),
-    short={"rounds": 10, "together": 2},
+    short={"rounds": 6, "together": 2},
     long={"rounds": 100, "together": 4},
     planted={"rounds": 4, "together": 2, "executors": ("processes:fork",), "parting": 3.0},
 )

@@ -127,7 +127,7 @@ def _crowd(
     "F14R",
     "8 processes run trials of one experiment in Redis",
     plants=("numbers-by-client",),
-    short={"trials": 100},
+    short={"trials": 30},
     long={"trials": 500},
     planted={"trials": 20},
 )
@@ -140,8 +140,9 @@ def one_experiment(seed: int, folder: Path, plant: str | None, *, trials: int) -
     "F14M",
     "8 processes run trials of one experiment in MongoDB",
     plants=("commits-are-not-compared",),
-    short={"trials": 10},
+    short={"trials": 6},
     long={"trials": 100},
+    planted={"trials": 10},
 )
 def one_experiment_in_mongodb(
     seed: int, folder: Path, plant: str | None, *, trials: int
@@ -179,7 +180,7 @@ def _restarted(
     "F20",
     "a Redis server that is killed and started again",
     plants=("spool-forgets",),
-    short={"restarts": 10, "trials": 100},
+    short={"restarts": 5, "trials": 50},
     long={"restarts": 50, "trials": 500},
     planted={"restarts": 8, "trials": 60},
 )
@@ -192,7 +193,7 @@ def restarts(seed: int, folder: Path, plant: str | None, *, restarts: int, trial
     "F27",
     "a MongoDB server that is killed and started again",
     plants=("spool-forgets",),
-    short={"restarts": 3, "trials": 15},
+    short={"restarts": 2, "trials": 15},
     long={"restarts": 30, "trials": 150},
     planted={"restarts": 1, "trials": 20, "pauses": (5,)},
 )
@@ -380,7 +381,7 @@ def _troubled(
     "F23",
     "a network to Redis that cuts, delays, trickles, swallows and is silent",
     plants=("spool-forgets",),
-    short={"trials": 50, "events": 100},
+    short={"trials": 30, "events": 60},
     long={"trials": 1000, "events": 1000},
     planted={"trials": 80, "events": 200},
 )
@@ -393,7 +394,7 @@ def network(seed: int, folder: Path, plant: str | None, *, trials: int, events: 
     "F23M",
     "a network to MongoDB that cuts, delays, trickles, swallows and is silent",
     plants=("spool-forgets",),
-    short={"trials": 10, "events": 100},
+    short={"trials": 10, "events": 50},
     long={"trials": 200, "events": 1000},
     planted={"trials": 25, "events": 200},
 )

@@ -62,7 +62,7 @@ def _recorded(kind: str, folder: Path) -> Iterator[str]:
     "S4S",
     "payloads with changed bits, cut, swapped and unsigned on Redis and MongoDB",
     plants=("not-compared", "unsigned-is-fine"),
-    short={"flips": 5},
+    short={"flips": 3},
     long={"flips": 1000},
 )
 def changed_payloads(seed: int, folder: Path, plant: str | None, *, flips: int) -> Outcome:

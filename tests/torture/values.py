@@ -304,7 +304,7 @@ def _words(trial: Any, value: Any) -> Iterator[str]:
     "F33",
     "hostile values in every place",
     plants=("surrogates-are-replaced", "encoding-is-unguarded"),
-    short={"rounds": 100},
+    short={"rounds": 50},
     long={"rounds": 10_000},
     planted={"rounds": 0},
 )

@@ -253,6 +253,7 @@ def tests(runs: Runs) -> list[tuple[str, ...]]:
             pair = [runs.get((name, function.name), []) for name in (mine, peer)]
             if not all(pair):
                 continue
+            pair = [one[: min(map(len, pair))] for one in pair]  # of the same seeds
             ours, theirs = (np.log10([max(run.regret, _SMALLEST) for run in one]) for one in pair)
             p = [wilcoxon(ours, theirs, alternative=kind).pvalue for kind in ("less", "greater")]
             lines.append((function.name, mine, peer, str(len(ours)), str(int(sum(ours < theirs))),
@@ -395,7 +396,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     runs = our_runs(options.only or SAMPLERS, options.seeds)
     if options.peers:
-        runs |= peer_runs(options.peer or list(PEERS), options.seeds)
+        seeds = options.peer_seeds or options.seeds
+        runs |= peer_runs(options.peer or list(PEERS), seeds)
     said("overheads")
     rows = overheads(max(options.seeds // 5, 3))
     tables = [quality(runs, options.peers), tests(runs), report.lines(rows)]
@@ -419,6 +421,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--peer", choices=PEERS, **several, help=", ".join(PEERS))
     parser.add_argument(
         "--peers", action=argparse.BooleanOptionalAction, default=True, help="measure others too"
+    )
+    parser.add_argument(
+        "--peer-seeds", type=int, metavar="SEEDS", help="how many of others; default as many"
     )
     parser.add_argument("--write", action="store_true", help="write the tables to README.rst")
     return parser

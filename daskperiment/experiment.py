@@ -71,7 +71,7 @@ from daskperiment.search.loop import Loop, Terms
 from daskperiment.search.objective import Objective, objective_of
 from daskperiment.search.pruners import Pruner, check_pruner
 from daskperiment.search.rules import OnStop, Rules, check_count
-from daskperiment.search.samplers import Samples, sampler_of
+from daskperiment.search.samplers import Samples
 from daskperiment.search.space import SearchSpace
 from daskperiment.serializers import preview
 from daskperiment.targets import Target, Targets, merged
@@ -1268,7 +1268,7 @@ class Experiment:
             numbers = [check_number(getattr(each, "number", each)) for each in given]
         else:
             raise SearchError(
-                "warm_start is True, a search or its name, or a list of trials or of their numbers, "
+                "warm_start is True, a search or its name, or a list of trials or their numbers, "
                 f"not {preview(given, 80)}"
             )
         return searching.warm(self._trials, numbers, terms)

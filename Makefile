@@ -66,6 +66,7 @@ bench-search: $(VENV)/bench-search
 	$(BIN)/python -m benchmarks.search --write --seeds $(SEEDS) $(if $(PEERS),--peers,--no-peers)
 
 torture: packages $(VENV)/test
+	TORTURE=1 $(BIN)/python -m pytest -q tests/torture -k planted_bug
 	$(BIN)/python -m tests.torture
 
 # Every page at two widths in both themes; the best ones stand in the documentation.

@@ -34,6 +34,13 @@ from tests.servers import (
 settings.register_profile("default", suppress_health_check=[HealthCheck.too_slow], deadline=None)
 settings.load_profile("default")
 collect_ignore = ["typing/api.py"]
+
+# Clusters of the tests are idle most of the time, and would look after themselves all of it.
+os.environ.setdefault("DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL", "500ms")
+os.environ.setdefault("DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__INTERVAL", "5s")
+os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")
+os.environ.setdefault("DASK_DISTRIBUTED__WORKER__MEMORY__MONITOR_INTERVAL", "2s")
+
 SCHEDULERS = ("synchronous", "threads", "processes", "cluster")
 _AT_THE_START = {name: os.environ.get(name) for name in VARIABLES}
 

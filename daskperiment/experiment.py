@@ -1117,7 +1117,7 @@ class Experiment:
         queue = [dict(each) for each in enqueue]
         for each in queue:
             chosen.check(each)
-        example = queue[0] if queue else searching.example(terms)
+        example = queue[0] if queue else searching.example(chosen, terms.seed)
         searching.check_used(example, self._used(result, example))
         recorder = self._recording()
         captured, stored = recorder.capture(layout_of(result).steps, self._parameters.configuration)

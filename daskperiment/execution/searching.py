@@ -255,11 +255,11 @@ def sampler_document(sampler: Samples) -> Document:
     return {"name": f"{kind.__module__}.{kind.__qualname__}", "own": True}
 
 
-def example(terms: Terms) -> Configuration:
+def example(space: SearchSpace, seed: int) -> Configuration:
     """Some configuration of a search, by which its parameters are checked before it begins."""
     import numpy as np
 
-    return terms.space.sample(np.random.default_rng(terms.seed))
+    return space.sample(np.random.default_rng(seed))
 
 
 def check_used(configuration: Mapping[str, Any], used: Mapping[str, Any]) -> None:

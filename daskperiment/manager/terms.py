@@ -50,7 +50,7 @@ def terms_of(entry: Entry, experiment: Experiment, result: Any) -> Terms:
             space, sampler = _space(entry, sampler, fixed)
         else:
             space, sampler = experiment._space(node, None, sampler)
-        example = space.sample(_rng())
+        example = searching.example(space, 0)
         searching.check_used(example, experiment._used(node, example))
         if isinstance(sampler, Sampler):
             sampler.size(space)  # a grid has no end in some spaces
@@ -65,12 +65,6 @@ def terms_of(entry: Entry, experiment: Experiment, result: Any) -> Terms:
         with told_of(f"enqueue {number}"):
             space.check(each)
     return terms
-
-
-def _rng() -> Any:
-    import numpy as np
-
-    return np.random.default_rng(0)
 
 
 def fixed_of(result: Any, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from daskperiment.history.trials import Trials
 from daskperiment.records import TrialState
 from daskperiment.search.importance import importance
 from daskperiment.search.loop import Terms, differing
-from daskperiment.search.objective import Objective, pareto
+from daskperiment.search.objective import Objective
 from daskperiment.search.samplers import Samples, sampler_of
 from daskperiment.search.space import SearchSpace
 from daskperiment.search.trials import SearchTrial
@@ -156,7 +156,7 @@ class Search:
                 f"Search {self.name!r} has several metrics and no main_metric, so that no trial "
                 "is the best one: see search.pareto"
             )
-        best = self._best()
+        best = self._objective.best(self._tried())
         if best is None:
             raise SearchError(f"No trial of search {self.name!r} is complete with a number")
         return self._handle(best.number)
@@ -164,7 +164,7 @@ class Search:
     @property
     def pareto(self) -> list[Trial]:
         """The COMPLETE trials than which no other one is better in all metrics, by place."""
-        return [self._handle(tried.number) for tried in self._front()]
+        return [self._handle(tried.number) for tried in self._objective.front(self._tried())]
 
     def history(self) -> pd.DataFrame:
         """A table of its trials.
@@ -229,8 +229,8 @@ class Search:
             "cancelled": states.count(TrialState.CANCELLED),
         }
         if len(self._objective.sought) > 1:
-            return {**told, "pareto": [self._shown(each) for each in self._front()]}
-        best = self._best()
+            return {**told, "pareto": [self._shown(each) for each in self._objective.front(tried)]}
+        best = self._objective.best(tried)
         return {**told, "best": None if best is None else self._shown(best)}
 
     def importance(self, metric: str | None = None) -> dict[str, float]:
@@ -471,19 +471,6 @@ class Search:
                 values.append(value)
         return importance(self.space, configurations, values)
 
-    def _losses(self) -> Iterable[tuple[Tried, tuple[float, ...]]]:
-        for tried in self._tried():
-            losses = self._objective.losses(tried.values)
-            if tried.state is TrialState.COMPLETE and losses is not None:
-                yield tried, losses
-
-    def _best(self) -> Tried | None:
-        return min(self._losses(), key=lambda each: each[1], default=(None,))[0]
-
-    def _front(self) -> list[Tried]:
-        known = list(self._losses())
-        return [known[index][0] for index in pareto(losses for _, losses in known)]
-
     def _so_far(self, tried: Iterable[Tried]) -> list[float | None]:
         (metric,) = self._objective.sought
         best, found = None, []
@@ -530,8 +517,9 @@ class Search:
     def _shown_best(self) -> list[Tried]:
         """What a notebook shows: the best trials, or some of the Pareto set."""
         if len(self._objective.sought) > 1:
-            return self._front()[:_SHOWN]
-        return [each for each, _ in sorted(self._losses(), key=lambda each: each[1])[:_SHOWN]]
+            return self._objective.front(self._tried())[:_SHOWN]
+        known = sorted(self._objective.compared(self._tried()), key=lambda each: each[0])
+        return [tried for _, tried in known[:_SHOWN]]
 
     def _row(self, tried: Tried) -> dict[str, str]:
         values = dict(zip(self.metrics, tried.values, strict=True))

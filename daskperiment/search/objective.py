@@ -8,7 +8,9 @@ from typing import Any
 
 from daskperiment.errors import SearchError
 from daskperiment.history.ranking import Direction
+from daskperiment.history.searches import Tried
 from daskperiment.names import check_name
+from daskperiment.records import TrialState
 from daskperiment.serializers import preview
 from daskperiment.typing import Document
 
@@ -83,6 +85,21 @@ class Objective:
             if value is not None
         ]
         return tuple(losses) if len(losses) == len(self.sought) else None
+
+    def compared(self, tried: Iterable[Tried]) -> list[tuple[tuple[float, ...], Tried]]:
+        """The trials that are COMPLETE and have all losses, with these."""
+        complete = (each for each in tried if each.state is TrialState.COMPLETE)
+        known = ((self.losses(each.values), each) for each in complete)
+        return [(losses, each) for losses, each in known if losses is not None]
+
+    def best(self, tried: Iterable[Tried]) -> Tried | None:
+        """The trial with the least loss, of equal ones the first; None where there is none."""
+        return min(self.compared(tried), key=lambda each: each[0], default=(None, None))[1]
+
+    def front(self, tried: Iterable[Tried]) -> list[Tried]:
+        """The trials that no other one is better than, see :func:`pareto`."""
+        known = self.compared(tried)
+        return [known[index][1] for index in pareto(losses for losses, _ in known)]
 
     def document(self) -> Document:
         """It as JSON; :meth:`from_document` makes it again."""

@@ -15,7 +15,7 @@ from daskperiment.history.searches import Searches, SearchRows, Tried
 from daskperiment.history.trials import Trials
 from daskperiment.records import TrialState
 from daskperiment.search.levels import BLOCK
-from daskperiment.search.objective import Objective, pareto
+from daskperiment.search.objective import Objective
 from daskperiment.search.scales import scales
 from daskperiment.search.space import SearchSpace
 from daskperiment.typing import Document
@@ -154,17 +154,11 @@ class Watch:
 
     def _counted(self, tried: list[Tried]) -> Document:
         states = [each.state for each in tried]
-        known = [
-            (losses, each)
-            for each in tried
-            if each.state is TrialState.COMPLETE
-            and (losses := self._objective.losses(each.values)) is not None
-        ]
         best = front = None
         if len(self._objective.sought) > 1:
-            front = [known[at][1].number for at in pareto(losses for losses, _ in known)]
-        elif known:
-            best = self._best(min(known, key=lambda each: each[0])[1])
+            front = [each.number for each in self._objective.front(tried)]
+        elif (found := self._objective.best(tried)) is not None:
+            best = self._best(found)
         return {
             "trials": len(tried),
             "complete": states.count(TrialState.COMPLETE),

@@ -76,12 +76,12 @@ EARLIER = {
 _SMALLEST = 1e-12  # regrets below it are of rounding
 _BEGIN, _END = ".. the tables of searches begin", ".. the tables of searches end"
 Suggest = Callable[[float | None], tuple[Sequence[float], float]]
-"""Takes the loss of the last point, gives the next one and the seconds that took."""
+"""Takes the loss of the last point, gives the next one and the seconds of CPU that took."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One search: what remained to the minimum, and the seconds that each suggestion took."""
+    """One search: what remained to the minimum, and the CPU seconds that each suggestion took."""
 
     regret: float
     seconds: float
@@ -106,14 +106,14 @@ def ours(name: str, function: Function, seed: int) -> Suggest:
     trials = SearchTrials()
 
     def suggest(loss: float | None) -> tuple[Sequence[float], float]:
-        start = time.perf_counter()
+        start = time.process_time()
         place = len(trials)
         if loss is not None:
             last = trials.running[0]
             trials.end(SearchTrial(place - 1, last.parameters, TrialState.COMPLETE, (loss,)))
         found = sampler.sample(function.space, trials, np.random.default_rng([seed, place]))
         trials.begin(SearchTrial(place, found))
-        return list(found.values()), time.perf_counter() - start
+        return list(found.values()), time.process_time() - start
 
     return suggest
 
@@ -123,7 +123,7 @@ def theirs(name: str) -> Iterator[Callable[[Function, int], Suggest]]:
     """Suggestions of another tool, from a process in its environment."""
     peer = PEERS[name]
     script = Path(__file__).parent / "peers" / peer.script
-    variables = {**surroundings(), "PYTHONPATH": ""}
+    variables = {**surroundings(), "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
     command = [interpreter(peer), str(script), name]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, env=variables, text=True, **pipes) as process:
@@ -208,7 +208,8 @@ def said(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
 
-_QUALITY = ("function", "sampler", "seeds", "median regret", "quartiles", "time per evaluation")
+_QUALITY = ("function", "sampler", "seeds", "median regret", "quartiles",
+            "CPU time per evaluation")  # fmt: skip
 
 
 def quality(runs: Runs, peers: bool) -> list[tuple[str, ...]]:

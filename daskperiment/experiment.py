@@ -10,6 +10,7 @@ import time
 import unicodedata
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from os import PathLike
@@ -48,7 +49,7 @@ from daskperiment.execution.unrecorded import Bypass, UnrecordedTrial
 from daskperiment.fingerprint.values import try_digest
 from daskperiment.graph import Node, Step, StepOptions, check_reuse, layout_of, undefined
 from daskperiment.history import metrics, ranking, removal, table
-from daskperiment.history.batches import Batches
+from daskperiment.history.claims import Claims
 from daskperiment.history.finished import Finished
 from daskperiment.history.places import Trust, check_trust
 from daskperiment.history.ranking import Direction
@@ -1141,8 +1142,8 @@ class Experiment:
             searches.enqueue(terms.uid, queue)
         terms = replace(terms, uid=search.uid, seed=search.seed)
         rows = SearchRows(self._trials, search.uid, searched.names)
-        claim = searching.claims(Batches(self.backend, self.id), search.uid)
-        loop = Loop(terms, searches, rows, claim, search.warm())
+        claims = Claims(self.backend, self.id, search.uid, environment.process())
+        loop = Loop(terms, searches, rows, claims, search.warm())
         source = searching.Suggested(
             loop, {**pruned, SEARCH: search.uid}, partial(self._used, result), timeout, cancels
         )
@@ -1154,7 +1155,8 @@ class Experiment:
              SEARCH: search.uid, "name": named},
             len(loop.there), source=source,
         )  # fmt: skip
-        many.run(jobs.check_on_error(on_error), jobs.check_retries(retries))
+        with closing(loop):
+            many.run(jobs.check_on_error(on_error), jobs.check_retries(retries))
         return search
 
     def get_search(self, name: str | None = None) -> Search:

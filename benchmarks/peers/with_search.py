@@ -53,11 +53,11 @@ def main():
         order = json.loads(line)
         if "bounds" in order:
             tool = kind(argument, [tuple(ends) for ends in order["bounds"]], order["seed"])
-        start = time.perf_counter()
+        start = time.process_time()
         if "loss" in order:
             tool.tell(order["loss"])
         point = tool.ask()
-        print(json.dumps([point, time.perf_counter() - start]), flush=True)
+        print(json.dumps([point, time.process_time() - start]), flush=True)
 
 
 if __name__ == "__main__":

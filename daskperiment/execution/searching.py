@@ -12,7 +12,6 @@ from daskperiment.errors import SearchError
 from daskperiment.execution.attempt import Ended
 from daskperiment.execution.jobs import Job
 from daskperiment.execution.pruning import PRUNER
-from daskperiment.history.batches import Batches
 from daskperiment.history.searches import QUEUED, Searches, SearchRows
 from daskperiment.history.trials import Trials
 from daskperiment.names import check_name
@@ -22,7 +21,6 @@ from daskperiment.search.rules import Watch, check_count
 from daskperiment.search.samplers import Sampler, Samples, sampler_of
 from daskperiment.search.space import Configuration, SearchSpace
 from daskperiment.serializers import preview
-from daskperiment.tracking import environment
 from daskperiment.typing import Document
 
 logger = logging.getLogger(__name__)
@@ -126,16 +124,6 @@ def space_of(own: Mapping[str, Any], space: Any, sampler: Any) -> tuple[SearchSp
         return SearchSpace.of(configurations), sampler_of("list", configurations=configurations)
     chosen = space if isinstance(space, SearchSpace) else SearchSpace(space)
     return chosen, sampler_of(sampler)
-
-
-def claims(batches: Batches, uid: str) -> Callable[..., bool]:
-    """What takes the places of a search, and those of its queue, for this process."""
-    owner = environment.process()
-
-    def claim(number: int, queue: bool = False) -> bool:
-        return batches.claim(f"{uid}-queue" if queue else uid, number, owner)
-
-    return claim
 
 
 WINDOW = 8

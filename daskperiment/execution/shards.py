@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from daskperiment.errors import BatchArgumentError
 from daskperiment.history.batches import Batches
+from daskperiment.history.claims import Claims
 from daskperiment.history.trials import Trials
 from daskperiment.records import TrialState
 from daskperiment.serializers import preview
@@ -71,11 +72,11 @@ class Share:
         self._batches = Batches(history.backend, history.name)
         self._jobs = jobs
         self._part, self._parts = shard
-        self._owner = environment.process()
+        self._claims = Claims(history.backend, history.name, plan, environment.process())
 
     def take(self, place: int) -> bool:
         """Whether a place is this computer's to run; atomic."""
-        return self._batches.claim(self.plan, place, self._owner)
+        return self._claims.take(str(place)) is not None
 
     def taken_over(self) -> list[Job]:
         """Wait for the other computers, and return what one that is dead has left undone.

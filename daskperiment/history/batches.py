@@ -37,7 +37,6 @@ class Batches:
     def __init__(self, backend: Backend, name: str) -> None:
         self.backend = backend
         self._path = paths.batches(name)
-        self._claims = paths.claims(name)
         self._liveness = Liveness(backend)
 
     def begin(self, uid: str, document: Document) -> None:
@@ -63,40 +62,3 @@ class Batches:
     def running(self) -> Iterator[tuple[str, Document]]:
         """Those that have not ended."""
         return ((u, row) for u, row in self.find(_RUNNING) if row["state"] != LOST)
-
-    # -- places that several computers share
-
-    def claim(self, plan: str, place: int, owner: Document) -> bool:
-        """Take a place, of which nobody else has, or whoever has is gone; atomic.
-
-        Parameters
-        ----------
-        plan : str
-            What the batches of all computers have in common.
-        place : int
-            Position of the trial in it.
-        owner : dict
-            This process.
-
-        Returns
-        -------
-        bool
-            Whether it is this process's now.
-        """
-        key = f"{plan}-{place}"
-        mine = {"owner": owner, "by": _identity(owner)}
-        with suppress(ConflictError):
-            self.backend.apply(Insert(self._claims, mine, key))
-            return True
-        known = self.backend.get(self._claims, key)
-        if known is None:
-            return False
-        if known["by"] == mine["by"]:
-            return True
-        if not self._liveness.is_gone(known["owner"]):
-            return False
-        return self.backend.update(self._claims, key, mine, {"by": known["by"]})
-
-
-def _identity(owner: Document) -> str:
-    return f"{owner['host']} {owner['pid']} {owner['started']}"

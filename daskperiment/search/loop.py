@@ -9,16 +9,20 @@ from __future__ import annotations
 import logging
 import math
 import time
+from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from daskperiment.errors import SamplerError, SearchError, SearchSpaceError
+from daskperiment.history.claims import Claims
 from daskperiment.history.searches import QUEUED, Searches, SearchRows, Tried
 from daskperiment.history.spooling import AWAY, is_away
 from daskperiment.records import TrialState
 from daskperiment.search.objective import Objective
+from daskperiment.search.places import Places
+from daskperiment.search.queue import Queue
 from daskperiment.search.rules import Rules, Watch
 from daskperiment.search.samplers import Sampler, Samples
 from daskperiment.search.space import Configuration, SearchSpace
@@ -135,7 +139,7 @@ class Course:
         self.trials = SearchTrials(warm)
         self.sampler = terms.sampler
         self.learns = isinstance(self.sampler, Sampler) and self.sampler.learns
-        self._queued = 0
+        self._queued: list[int] = []
         if isinstance(self.sampler, Sampler):
             seed = seeds.derive(terms.seed, "resumed", resumed) if resumed else terms.seed
             self.sampler = self.sampler.begun(terms.space, seed, len(terms.objective.sought))
@@ -144,7 +148,7 @@ class Course:
         """What the sampler suggests for a place; SamplerError where that is no configuration."""
         import numpy as np
 
-        self.trials.suggested = place - self._queued
+        self.trials.suggested = place - bisect_left(self._queued, place)
         rng = np.random.default_rng(seeds.derive(self.terms.seed, "sampler", place))
         suggested = self.sampler.sample(self.terms.space, self.trials, rng)
         try:
@@ -156,14 +160,15 @@ class Course:
             ) from None
         return dict(suggested)
 
-    def begin(self, place: int, parameters: Mapping[str, Any], queued: bool) -> None:
-        """Let it know what begins; a configuration from the queue is no suggestion of its own."""
-        self._queued += queued
-        self.trials.begin(SearchTrial(place, parameters))
+    def begin(self, suggestion: Suggestion) -> None:
+        """Let it know what begins."""
+        self.pass_over(suggestion.place, suggestion.queued is not None)
+        self.trials.begin(SearchTrial(suggestion.place, suggestion.parameters))
 
-    def pass_over(self, queued: bool) -> None:
-        """Count a place that it need not be asked for."""
-        self._queued += queued
+    def pass_over(self, place: int, queued: bool) -> None:
+        """Let it know whose a place is: what comes from the queue is no suggestion of its own."""
+        if queued and place not in self._queued:
+            insort(self._queued, place)
 
     def parameters(self, tried: Tried) -> Configuration:
         """The configuration of a trial that was there."""
@@ -191,10 +196,10 @@ def differing(terms: Terms, tried: Sequence[Tried], warm: Sequence[SearchTrial])
                 course.trials.end(course.seen(by_place[known]))
             told = known + 1
         one = by_place[place]
-        parameters, queued = course.parameters(one), is_queued(one)
-        if not queued and not _same(course.suggest(place), parameters):
+        parameters, queued = course.parameters(one), one.row.get(QUEUED)
+        if queued is None and not _same(course.suggest(place), parameters):
             found.append(place)
-        course.begin(place, parameters, queued)
+        course.begin(Suggestion(place, parameters, 0, queued=queued))
     return found
 
 
@@ -218,9 +223,8 @@ class Loop:
         The searches of its experiment.
     rows : SearchRows
         What the store has of its trials.
-    claim : callable
-        Takes a number for this process, of which nobody else may have it; given a place, or with
-        ``queue=True`` a position in the queue.
+    claims : Claims
+        What this process takes of its places and of its queue, as others may run it, too.
     warm : sequence of SearchTrial
         Trials that it begins from.
 
@@ -237,13 +241,14 @@ class Loop:
         terms: Terms,
         searches: Searches,
         rows: SearchRows,
-        claim: Callable[..., bool],
+        claims: Claims,
         warm: Sequence[SearchTrial] = (),
     ) -> None:
         self.terms = terms
         self._searches = searches
         self._rows = rows
-        self._claim = claim
+        self._queue = Queue(searches, terms.uid, terms.space)
+        self._places = Places(claims, self._queue)
         self._watch = Watch(terms.rules, terms.objective)
         self._place = 0
         self._mine: dict[int, Suggestion] = {}
@@ -252,10 +257,9 @@ class Loop:
         self._ended: dict[int, SearchTrial] = {}
         self._released = 0
         self._in_batch = 0
-        self._left: deque[Tried] = deque()
+        self._left: deque[int] = deque()
+        self._refused: set[int] = set()
         self._differs = False
-        self._queue: deque[tuple[int, Configuration]] = deque()
-        self._queue_read = 0
         self._due = 0.0
         found = list(rows.look())
         self._course = Course(terms, warm, 0 if terms.window is not None else len(found))
@@ -284,7 +288,7 @@ class Loop:
             There is nothing more to suggest, or what was is no configuration of the space.
         """
         if self.terms.window is None:
-            self._look()
+            self._look(at_once=self._place >= self.limit and not self._mine)
         while self.reason is None and (self._left or self._place < self.limit):
             if not self._may_begin():
                 return None
@@ -295,6 +299,10 @@ class Loop:
                 self._in_batch += 1
                 return suggestion
         return None
+
+    def close(self) -> None:
+        """Leave to others what was taken and has not begun."""
+        self._places.close()
 
     def tell(
         self, place: int, number: int | None, state: TrialState, value: float | None = None
@@ -338,36 +346,49 @@ class Loop:
 
     def _next(self) -> Suggestion | None:
         """What begins at the next place; None where that has begun before, or elsewhere."""
-        if self._left:
-            return self._taken_over(self._left.popleft())
+        if self._left:  # by another process, since this one has passed it
+            return self._begun(self._free(self._left.popleft()))
         place, known = self._place, self._known.get(self._place)
-        over = known is not None and known.state not in _INTERRUPTED
-        if self.terms.window is None and (over or not self._claim(place)):
-            self._course.pass_over(known is not None and is_queued(known))
-            self._place += 1
-            return None
-        suggestion = self._suggested(place) if known is None else self._repeated(known)
-        self._course.begin(place, suggestion.parameters, suggestion.queued is not None)
         self._place += 1
-        return None if over else suggestion
-
-    def _taken_over(self, left: Tried) -> Suggestion | None:
-        """The trial of another process that has died since this one has passed its place."""
-        if not self._claim(left.place):
+        over = known is not None and known.state not in _INTERRUPTED
+        if self.terms.window is not None:
+            again = None if known is None else self._repeated(known)
+            begun = self._begun(again or self._new(place, self._queue.next))
+            return None if over else begun
+        if known is not None and over:
+            self._course.pass_over(place, is_queued(known))
             return None
-        suggestion = self._repeated(left)
-        self._course.begin(left.place, suggestion.parameters, queued=False)
+        return self._begun(self._free(place))
+
+    def _begun(self, suggestion: Suggestion | None) -> Suggestion | None:
+        if suggestion is not None:
+            self._course.begin(suggestion)
         return suggestion
 
-    def _suggested(self, place: int) -> Suggestion:
+    def _free(self, place: int) -> Suggestion | None:
+        """What this process tries at a place, which it takes; None where another one has it."""
+        if place in self._own:
+            return None
+        known = self._known.get(place)
+        if known is not None:
+            if self._places.repeat(place, known.uid):
+                return self._repeated(known)
+            queued = is_queued(known)
+        else:
+            claim = self._places.take(place, self.limit)
+            if claim is not None:
+                return self._new(place, claim.get(QUEUED))
+            queued = self._places.is_queued(place)
+        self._course.pass_over(place, queued)
+        self._refused.add(place)
+        return None
+
+    def _new(self, place: int, position: int | None) -> Suggestion:
+        """What is tried at a place for the first time, from the queue or as it is suggested."""
         seed = seeds.derive(self.terms.seed, "trial", place)
-        while self._queue:
-            position, parameters = self._queue.popleft()
-            if parameters not in self.terms.space:  # others have written it to the store
-                logger.warning("Position %s of the queue is no configuration of it", position)
-                continue
-            if self.terms.window is not None or self._claim(position, queue=True):
-                return Suggestion(place, parameters, seed, queued=position)
+        queued = None if position is None else self._queue.take(position)
+        if queued is not None:
+            return Suggestion(place, queued, seed, queued=position)
         return Suggestion(place, self._course.suggest(place), seed)
 
     def _repeated(self, known: Tried) -> Suggestion:
@@ -427,10 +448,7 @@ class Loop:
                     "deterministic search is run by one at a time: wait for it, or end it"
                 )
             self._take_in(tried)
-        used = {tried.row.get(QUEUED) for tried in self._known.values()}
-        entries = self._searches.queue(self.terms.uid)
-        self._queue.extend((i, each) for i, each in enumerate(entries) if i not in used)
-        self._queue_read = len(entries)
+        self._queue.look({tried.row.get(QUEUED) for tried in self._known.values()})
 
     def _take_in(self, tried: Tried) -> None:
         seen = self._course.seen(tried)
@@ -439,10 +457,10 @@ class Loop:
         else:
             self._course.trials.begin(seen)
 
-    def _look(self) -> None:
+    def _look(self, at_once: bool) -> None:
         """What other processes have done meanwhile, and put into the queue."""
         begun = time.monotonic()
-        if begun < self._due or is_away(self._searches.backend):
+        if (begun < self._due and not at_once) or is_away(self._searches.backend):
             return
         try:
             self._look_now()
@@ -459,17 +477,19 @@ class Loop:
             if same or tried.place in self._own:
                 continue
             if tried.state not in _INTERRUPTED:
+                self._refused.discard(tried.place)
                 self._take_in(tried)
             elif tried.state is TrialState.CRASHED and tried.place < self._place:
-                self._left.append(tried)
-        entries = self._searches.queue(self.terms.uid, self._queue_read)
-        self._queue.extend((self._queue_read + i, each) for i, each in enumerate(entries))
-        self._queue_read += len(entries)
+                self._left.append(tried.place)
+        self._queue.look()
         self.limit = self._limit()
+        if self._place >= self.limit:  # whoever has taken these may be gone
+            self._left.extend(self._refused)
+            self._refused.clear()
 
     def _limit(self) -> float:
         terms, limit = self.terms, math.inf
         if isinstance(self._course.sampler, Sampler):
             size = self._course.sampler.size(terms.space)
-            limit = math.inf if size is None else size + self._queue_read
+            limit = math.inf if size is None else size + len(self._queue)
         return limit if terms.n_trials is None else min(limit, terms.n_trials)

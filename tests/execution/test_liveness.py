@@ -17,8 +17,10 @@ import pytest
 from daskperiment import Experiment
 from daskperiment.backends import open_backend
 from daskperiment.history import liveness, paths
+from daskperiment.history.claims import Claims
 from daskperiment.history.liveness import Heartbeat, Liveness
 from daskperiment.history.trials import Trials
+from daskperiment.tracking import environment
 
 ELSEWHERE = {
     "host": "elsewhere", "pid": 1, "boot_id": "other", "started": 1.0, "since_boot": 1.0
@@ -226,22 +228,38 @@ def test_a_folder_tells_nothing_of_processes_elsewhere(tmp_path: Path, clock: Cl
     assert not observer.is_gone(ELSEWHERE)
 
 
-def test_a_place_of_a_dead_computer_is_taken_over_once(
-    backend: Any, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from daskperiment.history.batches import Batches
-    from daskperiment.tracking import environment
-
-    here, batches = environment.process(), Batches(backend, "shared")
-    third = {**here, "host": "third"}
+def test_a_place_of_a_dead_computer_is_taken_over_once(backend: Any, clock: Clock) -> None:
+    here = environment.process()
+    elsewhere, mine, third = (
+        Claims(backend, "shared", "plan", owner)
+        for owner in (ELSEWHERE, here, {**here, "host": "third"})
+    )
     Heartbeat(backend, ELSEWHERE).beat()
 
-    assert batches.claim("plan", 4, ELSEWHERE)
-    assert batches.claim("plan", 4, ELSEWHERE)
-    assert not batches.claim("plan", 4, here)
+    assert elsewhere.take("4") is not None
+    assert elsewhere.take("4") is not None
+    assert mine.take("4") is None
     clock.now += liveness.GRACE + 1
-    assert batches.claim("plan", 4, here)
-    assert not batches.claim("plan", 4, third)
+    assert mine.take("4") is not None
+    assert third.take("4") is None
+
+
+def test_places_are_taken_together_or_not_at_all_and_given_back(backend: Any) -> None:
+    here = environment.process()
+    mine = Claims(backend, "shared", "plan", here)
+    other = Claims(backend, "shared", "plan", {**here, "host": "other"})
+
+    assert other.take_all(["2"], queued=7)
+    assert not mine.take_all(["0", "1", "2"])
+    assert mine.take_all(["0", "1"])
+    assert other.take("1") is None
+    taken = mine.get("2")
+    assert taken is not None and taken["queued"] == 7
+
+    mine.give_back(["1", "2"])  # of which one is another's, so that neither is given back
+    assert other.take("1") is None
+    mine.give_back(["0", "1"])
+    assert other.take_all(["0", "1"])
 
 
 SHARD = """

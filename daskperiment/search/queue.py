@@ -1,0 +1,68 @@
+"""The queue of a search: configurations that somebody wants to be tried."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Container
+
+from daskperiment.history.searches import Searches
+from daskperiment.search.space import Configuration, SearchSpace
+
+logger = logging.getLogger(__name__)
+
+
+class Queue:
+    """What is in the queue of a search, as far as it was read.
+
+    Parameters
+    ----------
+    searches : Searches
+        The searches of its experiment.
+    uid : str
+        Which one.
+    space : SearchSpace
+        What its configurations lie in; others may have written something else.
+    """
+
+    def __init__(self, searches: Searches, uid: str, space: SearchSpace) -> None:
+        self._searches = searches
+        self._uid = uid
+        self._space = space
+        self._entries: list[Configuration] = []
+        self._waiting: dict[int, None] = {}
+
+    def __len__(self) -> int:
+        """How many were ever put into it."""
+        return len(self._entries)
+
+    def look(self, used: Container[object] = ()) -> None:
+        """Read what is new, without the positions that were used."""
+        for entry in self._searches.queue(self._uid, len(self)):
+            if len(self) not in used:
+                self._waiting[len(self)] = None
+            self._entries.append(entry)
+
+    @property
+    def next(self) -> int | None:
+        """The first position that waits; None where none does."""
+        while self._waiting:
+            position = next(iter(self._waiting))
+            if self._entries[position] in self._space:
+                return position
+            logger.warning("Position %s of the queue is no configuration of it", position)
+            self.pass_over(position)
+        return None
+
+    def pass_over(self, position: int) -> None:
+        """Let a position wait no longer, as another process has it."""
+        self._waiting.pop(position, None)
+
+    def take(self, position: object) -> Configuration | None:
+        """What is to be tried at a position, which waits no longer; None if it cannot be tried."""
+        if not isinstance(position, int):  # others have written it
+            return None
+        if position >= len(self):
+            self.look()
+        self.pass_over(position)
+        found = self._entries[position] if 0 <= position < len(self) else None
+        return found if found in self._space else None

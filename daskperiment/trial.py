@@ -256,8 +256,7 @@ class Trial:
     def search(self) -> Search | None:
         """The search that it is part of; None where it is of none."""
         uid = self._known.get(SEARCH)
-        searches = Searches(self._backend, self.experiment).find() if uid else []
-        name = next((name for name, document in searches if document["uid"] == uid), None)
+        name = Searches(self._backend, self.experiment).named(uid) if uid else None
         return None if name is None else Search(self._trials, name, self._beside)
 
     def _beside(self, number: int) -> Trial:

@@ -160,6 +160,7 @@ def batch(name: str, found: Batch) -> Document:
         "best": plain(kept.get("best")),
         "executor": plain(kept.get("executor")),
         "script": plain(kept.get("script")),
+        "search": plain(kept.get("name")),
         **_owner(kept),
     }
 

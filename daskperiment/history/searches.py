@@ -129,6 +129,10 @@ class Searches:
         found.sort(key=lambda search: (float(search[1]["started"]), search[0]), reverse=True)
         return found
 
+    def named(self, uid: str) -> str | None:
+        """The name of the search of a uid; None where there is none."""
+        return next((name for name, document in self.find() if document["uid"] == uid), None)
+
     def state(self, document: Document) -> str:
         """That of the last batch of a search, as of batches; ``WAITING`` where there is none."""
         batches = self._batches.find({SEARCH: document["uid"]})

@@ -465,6 +465,8 @@ def test_a_search_begins_and_its_page_follows_it(open_page: OpenPage) -> None:
             page.wait_for_selector("tr[data-trial]")
             gate.release()
             page.wait_for_selector('.result[data-best="1"] >> text=9')
+            page.get_by_role("link", name="Running", exact=True).click()
+            page.locator(".batch").get_by_role("link", name="live", exact=True).click()
         finally:
             gate.release(3)
             running.join()
@@ -472,6 +474,10 @@ def test_a_search_begins_and_its_page_follows_it(open_page: OpenPage) -> None:
         assert trials(page) == trials(page, "[data-chart=convergence] .mark") == {1, 2, 3}
         assert page.inner_text('.result[data-best="2"]') == "1"
         assert page.locator(".bar-legend", has_text="3 complete").count() == 1
+        page.click('tr[data-trial="2"] a')
+        page.wait_for_selector("text=place 1")
+        page.locator(".details").get_by_role("link", name="live", exact=True).click()
+        page.wait_for_selector('.trial-title [data-state="COMPLETE"]')
 
 
 def test_more_trials_than_can_be_elements_are_painted_and_chosen_all_the_same(

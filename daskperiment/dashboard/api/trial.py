@@ -10,6 +10,8 @@ from daskperiment.dashboard.board import Board
 from daskperiment.dashboard.endpoint import get
 from daskperiment.errors import BackendError
 from daskperiment.history import documents, paths
+from daskperiment.history.reports import SEARCH
+from daskperiment.history.searches import Searches
 from daskperiment.history.snapshots import Snapshots
 from daskperiment.history.summaries import stamp
 from daskperiment.history.taints import tainted, taints_of
@@ -70,6 +72,7 @@ def trial(board: Board, experiment: str, number: int, query: dict[str, Any]) -> 
         ],
         "artifacts": listed(backend, experiment, row["uid"]),
         "steps": _steps(board, experiment, row),
+        "search": _search(board, experiment, row),
         "forgotten": sorted(row.get("forgotten", {})),
         "previous": previous,
         "next": following,
@@ -81,6 +84,13 @@ def _kept(board: Board, document: Document) -> Document:
     if "json" in document:
         return shown | {"value": documents.kept(board.backend, document)}
     return shown | ({"reason": document["reason"]} if "reason" in document else {})
+
+
+def _search(board: Board, experiment: str, row: Document) -> Document | None:
+    """The name of the search that the trial is of, and its place there."""
+    uid = row.get(SEARCH)
+    name = Searches(board.backend, experiment).named(uid) if uid else None
+    return None if name is None else {"name": name, "place": documents.plain(row.get("place"))}
 
 
 def _git(board: Board, row: Document) -> Document | None:

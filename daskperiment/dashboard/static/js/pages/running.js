@@ -223,7 +223,7 @@ function batchCard(one) {
   ];
   const taken = one.done + one.failed;
   return [
-    h("div", { class: "batch-head" }, h("h3", {}, `Batch ${String(one.batch).slice(0, 8)}`), h("span", { class: "muted" }, "of ", link(pages.trials(one.experiment), one.experiment)),
+    h("div", { class: "batch-head" }, h("h3", {}, `Batch ${String(one.batch).slice(0, 8)}`), h("span", { class: "muted" }, "of ", one.search ? [link(pages.search(one.experiment, one.search), one.search), " of "] : null, link(pages.trials(one.experiment), one.experiment)),
       h("span", { class: "gap" }), badge(one.state)),
     h("div", { class: "bar", role: "progressbar", "aria-label": `Batch ${String(one.batch).slice(0, 8)} of ${one.experiment}`,
       "aria-valuemin": "0", "aria-valuemax": String(one.total), "aria-valuenow": String(ended), "aria-valuetext": text },

@@ -3,7 +3,7 @@
 import { copyButton } from "../code.js";
 import { fill, h, link } from "../dom.js";
 import { count, integer, moment, number, plain } from "../format.js";
-import { section } from "../urls.js";
+import { pages, section } from "../urls.js";
 
 export function overview({ root, trial }) {
   const slots = [];
@@ -96,6 +96,7 @@ function details(trial) {
   const ran = [steps.ran && `${steps.ran} ran`, steps.reused && `${steps.reused} reused`, steps.failed && `${steps.failed} failed`, steps.pruned && `${steps.pruned} pruned`].filter(Boolean);
   const rows = [
     ["Steps", ran.length ? link(section("graph"), ran.join(", ")) : null],
+    ["Search", trial.search && [link(pages.search(trial.experiment, trial.search.name), trial.search.name), `, place ${integer(trial.search.place)}`]],
     ["Started", trial.started && moment(trial.started)],
     ["Finished", trial.finished && moment(trial.finished)],
     ["Seed", trial.seed === null ? "None" : h("code", {}, String(trial.seed))],

@@ -1142,7 +1142,9 @@ class Experiment:
             searches.enqueue(terms.uid, queue)
         terms = replace(terms, uid=search.uid, seed=search.seed)
         rows = SearchRows(self._trials, search.uid, searched.names)
-        claims = Claims(self.backend, self.id, search.uid, environment.process())
+        claims = Claims(
+            self.backend, self.id, search.uid, environment.process(), by=uuid.uuid4().hex
+        )
         loop = Loop(terms, searches, rows, claims, search.warm())
         source = searching.Suggested(
             loop, {**pruned, SEARCH: search.uid}, partial(self._used, result), timeout, cancels

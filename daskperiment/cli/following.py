@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from daskperiment.callbacks import Progress
     from daskperiment.trial import Trial
 
-_INTERRUPTED = (TrialState.CANCELLED, TrialState.CRASHED)
 _AHEAD = ("place", "trial", "id")
 
 
@@ -157,7 +156,7 @@ class Table(Callback):
         if str(trial.number) in self._written:
             return
         tried = _tried(trial, self._objective)
-        if tried.state in _INTERRUPTED:  # a search that goes on repeats it
+        if tried.interrupted:  # a search that goes on repeats it
             return
         self._written.add(str(trial.number))
         with self._path.open("a", encoding="utf-8", newline="") as file:

@@ -76,7 +76,7 @@ class Share:
 
     def take(self, place: int) -> bool:
         """Whether a place is this computer's to run; atomic."""
-        return self._claims.take(str(place)) is not None
+        return self._claims.take(str(place))
 
     def taken_over(self) -> list[Job]:
         """Wait for the other computers, and return what one that is dead has left undone.

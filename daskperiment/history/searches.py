@@ -201,6 +201,11 @@ class Tried:
     reports: dict[int, float]
     row: Document
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether its place is still to be run, as a search that goes on repeats it."""
+        return self.state in (TrialState.CRASHED, TrialState.CANCELLED)
+
 
 class SearchRows:
     """The trials of one search, of which each look reads what is new.

@@ -21,7 +21,7 @@ from daskperiment.history.searches import QUEUED, Searches, SearchRows, Tried
 from daskperiment.history.spooling import AWAY, is_away
 from daskperiment.records import TrialState
 from daskperiment.search.objective import Objective
-from daskperiment.search.places import Places
+from daskperiment.search.places import Place, Places
 from daskperiment.search.queue import Queue
 from daskperiment.search.rules import Rules, Watch
 from daskperiment.search.samplers import Sampler, Samples
@@ -35,7 +35,6 @@ logger = logging.getLogger(__name__)
 
 _SHARE = 0.02
 """The part of its time that a search may spend with looking for what other processes do."""
-_INTERRUPTED = (TrialState.CRASHED, TrialState.CANCELLED)
 
 
 @dataclass(frozen=True)
@@ -277,7 +276,7 @@ class Loop:
     def there(self) -> list[Tried]:
         """The trials that were there before, or are of other processes, and have ended."""
         known = (tried for place, tried in self._known.items() if place not in self._own)
-        return [each for each in known if each.state.ended and each.state not in _INTERRUPTED]
+        return [each for each in known if each.state.ended and not each.interrupted]
 
     def take(self) -> Suggestion | None:
         """The next trial; None where none can begin, until one has ended or for good.
@@ -287,21 +286,21 @@ class Loop:
         SamplerError
             There is nothing more to suggest, or what was is no configuration of the space.
         """
-        if self.terms.window is None:
-            self._look(at_once=self._place >= self.limit and not self._mine)
-        while self.reason is None and (self._left or self._place < self.limit):
-            if not self._may_begin():
-                return None
-            suggestion = self._next()
-            if suggestion is not None:
-                self._mine[suggestion.place] = suggestion
-                self._own.add(suggestion.place)
-                self._in_batch += 1
-                return suggestion
-        return None
+        shared = self.terms.window is None
+        if shared:
+            self._look()
+        suggestion = self._first()
+        if suggestion is None and shared and not self._mine:  # others may have left something
+            self._look(at_once=True)
+            suggestion = self._first()
+        if suggestion is not None:
+            self._mine[suggestion.place] = suggestion
+            self._own.add(suggestion.place)
+            self._in_batch += 1
+        return suggestion
 
     def close(self) -> None:
-        """Leave to others what was taken and has not begun."""
+        """Leave to others what was taken and has not ended."""
         self._places.close()
 
     def tell(
@@ -323,6 +322,7 @@ class Loop:
         suggestion = self._mine.pop(place)
         if state is TrialState.CANCELLED:
             return  # a search that goes on repeats it
+        self._places.ended(place)
         alone = self.terms.objective.names == (None,)
         if state is TrialState.COMPLETE and alone and value is not None:
             losses = self.terms.objective.losses((value,))
@@ -332,6 +332,14 @@ class Loop:
         self._end(ended)
 
     # -- places
+
+    def _first(self) -> Suggestion | None:
+        while self.reason is None and (self._left or self._place < self.limit):
+            if not self._may_begin():
+                return None
+            if (suggestion := self._next()) is not None:
+                return suggestion
+        return None
 
     def _may_begin(self) -> bool:
         terms, known = self.terms, self.terms.known(self._place)
@@ -348,17 +356,14 @@ class Loop:
         """What begins at the next place; None where that has begun before, or elsewhere."""
         if self._left:  # by another process, since this one has passed it
             return self._begun(self._free(self._left.popleft()))
-        place, known = self._place, self._known.get(self._place)
+        place = self._place
         self._place += 1
-        over = known is not None and known.state not in _INTERRUPTED
-        if self.terms.window is not None:
-            again = None if known is None else self._repeated(known)
-            begun = self._begun(again or self._new(place, self._queue.next))
-            return None if over else begun
-        if known is not None and over:
-            self._course.pass_over(place, is_queued(known))
-            return None
-        return self._begun(self._free(place))
+        if self.terms.window is None:
+            return self._begun(self._free(place))
+        known = self._known.get(place)
+        again = None if known is None else self._repeated(known)
+        begun = self._begun(again or self._new(place, self._queue.next))
+        return begun if known is None or known.interrupted else None
 
     def _begun(self, suggestion: Suggestion | None) -> Suggestion | None:
         if suggestion is not None:
@@ -367,28 +372,39 @@ class Loop:
 
     def _free(self, place: int) -> Suggestion | None:
         """What this process tries at a place, which it takes; None where another one has it."""
-        if place in self._own:
+        if place in self._own or self._has_begun(place):
             return None
+        try:
+            taken = self._places.take(place, self.limit)
+            if taken.mine and not taken.anew:
+                self._look_now()  # whoever has had it may have run it
+                if self._has_begun(place):
+                    return None
+        except AWAY as error:
+            logger.debug("Whose place %s is, is not known: %s", place, error)
+            taken = Place(False)
         known = self._known.get(place)
-        if known is not None:
-            if self._places.repeat(place, known.uid):
-                return self._repeated(known)
-            queued = is_queued(known)
-        else:
-            claim = self._places.take(place, self.limit)
-            if claim is not None:
-                return self._new(place, claim.get(QUEUED))
-            queued = self._places.is_queued(place)
-        self._course.pass_over(place, queued)
-        self._refused.add(place)
-        return None
+        if not taken.mine:
+            self._course.pass_over(place, taken.queued is not None)
+            self._refused.add(place)
+            return None
+        return self._new(place, taken.queued) if known is None else self._repeated(known)
 
-    def _new(self, place: int, position: int | None) -> Suggestion:
+    def _has_begun(self, place: int) -> bool:
+        """Whether a place need not be run, as far as is known."""
+        known = self._known.get(place)
+        if known is None or known.interrupted:
+            return False
+        self._course.pass_over(place, is_queued(known))
+        return True
+
+    def _new(self, place: int, position: object) -> Suggestion:
         """What is tried at a place for the first time, from the queue or as it is suggested."""
         seed = seeds.derive(self.terms.seed, "trial", place)
-        queued = None if position is None else self._queue.take(position)
-        if queued is not None:
-            return Suggestion(place, queued, seed, queued=position)
+        if isinstance(position, int):  # and not what others have written
+            queued = self._queue.take(position)
+            if queued is not None:
+                return Suggestion(place, queued, seed, queued=position)
         return Suggestion(place, self._course.suggest(place), seed)
 
     def _repeated(self, known: Tried) -> Suggestion:
@@ -440,7 +456,7 @@ class Loop:
             self._known[tried.place] = tried  # of several attempts the last one counts
         for place in sorted(self._known):
             tried = self._known[place]
-            if tried.state in _INTERRUPTED:
+            if tried.interrupted:
                 continue
             if not tried.state.ended and self.terms.window is not None:
                 raise SearchError(
@@ -457,7 +473,7 @@ class Loop:
         else:
             self._course.trials.begin(seen)
 
-    def _look(self, at_once: bool) -> None:
+    def _look(self, at_once: bool = False) -> None:
         """What other processes have done meanwhile, and put into the queue."""
         begun = time.monotonic()
         if (begun < self._due and not at_once) or is_away(self._searches.backend):
@@ -476,15 +492,15 @@ class Loop:
             same = before is not None and before.state is tried.state
             if same or tried.place in self._own:
                 continue
-            if tried.state not in _INTERRUPTED:
+            if not tried.interrupted:
                 self._refused.discard(tried.place)
                 self._take_in(tried)
-            elif tried.state is TrialState.CRASHED and tried.place < self._place:
+            elif tried.place < self._place:
                 self._left.append(tried.place)
         self._queue.look()
         self.limit = self._limit()
         if self._place >= self.limit:  # whoever has taken these may be gone
-            self._left.extend(self._refused)
+            self._left.extend(sorted(self._refused))
             self._refused.clear()
 
     def _limit(self) -> float:

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
-import math
+import logging
 import time
-from contextlib import suppress
+from typing import NamedTuple
 
+from daskperiment.errors import BackendError
 from daskperiment.history.claims import Claims
 from daskperiment.history.searches import QUEUED
-from daskperiment.history.spooling import AWAY
 from daskperiment.search.queue import Queue
-from daskperiment.typing import Document
+
+logger = logging.getLogger(__name__)
 
 _AHEAD = 0.2
 """Seconds of work for which places are taken in one write, so that short trials wait for few."""
+
+
+class Place(NamedTuple):
+    """A place that was asked for.
+
+    Parameters
+    ----------
+    mine : bool
+        Whether it is this process's.
+    queued : object
+        The position in the queue that is tried there, if it is one.
+    anew : bool
+        Whether nobody has had it before.
+    """
+
+    mine: bool
+    queued: object = None
+    anew: bool = True
 
 
 class Places:
@@ -30,11 +49,14 @@ class Places:
     def __init__(self, claims: Claims, queue: Queue) -> None:
         self._claims = claims
         self._queue = queue
+        self._mine: set[int] = set()
         self._ahead: set[int] = set()
-        self._several, self._at = 1, -math.inf
+        self._several = 1
+        self._ended = 0
+        self._at = time.monotonic()
 
-    def take(self, place: int, limit: float) -> Document | None:
-        """Take a place that nobody has begun, or was left by a process that is gone.
+    def take(self, place: int, limit: float) -> Place:
+        """Take a place, and some behind it where trials are short.
 
         Parameters
         ----------
@@ -42,46 +64,50 @@ class Places:
             Which one.
         limit : float
             The first one behind the last.
-
-        Returns
-        -------
-        dict or None
-            With the position in the queue that is to be tried there, if one is; None where the
-            place is another process's.
         """
+        self._mine.add(place)  # before it is: an interrupt may come between
         if place in self._ahead:
             self._ahead.discard(place)
-            return {}
+            return Place(True)
         while (position := self._queue.next) is not None:
             # In one write: others count their suggestions by which places are of the queue.
             if self._claims.take_all([str(place), f"queue-{position}"], **{QUEUED: position}):
-                return {QUEUED: position}
+                return Place(True, position)
             if self._claims.get(str(place)) is not None:
                 break
             self._queue.pass_over(position)
-        return {} if self._take_several(place, limit) else self._claims.take(str(place))
+        if self._take_several(place, limit):
+            return Place(True)
+        claim = self._claims.get(str(place))
+        if claim is not None and self._claims.take_over(str(place), claim):
+            return Place(True, claim.get(QUEUED), anew=False)
+        self._mine.discard(place)
+        return Place(False, None if claim is None else claim.get(QUEUED), anew=False)
 
-    def repeat(self, place: int, uid: str) -> bool:
-        """Take a place whose attempt was interrupted, whether or not the process of it lives."""
-        return self._claims.take(f"{place}-{uid}") is not None
-
-    def is_queued(self, place: int) -> bool:
-        """Whether the process that has a place tries something from the queue there."""
-        return QUEUED in (self._claims.get(str(place)) or {})
+    def ended(self, place: int) -> None:
+        """Let it know that the trial of a place has ended."""
+        self._ended += 1
+        self._mine.discard(place)
 
     def close(self) -> None:
-        """Leave to others what was taken and has not begun."""
-        with suppress(*AWAY):
-            self._claims.give_back(map(str, self._ahead))
+        """Leave to others what was taken and has not ended."""
+        try:
+            self._claims.give_back(map(str, sorted(self._mine)))
+        except BackendError as error:  # what has ended the search counts more
+            logger.warning("Other processes wait until this one ends for some trials: %s", error)
+        self._mine.clear()
         self._ahead.clear()
 
     def _take_several(self, place: int, limit: float) -> bool:
-        """Take this place and some behind it, if nobody has any."""
+        """Take as many as have ended in some time, or only this one."""
         now = time.monotonic()
-        pace = self._several / max(now - self._at, 1e-9)
+        pace = self._ended / max(now - self._at, 1e-9)
         several = max(1, int(min(pace * _AHEAD, 2 * self._several, limit - place)))
-        places = range(place, place + several)
-        taken = self._claims.take_all(map(str, places))
-        self._at, self._several = now, several if taken else 1
-        self._ahead.update(places[1:] if taken else ())
-        return taken
+        self._at, self._ended, self._several = now, 0, several
+        ahead = range(place + 1, place + several)
+        self._mine.update(ahead)
+        if self._claims.take_all(map(str, [place, *ahead])):
+            self._ahead.update(ahead)
+            return True
+        self._mine.difference_update(ahead)
+        return bool(ahead) and self._claims.take_all([str(place)])

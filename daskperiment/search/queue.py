@@ -30,39 +30,38 @@ class Queue:
         self._space = space
         self._entries: list[Configuration] = []
         self._waiting: dict[int, None] = {}
+        self._possible = 0
 
     def __len__(self) -> int:
-        """How many were ever put into it."""
-        return len(self._entries)
+        """How many were ever put into it that can be tried."""
+        return self._possible
 
     def look(self, used: Container[object] = ()) -> None:
         """Read what is new, without the positions that were used."""
-        for entry in self._searches.queue(self._uid, len(self)):
-            if len(self) not in used:
-                self._waiting[len(self)] = None
+        for position, entry in enumerate(
+            self._searches.queue(self._uid, len(self._entries)), len(self._entries)
+        ):
+            if entry not in self._space:
+                logger.warning("Position %s of the queue is no configuration of it", position)
+            else:
+                self._possible += 1
+                if position not in used:
+                    self._waiting[position] = None
             self._entries.append(entry)
 
     @property
     def next(self) -> int | None:
         """The first position that waits; None where none does."""
-        while self._waiting:
-            position = next(iter(self._waiting))
-            if self._entries[position] in self._space:
-                return position
-            logger.warning("Position %s of the queue is no configuration of it", position)
-            self.pass_over(position)
-        return None
+        return next(iter(self._waiting), None)
 
     def pass_over(self, position: int) -> None:
-        """Let a position wait no longer, as another process has it."""
+        """Let a position wait no longer."""
         self._waiting.pop(position, None)
 
-    def take(self, position: object) -> Configuration | None:
-        """What is to be tried at a position, which waits no longer; None if it cannot be tried."""
-        if not isinstance(position, int):  # others have written it
-            return None
-        if position >= len(self):
+    def take(self, position: int) -> Configuration | None:
+        """What is to be tried at a position, which waits no longer; None if nothing can be."""
+        if position >= len(self._entries):
             self.look()
         self.pass_over(position)
-        found = self._entries[position] if 0 <= position < len(self) else None
+        found = self._entries[position] if 0 <= position < len(self._entries) else None
         return found if found in self._space else None

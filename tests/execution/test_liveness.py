@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from daskperiment import Experiment
-from daskperiment.backends import open_backend
+from daskperiment.backends import Insert, open_backend
 from daskperiment.history import liveness, paths
 from daskperiment.history.claims import Claims
 from daskperiment.history.liveness import Heartbeat, Liveness
@@ -236,30 +236,43 @@ def test_a_place_of_a_dead_computer_is_taken_over_once(backend: Any, clock: Cloc
     )
     Heartbeat(backend, ELSEWHERE).beat()
 
-    assert elsewhere.take("4") is not None
-    assert elsewhere.take("4") is not None
-    assert mine.take("4") is None
+    assert elsewhere.take("4")
+    assert elsewhere.take("4")
+    assert not mine.take("4")
     clock.now += liveness.GRACE + 1
-    assert mine.take("4") is not None
-    assert third.take("4") is None
+    assert mine.take("4")
+    assert not third.take("4")
 
 
 def test_places_are_taken_together_or_not_at_all_and_given_back(backend: Any) -> None:
     here = environment.process()
     mine = Claims(backend, "shared", "plan", here)
-    other = Claims(backend, "shared", "plan", {**here, "host": "other"})
+    other = Claims(backend, "shared", "plan", here, by="another search of this process")
 
     assert other.take_all(["2"], queued=7)
     assert not mine.take_all(["0", "1", "2"])
     assert mine.take_all(["0", "1"])
-    assert other.take("1") is None
-    taken = mine.get("2")
-    assert taken is not None and taken["queued"] == 7
+    assert not other.take("1")
 
-    mine.give_back(["1", "2"])  # of which one is another's, so that neither is given back
-    assert other.take("1") is None
-    mine.give_back(["0", "1"])
-    assert other.take_all(["0", "1"])
+    mine.give_back(["1", "2"])  # of which one is another's
+    assert other.take("1")
+    assert not mine.take("2")
+    claim = mine.get("2")
+    assert claim is not None and claim["queued"] == 7
+    other.give_back(["2"])
+    assert mine.take("2") and not mine.take_all(["2"])
+    claim = mine.get("2")
+    assert claim is not None and claim["queued"] == 7
+
+
+@pytest.mark.parametrize("hostile", [{}, {"by": 3, "owner": {}}, {"by": "x"}, {"owner": {}}])
+def test_a_hostile_claim_is_anothers(hostile: Any) -> None:
+    backend = open_backend("memory://")
+    mine = Claims(backend, "shared", "plan", environment.process())
+    backend.apply(Insert(paths.claims("shared"), hostile, "plan-4"))
+
+    assert mine.get("4") is None
+    assert not mine.take("4")
 
 
 SHARD = """

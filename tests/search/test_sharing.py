@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,12 @@ from typing import Any
 import pytest
 
 from daskperiment import Experiment
+from daskperiment.backends import Update
+from daskperiment.errors import BackendError, BackendUnreachableError
+from daskperiment.history import paths
+from daskperiment.history.claims import Claims
 from daskperiment.search import Float, Search
+from daskperiment.tracking import environment
 
 SCRIPT = """
 import json, sys, time
@@ -190,3 +198,183 @@ def test_what_a_process_had_taken_from_the_queue_when_it_died_is_tried(tmp_path:
     wanted = expected()
     wanted[1], wanted[6] = 0.25, 0.75
     assert list(found.history()["x"]) == wanted
+
+
+def test_an_attempt_that_another_process_has_repeated_is_not_repeated(tmp_path: Path) -> None:
+    options = {"sampler": "random", "n_trials": 6}
+    with another(tmp_path, pause=60, **options) as dying:
+        while not Experiment("shared", backend=str(tmp_path)).trials:
+            assert dying.poll() is None
+        count = iter(range(100))
+
+        def meanwhile() -> None:
+            if next(count) == 0:  # it has passed the first place, and looks again when this is over
+                dying.kill()
+                dying.wait()
+                with another(tmp_path, **options) as third:
+                    until_over(third)
+
+        search(tmp_path, 6, meanwhile)
+
+    ex = Experiment("shared", backend=str(tmp_path))
+    assert complete(ex) == list(range(6))
+
+
+def test_what_is_interrupted_while_others_run_is_repeated_by_them(tmp_path: Path) -> None:
+    with another(tmp_path, sampler="random", n_trials=20, pause=60) as first:
+        while not Experiment("shared", backend=str(tmp_path)).trials:
+            assert first.poll() is None
+        count = iter(range(100))
+
+        def meanwhile() -> None:
+            if next(count) == 3:
+                first.send_signal(signal.SIGINT)
+                until_over(first)
+
+        found = search(tmp_path, 20, meanwhile)
+
+    assert list(found.history()["x"]) == expected()
+    assert complete(Experiment("shared", backend=str(tmp_path))) == list(range(20))
+
+
+def complete(ex: Experiment) -> list[int]:
+    """The places that were run to their end."""
+    return sorted(trial._row["place"] for trial in ex.trials if trial.state == "COMPLETE")
+
+
+# -- beside a process that holds places, and runs nothing
+
+
+def holder(ex: Experiment, found: Search, *places: int) -> Claims:
+    """Another process, on another machine, that has taken places."""
+    elsewhere = {**environment.process(), "host": "elsewhere"}
+    claims = Claims(ex.backend, ex.id, found.uid, elsewhere)
+    assert claims.take_all(map(str, places))
+    return claims
+
+
+def grid(ex: Experiment, n_trials: int | None = None, **options: Any) -> Search:
+    """A search of six configurations."""
+
+    @ex.result
+    def same(x: int) -> int:
+        return x
+
+    return ex.search(
+        same(ex.parameter("x")), {"x": range(6)}, n_trials, sampler="grid", seed=1, name="s",
+        resume=True, progress=False, **options,
+    )  # fmt: skip
+
+
+def test_what_is_given_back_to_a_grid_stays_of_the_grid(memory_ex: Experiment) -> None:
+    held = holder(memory_ex, grid(memory_ex, 1), 2, 3)
+    assert list(grid(memory_ex).history()["x"]) == [0, 1, 4, 5]
+    held.give_back(["2", "3"])
+    memory_ex.get_search("s").enqueue({"x": 0})
+
+    assert list(grid(memory_ex).history()["x"]) == [0, 1, 2, 3, 4, 5, 0]
+
+
+def test_what_is_given_back_during_the_last_trial_is_run(tmp_path: Path) -> None:
+    found = search(tmp_path, 1)
+    ex = Experiment("shared", backend=str(tmp_path))
+    held, count = holder(ex, found, *range(5, 9)), iter(range(100))
+
+    def meanwhile() -> None:
+        if next(count) == 14:
+            held.give_back(map(str, range(5, 9)))
+
+    assert list(search(tmp_path, 20, meanwhile).history()["x"]) == expected()
+
+
+def test_an_attempt_is_not_repeated_while_its_process_may_do_so(memory_ex: Experiment) -> None:
+    held = holder(memory_ex, grid(memory_ex, 1), 2)
+    last = grid(memory_ex).trials[-1]
+    crashed = {"state": "CRASHED", "place": 2}
+    memory_ex.backend.apply(Update(paths.trials(memory_ex.id), last.number, crashed))
+
+    grid(memory_ex)
+    assert complete(memory_ex) == [0, 1, 3, 4]
+    held.give_back(["2"])
+    grid(memory_ex)
+    assert complete(memory_ex) == [0, 1, 2, 3, 4]
+    (again,) = [trial for trial in memory_ex.trials if trial.retry_of is not None]
+    assert again.retry_of is not None and again.retry_of.number == last.number
+
+
+def test_a_process_takes_no_more_ahead_than_its_trials_are_short(memory_ex: Experiment) -> None:
+    together, taken = threading.Barrier(4), []
+
+    @memory_ex.result
+    def waited(x: int) -> int:
+        together.wait(30)
+        taken.append(len(list(memory_ex.backend.find(paths.claims(memory_ex.id)))))
+        together.wait(30)
+        return x
+
+    memory_ex.search(
+        waited(memory_ex.parameter("x")), {"x": range(40)}, 4, sampler="grid", max_workers=4
+    )
+    assert taken == [4] * 4
+
+
+def test_a_server_that_is_away_for_a_moment_leaves_a_place_to_others(
+    memory_ex: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = holder(memory_ex, grid(memory_ex, 1), 2)
+    get, away = Claims.get, iter([True])
+
+    def reading(claims: Claims, what: str) -> Any:
+        if next(away, False):
+            raise BackendUnreachableError("it is away")
+        return get(claims, what)
+
+    monkeypatch.setattr(Claims, "get", reading)
+    assert list(grid(memory_ex).history()["x"]) == [0, 1, 3, 4, 5]
+    held.give_back(["2"])
+    assert list(grid(memory_ex).history()["x"]) == list(range(6))
+
+
+def test_an_interrupt_while_places_are_taken_keeps_none(
+    memory_ex: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_all, count = Claims.take_all, iter(range(100))
+
+    def interrupted(claims: Claims, several: Any, **said: Any) -> bool:
+        taken = take_all(claims, several, **said)
+        if next(count) == 1:
+            raise KeyboardInterrupt
+        return taken
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Claims, "take_all", interrupted)
+        grid(memory_ex, max_workers=1, executor="threads")
+    found = memory_ex.get_search("s")
+    left = set(range(6)) - set(complete(memory_ex))
+    assert left
+    other = Claims(memory_ex.backend, memory_ex.id, found.uid, environment.process())
+    assert all(other.take(str(place)) for place in left)
+
+
+def test_a_store_that_breaks_at_the_end_hides_no_error(
+    memory_ex: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(claims: Claims, several: Any) -> None:
+        raise BackendError("it is broken")
+
+    @memory_ex.result
+    def failing(x: int) -> int:
+        raise ValueError("the cause")
+
+    monkeypatch.setattr(Claims, "give_back", broken)
+    with pytest.raises(ValueError, match="the cause"):
+        memory_ex.search(
+            failing(memory_ex.parameter("x")), {"x": range(6)}, sampler="grid", on_error="raise"
+        )
+
+
+def test_threads_of_one_process_share_a_search(memory_ex: Experiment) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: grid(memory_ex, max_workers=1, executor="threads"), range(2)))
+
+    assert complete(memory_ex) == list(range(6))

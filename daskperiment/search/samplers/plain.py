@@ -53,7 +53,7 @@ class _Ordered(Sampler):
         index = suggested(trials) // self.repeats
         if not self._known and index == 0:
             self._ahead = self._configurations(space)
-        self._known.extend(islice(self._ahead, index + 1 - len(self._known)))
+        self._known.extend(islice(self._ahead, max(0, index + 1 - len(self._known))))
         if index >= len(self._known):
             raise SamplerError(f"There are no more than {self.size(space)} trials")
         return copied(self._known[index])  # type: ignore[no-any-return]

@@ -20,7 +20,7 @@ from daskperiment.backends import Update
 from daskperiment.errors import BackendError, BackendUnreachableError
 from daskperiment.history import paths
 from daskperiment.history.claims import Claims
-from daskperiment.search import Float, Search
+from daskperiment.search import Float, Search, loop
 from daskperiment.tracking import environment
 
 SCRIPT = """
@@ -35,7 +35,9 @@ pause = options.pop("pause", 0)
 
 @ex.result
 def double(x):
-    time.sleep(pause)
+    until = time.monotonic() + pause
+    while time.monotonic() < until:  # in which an interrupt may come
+        time.sleep(0.001)
     if ex.current_trial_id == interrupted:
         raise KeyboardInterrupt
     return 2 * x
@@ -220,6 +222,22 @@ def test_an_attempt_that_another_process_has_repeated_is_not_repeated(tmp_path: 
     assert complete(ex) == list(range(6))
 
 
+def test_what_another_process_had_run_when_it_died_is_not_run_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_SHARE", 1e-6)  # it looks no more by itself
+    count = iter(range(100))
+
+    def meanwhile() -> None:
+        if next(count) == 0:
+            with another(tmp_path, sampler="random", n_trials=6) as dying:
+                until_over(dying)
+
+    search(tmp_path, 6, meanwhile)
+
+    assert complete(Experiment("shared", backend=str(tmp_path))) == list(range(6))
+
+
 def test_what_is_interrupted_while_others_run_is_repeated_by_them(tmp_path: Path) -> None:
     with another(tmp_path, sampler="random", n_trials=20, pause=60) as first:
         while not Experiment("shared", backend=str(tmp_path)).trials:
@@ -313,9 +331,9 @@ def test_a_process_takes_no_more_ahead_than_its_trials_are_short(memory_ex: Expe
         return x
 
     memory_ex.search(
-        waited(memory_ex.parameter("x")), {"x": range(40)}, 4, sampler="grid", max_workers=4
+        waited(memory_ex.parameter("x")), {"x": range(8)}, sampler="grid", max_workers=4
     )
-    assert taken == [4] * 4
+    assert taken[:4] == [4] * 4
 
 
 def test_a_server_that_is_away_for_a_moment_leaves_a_place_to_others(

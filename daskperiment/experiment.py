@@ -10,7 +10,6 @@ import time
 import unicodedata
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from os import PathLike
@@ -960,11 +959,12 @@ class Experiment:
         }  # fmt: skip
         if part is not None:
             about["shard"] = f"{part[0]}/{part[1]}"
+        uid = uuid.uuid4().hex
         many = batch.Batch(
             result, self._trials, mine, captured, told, self._ended,
             partial(self._used, result), executor, max_workers, seen,
             jobs.check_timeout(timeout), spread, about, skipped,
-            share=Share(self._trials, every, part, plan) if claim and part else None,
+            uid=uid, share=Share(self._trials, every, part, plan, uid) if claim and part else None,
             shared=jobs.shared(layout_of(result), used, repeats) if share else None,
             rows=pruning.about_batch(plan, captured.digest, pruner, direction),
         )  # fmt: skip
@@ -1142,9 +1142,8 @@ class Experiment:
             searches.enqueue(terms.uid, queue)
         terms = replace(terms, uid=search.uid, seed=search.seed)
         rows = SearchRows(self._trials, search.uid, searched.names)
-        claims = Claims(
-            self.backend, self.id, search.uid, environment.process(), by=uuid.uuid4().hex
-        )
+        uid = uuid.uuid4().hex
+        claims = Claims(self.backend, self.id, search.uid, uid, environment.process())
         loop = Loop(terms, searches, rows, claims, search.warm())
         source = searching.Suggested(
             loop, {**pruned, SEARCH: search.uid}, partial(self._used, result), timeout, cancels
@@ -1155,10 +1154,9 @@ class Experiment:
             executor, max_workers, seen, jobs.check_timeout(trial_timeout), spread,
             {"executor": describe_executor(executor), "session": stored["session"],
              SEARCH: search.uid, "name": named},
-            len(loop.there), source=source,
+            len(loop.there), uid=uid, source=source,
         )  # fmt: skip
-        with closing(loop):
-            many.run(jobs.check_on_error(on_error), jobs.check_retries(retries))
+        many.run(jobs.check_on_error(on_error), jobs.check_retries(retries))
         return search
 
     def get_search(self, name: str | None = None) -> Search:

@@ -64,15 +64,19 @@ class Share:
         Which part of how many.
     plan : str
         What the batches of all computers have in common.
+    batch : str
+        That of this one.
     """
 
-    def __init__(self, history: Trials, jobs: Sequence[Job], shard: Shard, plan: str) -> None:
+    def __init__(
+        self, history: Trials, jobs: Sequence[Job], shard: Shard, plan: str, batch: str
+    ) -> None:
         self.plan = plan
         self._history = history
         self._batches = Batches(history.backend, history.name)
         self._jobs = jobs
         self._part, self._parts = shard
-        self._claims = Claims(history.backend, history.name, plan, environment.process())
+        self._claims = Claims(history.backend, history.name, plan, batch, environment.process())
 
     def take(self, place: int) -> bool:
         """Whether a place is this computer's to run; atomic."""

@@ -1,4 +1,4 @@
-"""Claims: places of a search or a batch that one of several processes has taken."""
+"""Claims: places of a search, or of a batch that is shared, that one of several batches has."""
 
 from __future__ import annotations
 
@@ -12,14 +12,12 @@ from daskperiment.history import paths
 from daskperiment.history.liveness import Liveness
 from daskperiment.typing import Document
 
-_NOBODY = ""
-
 
 class Claims:
-    """What one process takes, so that no other one does.
+    """What one batch takes, so that no other one does.
 
-    Each is a document that stays: ``by`` (who has it, empty where it was given back), ``owner``
-    (its process), and what was said of it when it was first taken.
+    Each is a document that stays: ``by`` (the batch that has it), ``owner`` (its process), and what
+    was said of it when it was first taken.  It holds as long as the batch runs.
 
     Parameters
     ----------
@@ -28,37 +26,23 @@ class Claims:
     name : str
         Id of the experiment.
     plan : str
-        What those have in common that share.
+        What the batches have in common that share.
+    by : str
+        This batch.
     owner : dict
         This process.
-    by : str, optional
-        Who takes; default the whole process.
     """
 
-    def __init__(
-        self, backend: Backend, name: str, plan: str, owner: Document, by: str | None = None
-    ) -> None:
+    def __init__(self, backend: Backend, name: str, plan: str, by: str, owner: Document) -> None:
         self._backend = backend
         self._path = paths.claims(name)
+        self._batches = paths.batches(name)
         self._plan = plan
-        self._by = by or f"{owner['host']} {owner['pid']} {owner['started']}"
-        self._mine = {"owner": owner, "by": self._by}
+        self._mine = {"by": by, "owner": owner}
         self._liveness = Liveness(backend)
 
     def take(self, what: str) -> bool:
-        """Take something, such as a place; atomic.
-
-        Parameters
-        ----------
-        what : str
-            What.
-
-        Returns
-        -------
-        bool
-            Whether it is this one's now: nobody has had it, or whoever has had is gone or has
-            given it back.
-        """
+        """Take something, such as a place, and return whether it is this batch's now; atomic."""
         if self.take_all([what]):
             return True
         claim = self.get(what)
@@ -82,7 +66,7 @@ class Claims:
         return False
 
     def take_over(self, what: str, claim: Document) -> bool:
-        """Take what was given back, or whose owner is gone; atomic.
+        """Take what a batch has that runs no more; atomic.
 
         Parameters
         ----------
@@ -94,12 +78,14 @@ class Claims:
         Returns
         -------
         bool
-            Whether it is this one's now, or was before.
+            Whether it is this batch's now, or was before.
         """
         by = claim["by"]
-        if by == self._by:
+        if by == self._mine["by"]:
             return True
-        if by != _NOBODY and not self._liveness.is_gone(claim["owner"]):
+        batch = self._backend.get(self._batches, by)
+        is_over = batch is not None and batch.get("state") != "RUNNING"
+        if not is_over and not self._liveness.is_gone(claim["owner"]):
             return False
         return self._backend.update(self._path, self._key(what), self._mine, {"by": by})
 
@@ -108,13 +94,6 @@ class Claims:
         found = self._backend.get(self._path, self._key(what))
         is_one = found is not None and isinstance(found.get("by"), str) and "owner" in found
         return found if is_one else None
-
-    def give_back(self, several: Iterable[str]) -> None:
-        """Leave to others what was taken and is not needed, unless it is another's now."""
-        for what in several:
-            self._backend.update(
-                self._path, self._key(what), {"by": _NOBODY, "owner": None}, {"by": self._by}
-            )
 
     def _key(self, what: str) -> str:
         return f"{self._plan}-{what}"

@@ -223,7 +223,7 @@ class Loop:
     rows : SearchRows
         What the store has of its trials.
     claims : Claims
-        What this process takes of its places and of its queue, as others may run it, too.
+        What is taken of its places and of its queue, as others may run it, too.
     warm : sequence of SearchTrial
         Trials that it begins from.
 
@@ -299,10 +299,6 @@ class Loop:
             self._in_batch += 1
         return suggestion
 
-    def close(self) -> None:
-        """Leave to others what was taken and has not ended."""
-        self._places.close()
-
     def tell(
         self, place: int, number: int | None, state: TrialState, value: float | None = None
     ) -> None:
@@ -322,7 +318,7 @@ class Loop:
         suggestion = self._mine.pop(place)
         if state is TrialState.CANCELLED:
             return  # a search that goes on repeats it
-        self._places.ended(place)
+        self._places.ended()
         alone = self.terms.objective.names == (None,)
         if state is TrialState.COMPLETE and alone and value is not None:
             losses = self.terms.objective.losses((value,))

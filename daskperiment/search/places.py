@@ -1,17 +1,13 @@
-"""The places of a search that one of several processes has."""
+"""The places of a search that one of several batches has."""
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import NamedTuple
 
-from daskperiment.errors import BackendError
 from daskperiment.history.claims import Claims
 from daskperiment.history.searches import QUEUED
 from daskperiment.search.queue import Queue
-
-logger = logging.getLogger(__name__)
 
 _AHEAD = 0.2
 """Seconds of work for which places are taken in one write, so that short trials wait for few."""
@@ -23,7 +19,7 @@ class Place(NamedTuple):
     Parameters
     ----------
     mine : bool
-        Whether it is this process's.
+        Whether it is this batch's.
     queued : object
         The position in the queue that is tried there, if it is one.
     anew : bool
@@ -36,7 +32,7 @@ class Place(NamedTuple):
 
 
 class Places:
-    """What this process takes of a search which others may run, too.
+    """What this batch takes of a search which others may run, too.
 
     Parameters
     ----------
@@ -49,7 +45,6 @@ class Places:
     def __init__(self, claims: Claims, queue: Queue) -> None:
         self._claims = claims
         self._queue = queue
-        self._mine: set[int] = set()
         self._ahead: set[int] = set()
         self._several = 1
         self._ended = 0
@@ -65,7 +60,6 @@ class Places:
         limit : float
             The first one behind the last.
         """
-        self._mine.add(place)  # before it is: an interrupt may come between
         if place in self._ahead:
             self._ahead.discard(place)
             return Place(True)
@@ -81,22 +75,11 @@ class Places:
         claim = self._claims.get(str(place))
         if claim is not None and self._claims.take_over(str(place), claim):
             return Place(True, claim.get(QUEUED), anew=False)
-        self._mine.discard(place)
         return Place(False, None if claim is None else claim.get(QUEUED), anew=False)
 
-    def ended(self, place: int) -> None:
-        """Let it know that the trial of a place has ended."""
+    def ended(self) -> None:
+        """Let it know that a trial has ended, by which it knows how short they are."""
         self._ended += 1
-        self._mine.discard(place)
-
-    def close(self) -> None:
-        """Leave to others what was taken and has not ended."""
-        try:
-            self._claims.give_back(map(str, sorted(self._mine)))
-        except BackendError as error:  # what has ended the search counts more
-            logger.warning("Other processes wait until this one ends for some trials: %s", error)
-        self._mine.clear()
-        self._ahead.clear()
 
     def _take_several(self, place: int, limit: float) -> bool:
         """Take as many as have ended in some time, or only this one."""
@@ -105,9 +88,7 @@ class Places:
         several = max(1, int(min(pace * _AHEAD, 2 * self._several, limit - place)))
         self._at, self._ended, self._several = now, 0, several
         ahead = range(place + 1, place + several)
-        self._mine.update(ahead)
         if self._claims.take_all(map(str, [place, *ahead])):
             self._ahead.update(ahead)
             return True
-        self._mine.difference_update(ahead)
         return bool(ahead) and self._claims.take_all([str(place)])

@@ -17,6 +17,7 @@ import pytest
 from daskperiment import Experiment
 from daskperiment.backends import Insert, open_backend
 from daskperiment.history import liveness, paths
+from daskperiment.history.batches import Batches
 from daskperiment.history.claims import Claims
 from daskperiment.history.liveness import Heartbeat, Liveness
 from daskperiment.history.trials import Trials
@@ -231,8 +232,8 @@ def test_a_folder_tells_nothing_of_processes_elsewhere(tmp_path: Path, clock: Cl
 def test_a_place_of_a_dead_computer_is_taken_over_once(backend: Any, clock: Clock) -> None:
     here = environment.process()
     elsewhere, mine, third = (
-        Claims(backend, "shared", "plan", owner)
-        for owner in (ELSEWHERE, here, {**here, "host": "third"})
+        Claims(backend, "shared", "plan", f"batch {i}", owner)
+        for i, owner in enumerate((ELSEWHERE, here, {**here, "host": "third"}))
     )
     Heartbeat(backend, ELSEWHERE).beat()
 
@@ -244,34 +245,34 @@ def test_a_place_of_a_dead_computer_is_taken_over_once(backend: Any, clock: Cloc
     assert not third.take("4")
 
 
-def test_places_are_taken_together_or_not_at_all_and_given_back(backend: Any) -> None:
-    here = environment.process()
-    mine = Claims(backend, "shared", "plan", here)
-    other = Claims(backend, "shared", "plan", here, by="another search of this process")
+def test_places_are_taken_together_or_not_at_all_while_their_batch_runs(backend: Any) -> None:
+    here, batches = environment.process(), Batches(backend, "shared")
+    mine, other = (Claims(backend, "shared", "plan", each, here) for each in ("mine", "other"))
+    batches.begin("other", {"state": "RUNNING", "started": 1.0, "owner": here})
 
     assert other.take_all(["2"], queued=7)
     assert not mine.take_all(["0", "1", "2"])
     assert mine.take_all(["0", "1"])
-    assert not other.take("1")
+    assert not other.take("1") and not mine.take("2")
 
-    mine.give_back(["1", "2"])  # of which one is another's
-    assert other.take("1")
-    assert not mine.take("2")
-    claim = mine.get("2")
-    assert claim is not None and claim["queued"] == 7
-    other.give_back(["2"])
-    assert mine.take("2") and not mine.take_all(["2"])
+    batches.update("other", {"state": "CANCELLED"})
+    assert not mine.take_all(["2"])
+    assert mine.take("2") and not other.take("2")
     claim = mine.get("2")
     assert claim is not None and claim["queued"] == 7
 
 
-@pytest.mark.parametrize("hostile", [{}, {"by": 3, "owner": {}}, {"by": "x"}, {"owner": {}}])
+@pytest.mark.parametrize(
+    "hostile", [
+        {}, {"by": 3, "owner": {}}, {"by": "x"}, {"owner": {}}, {"by": "", "owner": 3},
+        {"by": "a/b", "owner": []}, {"by": "\x00", "owner": "x"}, {"by": "x" * 10**5, "owner": {}},
+    ],
+)  # fmt: skip
 def test_a_hostile_claim_is_anothers(hostile: Any) -> None:
     backend = open_backend("memory://")
-    mine = Claims(backend, "shared", "plan", environment.process())
+    mine = Claims(backend, "shared", "plan", "mine", environment.process())
     backend.apply(Insert(paths.claims("shared"), hostile, "plan-4"))
 
-    assert mine.get("4") is None
     assert not mine.take("4")
 
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ import pytest
 
 from daskperiment import Experiment
 from daskperiment.backends import Update
-from daskperiment.errors import BackendError, BackendUnreachableError
+from daskperiment.errors import BackendUnreachableError
 from daskperiment.history import paths
+from daskperiment.history.batches import Batches
 from daskperiment.history.claims import Claims
 from daskperiment.search import Float, Search, loop
 from daskperiment.tracking import environment
@@ -134,11 +136,12 @@ def test_what_a_process_has_not_begun_when_it_stops_is_left_to_others(tmp_path: 
 HOLDER = """
 import sys
 from daskperiment import Experiment
+from daskperiment.history.batches import Batches
 from daskperiment.history.claims import Claims
 from daskperiment.tracking import environment
 
 ex = Experiment("shared", backend=sys.argv[1])
-claims = Claims(ex.backend, ex.id, ex.get_search("s").uid, environment.process())
+claims = Claims(ex.backend, ex.id, ex.get_search("s").uid, "held", environment.process())
 assert claims.take_all(map(str, range(5, 9)))
 print("over", flush=True)
 sys.stdin.read()
@@ -263,12 +266,24 @@ def complete(ex: Experiment) -> list[int]:
 # -- beside a process that holds places, and runs nothing
 
 
-def holder(ex: Experiment, found: Search, *places: int) -> Claims:
-    """Another process, on another machine, that has taken places."""
+@dataclass
+class Holder:
+    """A batch of another process, on another machine, that has taken places."""
+
+    batches: Batches
+
+    def end(self) -> None:
+        """Let it end."""
+        self.batches.update("held", {"state": "CANCELLED"})
+
+
+def holder(ex: Experiment, found: Search, *places: int) -> Holder:
     elsewhere = {**environment.process(), "host": "elsewhere"}
-    claims = Claims(ex.backend, ex.id, found.uid, elsewhere)
+    batches = Batches(ex.backend, ex.id)
+    batches.begin("held", {"state": "RUNNING", "started": 1.0, "owner": elsewhere})
+    claims = Claims(ex.backend, ex.id, found.uid, "held", elsewhere)
     assert claims.take_all(map(str, places))
-    return claims
+    return Holder(batches)
 
 
 def grid(ex: Experiment, n_trials: int | None = None, **options: Any) -> Search:
@@ -284,23 +299,23 @@ def grid(ex: Experiment, n_trials: int | None = None, **options: Any) -> Search:
     )  # fmt: skip
 
 
-def test_what_is_given_back_to_a_grid_stays_of_the_grid(memory_ex: Experiment) -> None:
+def test_what_is_left_to_a_grid_stays_of_the_grid(memory_ex: Experiment) -> None:
     held = holder(memory_ex, grid(memory_ex, 1), 2, 3)
     assert list(grid(memory_ex).history()["x"]) == [0, 1, 4, 5]
-    held.give_back(["2", "3"])
+    held.end()
     memory_ex.get_search("s").enqueue({"x": 0})
 
     assert list(grid(memory_ex).history()["x"]) == [0, 1, 2, 3, 4, 5, 0]
 
 
-def test_what_is_given_back_during_the_last_trial_is_run(tmp_path: Path) -> None:
+def test_what_is_left_during_the_last_trial_is_run(tmp_path: Path) -> None:
     found = search(tmp_path, 1)
     ex = Experiment("shared", backend=str(tmp_path))
     held, count = holder(ex, found, *range(5, 9)), iter(range(100))
 
     def meanwhile() -> None:
         if next(count) == 14:
-            held.give_back(map(str, range(5, 9)))
+            held.end()
 
     assert list(search(tmp_path, 20, meanwhile).history()["x"]) == expected()
 
@@ -312,10 +327,10 @@ def test_an_attempt_is_not_repeated_while_its_process_may_do_so(memory_ex: Exper
     memory_ex.backend.apply(Update(paths.trials(memory_ex.id), last.number, crashed))
 
     grid(memory_ex)
-    assert complete(memory_ex) == [0, 1, 3, 4]
-    held.give_back(["2"])
+    assert complete(memory_ex) == [0, 1, 3, 4, 5]
+    held.end()
     grid(memory_ex)
-    assert complete(memory_ex) == [0, 1, 2, 3, 4]
+    assert complete(memory_ex) == list(range(6))
     (again,) = [trial for trial in memory_ex.trials if trial.retry_of is not None]
     assert again.retry_of is not None and again.retry_of.number == last.number
 
@@ -349,7 +364,7 @@ def test_a_server_that_is_away_for_a_moment_leaves_a_place_to_others(
 
     monkeypatch.setattr(Claims, "get", reading)
     assert list(grid(memory_ex).history()["x"]) == [0, 1, 3, 4, 5]
-    held.give_back(["2"])
+    held.end()
     assert list(grid(memory_ex).history()["x"]) == list(range(6))
 
 
@@ -367,28 +382,7 @@ def test_an_interrupt_while_places_are_taken_keeps_none(
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(Claims, "take_all", interrupted)
         grid(memory_ex, max_workers=1, executor="threads")
-    found = memory_ex.get_search("s")
-    left = set(range(6)) - set(complete(memory_ex))
-    assert left
-    other = Claims(memory_ex.backend, memory_ex.id, found.uid, environment.process())
-    assert all(other.take(str(place)) for place in left)
-
-
-def test_a_store_that_breaks_at_the_end_hides_no_error(
-    memory_ex: Experiment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(claims: Claims, several: Any) -> None:
-        raise BackendError("it is broken")
-
-    @memory_ex.result
-    def failing(x: int) -> int:
-        raise ValueError("the cause")
-
-    monkeypatch.setattr(Claims, "give_back", broken)
-    with pytest.raises(ValueError, match="the cause"):
-        memory_ex.search(
-            failing(memory_ex.parameter("x")), {"x": range(6)}, sampler="grid", on_error="raise"
-        )
+    assert list(grid(memory_ex).history()["x"]) == list(range(6))
 
 
 def test_threads_of_one_process_share_a_search(memory_ex: Experiment) -> None:

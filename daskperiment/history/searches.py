@@ -228,6 +228,12 @@ class SearchRows:
         self._seen: int | None = None
         self._edits: int | None = None
         self._open: dict[int, None] = {}
+        self._passed: set[int] = set()
+
+    def pass_over(self, number: int) -> None:
+        """Let a trial that has ended not be read, as what has become of it is known."""
+        self._open.pop(number, None)
+        self._passed.add(number)
 
     def look(self) -> Iterator[Tried]:
         """The trials that are new, and those that had not ended at the look before."""
@@ -238,11 +244,16 @@ class SearchRows:
             else:
                 yield self._tried(number, row)
         newest = self._trials.last()
-        if newest == (self._seen or 0):
+        while self._seen is not None and self._seen + 1 in self._passed:
+            self._seen += 1
+            self._passed.remove(self._seen)
+        if newest <= (self._seen or 0):
             return
         for number, row in self._trials.find({SEARCH: self._uid}, _FIELDS, after=self._seen):
             newest = max(newest, number)
-            if self._trials.backend.owned or shape.problem(number, row) is None:
+            if number in self._passed:
+                self._passed.remove(number)
+            elif self._trials.backend.owned or shape.problem(number, row) is None:
                 yield self._tried(number, row)
         self._seen = newest
 

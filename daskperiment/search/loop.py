@@ -33,7 +33,7 @@ from daskperiment.tracking import seeds
 
 logger = logging.getLogger(__name__)
 
-_SHARE = 0.02
+_SHARE = 0.01
 """The part of its time that a search may spend with looking for what other processes do."""
 
 
@@ -319,6 +319,8 @@ class Loop:
         if state is TrialState.CANCELLED:
             return  # a search that goes on repeats it
         self._places.ended()
+        if number is not None:
+            self._rows.pass_over(number)
         alone = self.terms.objective.names == (None,)
         if state is TrialState.COMPLETE and alone and value is not None:
             losses = self.terms.objective.losses((value,))

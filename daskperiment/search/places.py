@@ -9,7 +9,7 @@ from daskperiment.history.claims import Claims
 from daskperiment.history.searches import QUEUED
 from daskperiment.search.queue import Queue
 
-_AHEAD = 0.2
+_AHEAD = 0.5
 """Seconds of work for which places are taken in one write, so that short trials wait for few."""
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import statistics
 import subprocess
 import tempfile
@@ -406,6 +407,7 @@ def _by_hand(name: str, seed: int) -> Callable[[], list[float]]:
 def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    logging.getLogger("daskperiment").setLevel(logging.WARNING)
     runs = our_runs(options.only or SAMPLERS, options.seeds)
     if options.peers:
         seeds = options.peer_seeds or options.seeds

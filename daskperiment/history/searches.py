@@ -233,7 +233,8 @@ class SearchRows:
     def pass_over(self, number: int) -> None:
         """Let a trial that has ended not be read, as what has become of it is known."""
         self._open.pop(number, None)
-        self._passed.add(number)
+        if number > (self._seen or 0):
+            self._passed.add(number)
 
     def look(self) -> Iterator[Tried]:
         """The trials that are new, and those that had not ended at the look before."""

@@ -373,7 +373,7 @@ class Loop:
         if place in self._own or self._has_begun(place):
             return None
         try:
-            taken = self._places.take(place, self.limit)
+            taken = self._places.take(place, self.limit, again=place in self._known)
             if taken.mine and not taken.anew:
                 self._look_now()  # whoever has had it may have run it
                 if self._has_begun(place):

@@ -50,7 +50,7 @@ class Places:
         self._ended = 0
         self._at = time.monotonic()
 
-    def take(self, place: int, limit: float) -> Place:
+    def take(self, place: int, limit: float, again: bool = False) -> Place:
         """Take a place, and some behind it where trials are short.
 
         Parameters
@@ -59,11 +59,13 @@ class Places:
             Which one.
         limit : float
             The first one behind the last.
+        again : bool
+            Whether what is tried there is known, so that it is nothing that waits in the queue.
         """
         if place in self._ahead:
             self._ahead.discard(place)
             return Place(True)
-        while (position := self._queue.next) is not None:
+        while not again and (position := self._queue.next) is not None:
             # In one write: others count their suggestions by which places are of the queue.
             if self._claims.take_all([str(place), f"queue-{position}"], **{QUEUED: position}):
                 return Place(True, position)

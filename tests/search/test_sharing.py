@@ -308,6 +308,16 @@ def test_what_is_left_to_a_grid_stays_of_the_grid(memory_ex: Experiment) -> None
     assert list(grid(memory_ex).history()["x"]) == [0, 1, 2, 3, 4, 5, 0]
 
 
+def test_what_is_repeated_leaves_the_queue_as_it_is(memory_ex: Experiment) -> None:
+    found = grid(memory_ex)
+    number = found.trials[2].number
+    memory_ex.backend.apply(Update(paths.trials(memory_ex.id), number, {"state": "CANCELLED"}))
+    memory_ex.backend.drop(paths.claims(memory_ex.id))  # as in a copy of the store
+    found.enqueue({"x": 4})
+
+    assert list(grid(memory_ex).history()["x"]) == [0, 1, 2, 3, 4, 5, 4]
+
+
 def test_what_is_left_during_the_last_trial_is_run(tmp_path: Path) -> None:
     found = search(tmp_path, 1)
     ex = Experiment("shared", backend=str(tmp_path))

@@ -115,7 +115,8 @@ def _status(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _batch(batch: dict[str, Any]) -> Iterator[str]:
-    title = f"Batch {batch['batch'][:8]} of {batch['experiment']}"
+    names = [f"Batch {batch['batch'][:8]}", batch["search"], batch["experiment"]]
+    title = " of ".join(name for name in names if name is not None)
     yield f"{text.heading(text.escaped(title, keep=''))}  {text.state(batch['state'])}"
     yield from map(_fitted, _about(batch))
 

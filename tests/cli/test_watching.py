@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -172,6 +173,7 @@ BATCH = {
     "best": {"trial": "int", "value": "float"},
     "executor": "str",
     "script": "NoneType",
+    "search": "NoneType",
     "host": "str",
     "pid": "int",
     "user": "str",
@@ -311,6 +313,23 @@ def test_a_batch_whose_process_is_gone_says_how_it_goes_on(tmp_path: Path) -> No
     assert (found["batch"], found["state"]) == (uid, "CRASHED")
     assert (found["running"], found["seconds_left"]) == (0, None)
     assert "daskperiment resume" in shown
+
+
+def test_a_batch_of_a_search_says_of_which(tmp_path: Path) -> None:
+    place = str(tmp_path / "store")
+    ex = Experiment("example", backend=place)
+    seen: list[str] = []
+
+    @ex.result
+    def loss(x: float) -> float:
+        seen.extend(command("status", "--backend", place).stdout.splitlines()[:1])
+        seen.append(status(place)["batches"][0]["search"])
+        return x
+
+    ex.search(loss(ex.parameter("x")), {"x": [0.5]}, sampler="grid", name="rates", progress=False)
+
+    assert re.fullmatch(r"Batch [0-9a-f]{8} of rates of example  RUNNING", seen[0])
+    assert seen[1] == "rates"
 
 
 def test_when_nothing_runs_the_status_says_so(command: Command, example: Experiment) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from daskperiment.callbacks import Callbacks
-from daskperiment.errors import BatchError
+from daskperiment.errors import BatchError, ConflictError
 from daskperiment.execution import heart
 from daskperiment.execution.attempt import Ended, Task, Work, run, run_sent
 from daskperiment.execution.executors import Place, kept, opened
@@ -502,8 +502,8 @@ class Batch:
             raise
         finally:
             end = {"state": state, "finished": time.time(), "stopped": self._stopped}
-            with suppress(*AWAY):
-                self._document.update(self.uid, {**self._counts(), **end})
+            with HeldBack(), suppress(*AWAY):  # or others would wait for it
+                self._document.end(self.uid, {**self._counts(), **end}, begun)
 
     def _counts(self) -> Document:
         return {
@@ -514,6 +514,6 @@ class Batch:
     def _tell(self) -> None:
         if time.monotonic() - self._told > _TELL:
             self._told = time.monotonic()
-            with suppress(*AWAY):
+            with suppress(*AWAY, ConflictError):  # its beginning could not be kept
                 # Others may have taken this process for dead.
                 self._document.update(self.uid, {"state": "RUNNING", **self._counts()})

@@ -76,25 +76,40 @@ class Share:
         self._batches = Batches(history.backend, history.name)
         self._jobs = jobs
         self._part, self._parts = shard
+        self._batch = batch
+        self._known_done: set[int] = set()
+        self._read = -_PAUSE
         self._claims = Claims(history.backend, history.name, plan, batch, environment.process())
 
     def take(self, place: int) -> bool:
         """Whether a place is this computer's to run; atomic."""
-        return self._claims.take(str(place))
+        what = str(place)
+        if self._claims.take_all([what]):
+            return True
+        claim = self._claims.get(what)
+        if claim is None or not self._claims.take_over(what, claim):
+            return False
+        return place not in self._done()  # whoever has had it may have run it
 
     def taken_over(self) -> list[Job]:
         """Wait for the other computers, and return what one that is dead has left undone.
 
         Empty as soon as all that have begun are done.
         """
+        waits = False
         while True:
             known = {row["shard"]: row for _, row in self._others()}
             dead = [shard for shard, row in known.items() if row["state"] == "CRASHED"]
             if jobs := [job for job in self._left(dead) if self.take(job.place)]:
                 logger.info("Taking over %s trials of a computer that is gone", len(jobs))
+                self._batches.update(self._batch, {"waiting": False})
                 return jobs
-            if not any(row["state"] == "RUNNING" for row in known.values()):
+            running = [row for row in known.values() if row["state"] == "RUNNING"]
+            if all(row.get("waiting") for row in running):
                 return []
+            if not waits:
+                self._batches.update(self._batch, {"waiting": True})
+                waits = True
             time.sleep(_PAUSE)
 
     def _others(self) -> list[tuple[str, Any]]:
@@ -102,6 +117,14 @@ class Share:
         mine = f"{self._part}/{self._parts}"
         # Of the same shard the last one counts, and they come last first.
         return [each for each in reversed(found) if each[1].get("shard") != mine]
+
+    def _done(self) -> set[int]:
+        """The places that are done, as they were a moment ago."""
+        if time.monotonic() - self._read > _PAUSE:
+            rows = self._history.find({"plan": self.plan}, ["place", "state"])
+            self._known_done = {row["place"] for _, row in rows if TrialState(row["state"]).done}
+            self._read = time.monotonic()
+        return self._known_done
 
     def _left(self, shards: Sequence[str]) -> list[Job]:
         parts = {int(shard.partition("/")[0]) for shard in shards}

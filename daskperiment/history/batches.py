@@ -11,6 +11,8 @@ from daskperiment.history import paths
 from daskperiment.history.liveness import Liveness
 from daskperiment.typing import Document, Where
 
+_here: set[str] = set()
+"""The batches that run in this process."""
 LOST = "CRASHED"
 """State of a batch whose process is gone."""
 _RUNNING = {"state": "RUNNING"}
@@ -23,8 +25,9 @@ class Batches:
     is of a search, by a trial that has failed, ``CANCELLED``, or ``CRASHED`` where its process is
     gone), ``started`` and ``finished`` (seconds of the epoch), ``owner`` (the process),
     ``executor``, ``total``, ``done``, ``pruned`` (of those done), ``failed``, ``running`` and
-    ``skipped`` (numbers of trials), ``best``, ``plan`` (equal for batches of the same
-    parameters), ``search`` (the uid of one that it is of), ``shard`` and ``script``.
+    ``skipped`` (numbers of trials), ``best``, ``plan`` (equal for batches of the same parameters),
+    ``search`` (the uid of one that it is of), ``shard``, ``waiting`` (whether it is done with its
+    shard, and waits for the others) and ``script``.
 
     Parameters
     ----------
@@ -40,8 +43,36 @@ class Batches:
         self._liveness = Liveness(backend)
 
     def begin(self, uid: str, document: Document) -> None:
-        """Keep a batch that begins."""
+        """Keep a batch that begins in this process."""
+        _here.add(uid)
         self.backend.apply(Insert(self._path, document, uid))
+
+    def end(self, uid: str, changes: Document, begun: Document) -> None:
+        """Keep how one has ended, and how it has begun where that could not be kept."""
+        _here.discard(uid)
+        try:
+            self.update(uid, changes)
+        except ConflictError:
+            self.backend.apply(Insert(self._path, {**begun, **changes}, uid))
+
+    def is_over(self, uid: str, owner: Document, here: Document) -> bool:
+        """Whether a batch runs no more, as far as can be known.
+
+        Parameters
+        ----------
+        uid : str
+            Which one.
+        owner : dict
+            Its process.
+        here : dict
+            This process, which knows of its own also where the store does not.
+        """
+        if owner == here:
+            return uid not in _here
+        row = self.backend.get(self._path, uid)
+        if row is not None and row.get("state") != "RUNNING":
+            return True
+        return self._liveness.is_gone(owner)
 
     def update(self, uid: str, changes: Document) -> None:
         """Keep how far it has come."""

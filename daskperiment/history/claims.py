@@ -9,7 +9,7 @@ from typing import Any
 from daskperiment.backends.base import Backend, Insert
 from daskperiment.errors import ConflictError
 from daskperiment.history import paths
-from daskperiment.history.liveness import Liveness
+from daskperiment.history.batches import Batches
 from daskperiment.typing import Document
 
 
@@ -36,10 +36,9 @@ class Claims:
     def __init__(self, backend: Backend, name: str, plan: str, by: str, owner: Document) -> None:
         self._backend = backend
         self._path = paths.claims(name)
-        self._batches = paths.batches(name)
+        self._batches = Batches(backend, name)
         self._plan = plan
-        self._mine = {"by": by, "owner": owner}
-        self._liveness = Liveness(backend)
+        self._mine: Document = {"by": by, "owner": owner}
 
     def take(self, what: str) -> bool:
         """Take something, such as a place, and return whether it is this batch's now; atomic."""
@@ -80,12 +79,10 @@ class Claims:
         bool
             Whether it is this batch's now, or was before.
         """
-        by = claim["by"]
+        by, here = claim["by"], self._mine["owner"]
         if by == self._mine["by"]:
             return True
-        batch = self._backend.get(self._batches, by)
-        is_over = batch is not None and batch.get("state") != "RUNNING"
-        if not is_over and not self._liveness.is_gone(claim["owner"]):
+        if not self._batches.is_over(by, claim["owner"], here):
             return False
         return self._backend.update(self._path, self._key(what), self._mine, {"by": by})
 

@@ -279,11 +279,6 @@ class SearchRows:
 
     def _tried(self, number: int, row: Document) -> Tried:
         state = TrialState(row["state"])
-        # The end that a step has told is none: a scheduler may run it again.
-        if state.ended and row.get("ended_by") != "step":
-            self._open.pop(number, None)
-        else:
-            self._open[number] = None
         values: tuple[float | None, ...] = (None,) * len(self._names)
         reports: dict[int, float] = {}
         if state is TrialState.COMPLETE:
@@ -292,6 +287,11 @@ class SearchRows:
             points = self._metrics.read(row["uid"]).get(REPORT, [])
             reports = {point.epoch: point.value for point in points}
         place, parameters = int(row.get("place", -1)), self._parameters(row)
+        # The end that a step has told is none: a scheduler may run it again.
+        if state.ended and row.get("ended_by") != "step":
+            self._open.pop(number, None)
+        else:
+            self._open[number] = None
         return Tried(number, row["uid"], place, state, parameters, values, reports, row)
 
     def _parameters(self, row: Document) -> dict[str, Any]:

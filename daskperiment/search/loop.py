@@ -21,7 +21,7 @@ from daskperiment.history.searches import QUEUED, Searches, SearchRows, Tried
 from daskperiment.history.spooling import AWAY, is_away
 from daskperiment.records import TrialState
 from daskperiment.search.objective import Objective
-from daskperiment.search.places import Place, Places
+from daskperiment.search.places import Places
 from daskperiment.search.queue import Queue
 from daskperiment.search.rules import Rules, Watch
 from daskperiment.search.samplers import Sampler, Samples
@@ -335,7 +335,12 @@ class Loop:
         while self.reason is None and (self._left or self._place < self.limit):
             if not self._may_begin():
                 return None
-            if (suggestion := self._next()) is not None:
+            try:
+                suggestion = self._next()
+            except AWAY as error:  # not past a place of which is not known what is tried there
+                logger.debug("Whose the next place is, is not known: %s", error)
+                return None
+            if suggestion is not None:
                 return suggestion
         return None
 
@@ -353,11 +358,15 @@ class Loop:
     def _next(self) -> Suggestion | None:
         """What begins at the next place; None where that has begun before, or elsewhere."""
         if self._left:  # by another process, since this one has passed it
-            return self._begun(self._free(self._left.popleft()))
+            found = self._free(self._left[0])
+            self._left.popleft()
+            return self._begun(found)
         place = self._place
-        self._place += 1
         if self.terms.window is None:
-            return self._begun(self._free(place))
+            found = self._free(place)
+            self._place += 1
+            return self._begun(found)
+        self._place += 1
         known = self._known.get(place)
         again = None if known is None else self._repeated(known)
         begun = self._begun(again or self._new(place, self._queue.next))
@@ -372,15 +381,11 @@ class Loop:
         """What this process tries at a place, which it takes; None where another one has it."""
         if place in self._own or self._has_begun(place):
             return None
-        try:
-            taken = self._places.take(place, self.limit, again=place in self._known)
-            if taken.mine and not taken.anew:
-                self._look_now()  # whoever has had it may have run it
-                if self._has_begun(place):
-                    return None
-        except AWAY as error:
-            logger.debug("Whose place %s is, is not known: %s", place, error)
-            taken = Place(False)
+        taken = self._places.take(place, self.limit, again=place in self._known)
+        if taken.mine and not taken.anew:
+            self._look_now()  # whoever has had it may have run it
+            if self._has_begun(place):
+                return None
         known = self._known.get(place)
         if not taken.mine:
             self._course.pass_over(place, taken.queued is not None)

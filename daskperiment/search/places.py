@@ -5,12 +5,17 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
+from daskperiment.history import liveness
 from daskperiment.history.claims import Claims
 from daskperiment.history.searches import QUEUED
 from daskperiment.search.queue import Queue
 
 _AHEAD = 0.5
 """Seconds of work for which places are taken in one write, so that short trials wait for few."""
+
+
+_TRUSTED = liveness.GRACE / 2
+"""Seconds for which what was taken is known to be this batch's, as others may take it for dead."""
 
 
 class Place(NamedTuple):
@@ -62,6 +67,8 @@ class Places:
         again : bool
             Whether what is tried there is known, so that it is nothing that waits in the queue.
         """
+        if time.monotonic() - self._at > _TRUSTED:
+            self._ahead.clear()
         if place in self._ahead:
             self._ahead.discard(place)
             return Place(True)
@@ -69,7 +76,7 @@ class Places:
             # In one write: others count their suggestions by which places are of the queue.
             if self._claims.take_all([str(place), f"queue-{position}"], **{QUEUED: position}):
                 return Place(True, position)
-            if self._claims.get(str(place)) is not None:
+            if self._claims.get(f"queue-{position}") is None:
                 break
             self._queue.pass_over(position)
         if self._take_several(place, limit):

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -248,14 +249,15 @@ def test_a_place_of_a_dead_computer_is_taken_over_once(backend: Any, clock: Cloc
 def test_places_are_taken_together_or_not_at_all_while_their_batch_runs(backend: Any) -> None:
     here, batches = environment.process(), Batches(backend, "shared")
     mine, other = (Claims(backend, "shared", "plan", each, here) for each in ("mine", "other"))
-    batches.begin("other", {"state": "RUNNING", "started": 1.0, "owner": here})
+    for each in ("mine", "other"):
+        batches.begin(each, {"state": "RUNNING", "started": 1.0, "owner": here})
 
     assert other.take_all(["2"], queued=7)
     assert not mine.take_all(["0", "1", "2"])
     assert mine.take_all(["0", "1"])
     assert not other.take("1") and not mine.take("2")
 
-    batches.update("other", {"state": "CANCELLED"})
+    batches.end("other", {"state": "CANCELLED"}, {})
     assert not mine.take_all(["2"])
     assert mine.take("2") and not other.take("2")
     claim = mine.get("2")
@@ -323,3 +325,22 @@ def test_the_living_take_over_the_share_of_a_dead_computer(
     assert sorted(complete) == list(range(8))
     (again,) = [t for t in ex.trials if t.parameters["a"] == 3 and t.retry_of is not None]
     assert str(again.retry_of.state) == "CRASHED"
+
+
+def test_living_computers_that_share_a_batch_wait_for_each_other_and_end() -> None:
+    backend = open_backend("memory://")
+
+    def shard(part: int) -> list[int]:
+        ex = Experiment("shared", backend=backend, seed=1)
+
+        @ex.result
+        def work(a: int) -> int:
+            time.sleep(0.05)
+            return a
+
+        jobs = [{"a": a} for a in range(6)]
+        trials = ex.map(work(ex.parameter("a")), jobs, max_workers=1, shard=(part, 2), claim=True)
+        return [trial.parameters["a"] for trial in trials]
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(shard, range(2), timeout=60)) == [[0, 2, 4], [1, 3, 5]]

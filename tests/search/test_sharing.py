@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -18,10 +18,11 @@ import pytest
 
 from daskperiment import Experiment
 from daskperiment.backends import Update
-from daskperiment.errors import BackendUnreachableError
-from daskperiment.history import paths
+from daskperiment.errors import BackendUnreachableError, StoreFullError
+from daskperiment.history import paths, ranking
 from daskperiment.history.batches import Batches
 from daskperiment.history.claims import Claims
+from daskperiment.history.searches import SearchRows
 from daskperiment.search import Float, Search, loop
 from daskperiment.tracking import environment
 
@@ -138,6 +139,7 @@ import sys
 from daskperiment import Experiment
 from daskperiment.history.batches import Batches
 from daskperiment.history.claims import Claims
+from daskperiment.history.searches import SearchRows
 from daskperiment.tracking import environment
 
 ex = Experiment("shared", backend=sys.argv[1])
@@ -277,12 +279,16 @@ class Holder:
         self.batches.update("held", {"state": "CANCELLED"})
 
 
-def holder(ex: Experiment, found: Search, *places: int) -> Holder:
+def holder(ex: Experiment, found: Search, *places: int, queue: Sequence[int] = ()) -> Holder:
     elsewhere = {**environment.process(), "host": "elsewhere"}
     batches = Batches(ex.backend, ex.id)
     batches.begin("held", {"state": "RUNNING", "started": 1.0, "owner": elsewhere})
     claims = Claims(ex.backend, ex.id, found.uid, "held", elsewhere)
-    assert claims.take_all(map(str, places))
+    if queue:
+        ((place, position),) = zip(places, queue, strict=True)
+        assert claims.take_all([str(place), f"queue-{position}"], queued=position)
+    else:
+        assert claims.take_all(map(str, places))
     return Holder(batches)
 
 
@@ -361,21 +367,70 @@ def test_a_process_takes_no_more_ahead_than_its_trials_are_short(memory_ex: Expe
     assert taken[:4] == [4] * 4
 
 
-def test_a_server_that_is_away_for_a_moment_leaves_a_place_to_others(
-    memory_ex: Experiment, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("queued", [False, True])
+def test_a_server_that_is_away_for_a_moment_moves_no_place(
+    queued: bool, memory_ex: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = holder(memory_ex, grid(memory_ex, 1), 2)
+    found = grid(memory_ex, 1)
+    held = holder(memory_ex, found, 2, queue=[0] if queued else [])
+    if queued:
+        found.enqueue({"x": 0})
     get, away = Claims.get, iter([True])
 
     def reading(claims: Claims, what: str) -> Any:
-        if next(away, False):
+        if what == "2" and next(away, False):
             raise BackendUnreachableError("it is away")
         return get(claims, what)
 
     monkeypatch.setattr(Claims, "get", reading)
-    assert list(grid(memory_ex).history()["x"]) == [0, 1, 3, 4, 5]
+    rest = [2, 3, 4, 5] if queued else [3, 4, 5]
+    assert list(grid(memory_ex).history()["x"]) == [0, 1, *rest]
     held.end()
-    assert list(grid(memory_ex).history()["x"]) == list(range(6))
+    assert list(grid(memory_ex).history()["x"]) == ([0, 1, 0, *rest] if queued else [*range(6)])
+
+
+def test_a_batch_whose_beginning_was_not_kept_has_an_end(
+    memory_ex: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(batches: Batches, uid: str, document: Any) -> None:
+        raise StoreFullError("there is no space")
+
+    monkeypatch.setattr(Batches, "begin", full)
+    assert grid(memory_ex).state == "COMPLETE"
+    (batch,) = Batches(memory_ex.backend, memory_ex.id).find()
+    assert batch[1]["done"] == 6
+
+
+def test_a_batch_whose_end_was_not_kept_keeps_nothing(
+    memory_ex: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(batches: Batches, uid: str, changes: Any) -> None:
+        raise StoreFullError("there is no space")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Batches, "update", full)
+        number = grid(memory_ex).trials[2].number
+    memory_ex.backend.apply(Update(paths.trials(memory_ex.id), number, {"state": "CANCELLED"}))
+
+    assert complete(memory_ex) == [0, 1, 3, 4, 5]
+    grid(memory_ex)
+    assert complete(memory_ex) == list(range(6))
+
+
+def test_what_could_not_be_read_is_read_at_the_next_look(
+    memory_ex: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = grid(memory_ex)
+    rows = SearchRows(found._trials, found.uid, (None,))
+
+    def away(*arguments: Any) -> float:
+        raise BackendUnreachableError("it is away")
+
+    with monkeypatch.context() as patched, pytest.raises(BackendUnreachableError):
+        patched.setattr(ranking, "score", away)
+        list(rows.look())
+
+    assert sorted(tried.place for tried in rows.look()) == list(range(6))
 
 
 def test_an_interrupt_while_places_are_taken_keeps_none(

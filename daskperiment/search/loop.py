@@ -293,6 +293,12 @@ class Loop:
         if suggestion is None and shared and not self._mine:  # others may have left something
             self._look(at_once=True)
             suggestion = self._first()
+            if suggestion is None and self._refused and self.reason is None:
+                logger.info(
+                    "%s trials of the search are left to other processes that run it; what these "
+                    "leave, resume=True runs",
+                    len(self._refused),
+                )
         if suggestion is not None:
             self._mine[suggestion.place] = suggestion
             self._own.add(suggestion.place)

@@ -263,14 +263,21 @@ def test_without_a_name_the_last_search_of_the_same_kind_goes_on(memory_ex: Expe
 
 
 SCRIPT = """
-import os, sys, time
+import os, pathlib, sys, time
 import daskperiment
 from daskperiment.search import Float
 
 ex = daskperiment.Experiment("e", backend=sys.argv[1])
 
+def meet(folder):
+    (folder / f"here-{os.getpid()}").touch()
+    while len(list(folder.glob("here-*"))) < 2:
+        time.sleep(0.01)
+
 @ex.result
 def squared(x, kind):
+    if sys.argv[3] == "shared":
+        meet(pathlib.Path(sys.argv[1]).parent)
     time.sleep(0.02)
     return (x - 1) ** 2 + (kind == "b")
 

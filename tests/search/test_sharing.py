@@ -27,7 +27,7 @@ from daskperiment.search import Float, Search, loop
 from daskperiment.tracking import environment
 
 SCRIPT = """
-import json, sys, time
+import json, os, pathlib, sys, time
 import daskperiment
 from daskperiment.search import Float
 
@@ -35,9 +35,18 @@ ex = daskperiment.Experiment("shared", backend=sys.argv[1])
 options = json.loads(sys.argv[2])
 interrupted = options.pop("interrupted", -1)
 pause = options.pop("pause", 0)
+meeting = options.pop("meeting", None)
+
+def meet():
+    folder = pathlib.Path(meeting)
+    (folder / f"here-{os.getpid()}").touch()
+    while len(list(folder.glob("here-*"))) < 2:
+        time.sleep(0.01)
 
 @ex.result
 def double(x):
+    if meeting:
+        meet()
     until = time.monotonic() + pause
     while time.monotonic() < until:  # in which an interrupt may come
         time.sleep(0.001)
@@ -174,12 +183,14 @@ def test_a_queue_is_run_once_and_so_is_the_grid_behind_it(tmp_path: Path) -> Non
         "space": {"x": grid},
         "pause": 0.01,
         "enqueue": [{"x": x} for x in queue],
+        "meeting": str(tmp_path),
     }
-    with another(tmp_path, **options) as one, another(tmp_path, **options) as other:
+    store = tmp_path / "store"
+    with another(store, **options) as one, another(store, **options) as other:
         until_over(one)
         until_over(other)
 
-    ex = Experiment("shared", backend=str(tmp_path))
+    ex = Experiment("shared", backend=str(store))
     assert sorted(ex.get_search("s").history()["x"]) == sorted(grid + queue)
     assert len({trial._row["owner"]["pid"] for trial in ex.trials}) == 2
 
@@ -305,9 +316,13 @@ def grid(ex: Experiment, n_trials: int | None = None, **options: Any) -> Search:
     )  # fmt: skip
 
 
-def test_what_is_left_to_a_grid_stays_of_the_grid(memory_ex: Experiment) -> None:
+def test_what_is_left_to_a_grid_stays_of_the_grid(
+    memory_ex: Experiment, caplog: pytest.LogCaptureFixture
+) -> None:
     held = holder(memory_ex, grid(memory_ex, 1), 2, 3)
-    assert list(grid(memory_ex).history()["x"]) == [0, 1, 4, 5]
+    with caplog.at_level("INFO", "daskperiment"):
+        assert list(grid(memory_ex).history()["x"]) == [0, 1, 4, 5]
+    assert "2 trials of the search are left to other processes" in caplog.text
     held.end()
     memory_ex.get_search("s").enqueue({"x": 0})
 

@@ -19,6 +19,8 @@ from daskperiment.search import Search, SearchSpace, configuration_id, read_csv
 from tests.cli.conftest import Answer, Command
 
 SCRIPT = """
+    import sys
+
     from daskperiment import Experiment
     from daskperiment.search import Float, Int
 
@@ -28,7 +30,7 @@ SCRIPT = """
 
     @ex.result
     def loss(rate, depth):
-        print("training")
+        sys.stdout.write("training\\n")  # at once, as rows are printed meanwhile
         if depth == 9:
             raise ValueError("too deep")
         ex.log_metric("size", depth)

@@ -77,19 +77,14 @@ class Share:
         self._jobs = jobs
         self._part, self._parts = shard
         self._batch = batch
-        self._known_done: set[int] = set()
-        self._read = -_PAUSE
+        self._known: set[str] = set()
+        self._done: set[int] = set()
         self._claims = Claims(history.backend, history.name, plan, batch, environment.process())
 
     def take(self, place: int) -> bool:
         """Whether a place is this computer's to run; atomic."""
-        what = str(place)
-        if self._claims.take_all([what]):
-            return True
-        claim = self._claims.get(what)
-        if claim is None or not self._claims.take_over(what, claim):
-            return False
-        return place not in self._done()  # whoever has had it may have run it
+        mine, _, before = self._claims.take(str(place))
+        return mine and (before is None or not self._is_done(place, before))
 
     def taken_over(self) -> list[Job]:
         """Wait for the other computers, and return what one that is dead has left undone.
@@ -118,22 +113,27 @@ class Share:
         # Of the same shard the last one counts, and they come last first.
         return [each for each in reversed(found) if each[1].get("shard") != mine]
 
-    def _done(self) -> set[int]:
-        """The places that are done, as they were a moment ago."""
-        if time.monotonic() - self._read > _PAUSE:
-            rows = self._history.find({"plan": self.plan}, ["place", "state"])
-            self._known_done = {row["place"] for _, row in rows if TrialState(row["state"]).done}
-            self._read = time.monotonic()
-        return self._known_done
+    def _is_done(self, place: int, batch: str) -> bool:
+        """Whether a place is done, which a batch has had that runs no more."""
+        if batch not in self._known:  # and what is read after its end is all that it has done
+            self._done, _ = self._tried()
+            self._known.add(batch)
+        return place in self._done
 
-    def _left(self, shards: Sequence[str]) -> list[Job]:
-        parts = {int(shard.partition("/")[0]) for shard in shards}
+    def _tried(self) -> tuple[set[int], dict[int, str]]:
+        """The places that are done, and of each that was begun the last attempt."""
         done, last = set(), {}
-        fields = ["place", "state", "uid"]
-        for _, row in self._history.find({"plan": self.plan}, fields) if parts else ():
+        for _, row in self._history.find({"plan": self.plan}, ["place", "state", "uid"]):
             last[row["place"]] = row["uid"]
             if TrialState(row["state"]).done:
                 done.add(row["place"])
+        return done, last
+
+    def _left(self, shards: Sequence[str]) -> list[Job]:
+        if not shards:
+            return []
+        parts = {int(shard.partition("/")[0]) for shard in shards}
+        done, last = self._tried()
         left = [
             job
             for job in self._jobs

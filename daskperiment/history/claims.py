@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from daskperiment.backends.base import Backend, Insert
 from daskperiment.errors import ConflictError
 from daskperiment.history import paths
 from daskperiment.history.batches import Batches
 from daskperiment.typing import Document
+
+
+class Taken(NamedTuple):
+    """Something that was asked for.
+
+    Parameters
+    ----------
+    mine : bool
+        Whether it is this batch's now.
+    said : mapping
+        What is said of it, as far as it can be read.
+    before : str, optional
+        The batch that has had it; None where none has.
+    """
+
+    mine: bool
+    said: Mapping[str, Any] = MappingProxyType({})
+    before: str | None = None
 
 
 class Claims:
@@ -40,12 +59,17 @@ class Claims:
         self._plan = plan
         self._mine: Document = {"by": by, "owner": owner}
 
-    def take(self, what: str) -> bool:
-        """Take something, such as a place, and return whether it is this batch's now; atomic."""
+    def take(self, what: str) -> Taken:
+        """Take something, such as a place; atomic.
+
+        It is this batch's where no other one has had it, or one that runs no more.
+        """
         if self.take_all([what]):
-            return True
+            return Taken(True)
         claim = self.get(what)
-        return claim is not None and self.take_over(what, claim)
+        if claim is None:
+            return Taken(False)
+        return Taken(self._take_over(what, claim), claim, claim["by"])
 
     def take_all(self, several: Iterable[str], **said: Any) -> bool:
         """Take all of it if nobody has had any, and nothing otherwise; atomic, in one write.
@@ -64,33 +88,19 @@ class Claims:
             return True
         return False
 
-    def take_over(self, what: str, claim: Document) -> bool:
-        """Take what a batch has that runs no more; atomic.
+    def get(self, what: str) -> Document | None:
+        """The claim of something; None where there is none, or others have written it."""
+        found = self._backend.get(self._path, self._key(what))
+        is_one = found is not None and isinstance(found.get("by"), str) and "owner" in found
+        return found if is_one else None
 
-        Parameters
-        ----------
-        what : str
-            What.
-        claim : dict
-            Its claim, as it was read.
-
-        Returns
-        -------
-        bool
-            Whether it is this batch's now, or was before.
-        """
+    def _take_over(self, what: str, claim: Document) -> bool:
         by, here = claim["by"], self._mine["owner"]
         if by == self._mine["by"]:
             return True
         if not self._batches.is_over(by, claim["owner"], here):
             return False
         return self._backend.update(self._path, self._key(what), self._mine, {"by": by})
-
-    def get(self, what: str) -> Document | None:
-        """The claim of something; None where there is none, or others have written it."""
-        found = self._backend.get(self._path, self._key(what))
-        is_one = found is not None and isinstance(found.get("by"), str) and "owner" in found
-        return found if is_one else None
 
     def _key(self, what: str) -> str:
         return f"{self._plan}-{what}"

@@ -131,7 +131,9 @@ class Searches:
 
     def named(self, uid: str) -> str | None:
         """The name of the search of a uid; None where there is none."""
-        return next((name for name, document in self.find() if document["uid"] == uid), None)
+        found = self.backend.find(self._path, {"uid": uid})
+        sound = (str(name) for name, row in found if shape.problem_of_search(row) is None)
+        return next(sound, None)
 
     def state(self, document: Document) -> str:
         """That of the last batch of a search, as of batches; ``WAITING`` where there is none."""

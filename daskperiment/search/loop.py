@@ -161,11 +161,11 @@ class Course:
 
     def begin(self, suggestion: Suggestion) -> None:
         """Let it know what begins."""
-        self.pass_over(suggestion.place, suggestion.queued is not None)
+        self.leave_out(suggestion.place, suggestion.queued is not None)
         self.trials.begin(SearchTrial(suggestion.place, suggestion.parameters))
 
-    def pass_over(self, place: int, queued: bool) -> None:
-        """Let it know whose a place is: what comes from the queue is no suggestion of its own."""
+    def leave_out(self, place: int, queued: bool) -> None:
+        """Leave a place out of its suggestions if what is tried there is from the queue."""
         if queued and place not in self._queued:
             insort(self._queued, place)
 
@@ -258,6 +258,7 @@ class Loop:
         self._in_batch = 0
         self._left: deque[int] = deque()
         self._refused: set[int] = set()
+        self._over: set[str] = set()
         self._differs = False
         self._due = 0.0
         found = list(rows.look())
@@ -300,6 +301,7 @@ class Loop:
                     len(self._refused),
                 )
         if suggestion is not None:
+            self._course.begin(suggestion)
             self._mine[suggestion.place] = suggestion
             self._own.add(suggestion.place)
             self._in_batch += 1
@@ -366,45 +368,46 @@ class Loop:
         if self._left:  # by another process, since this one has passed it
             found = self._free(self._left[0])
             self._left.popleft()
-            return self._begun(found)
-        place = self._place
-        if self.terms.window is None:
-            found = self._free(place)
-            self._place += 1
-            return self._begun(found)
+            return found
+        found = (self._free if self.terms.window is None else self._in_order)(self._place)
         self._place += 1
-        known = self._known.get(place)
-        again = None if known is None else self._repeated(known)
-        begun = self._begun(again or self._new(place, self._queue.next))
-        return begun if known is None or known.interrupted else None
+        return found
 
-    def _begun(self, suggestion: Suggestion | None) -> Suggestion | None:
-        if suggestion is not None:
-            self._course.begin(suggestion)
-        return suggestion
+    def _in_order(self, place: int) -> Suggestion | None:
+        """What is tried at a place that no other process wants; None where that has ended."""
+        known = self._known.get(place)
+        if known is None:
+            return self._new(place, self._queue.next)
+        again = self._repeated(known)
+        if known.interrupted:
+            return again
+        self._course.begin(again)
+        return None
 
     def _free(self, place: int) -> Suggestion | None:
         """What this process tries at a place, which it takes; None where another one has it."""
         if place in self._own or self._has_begun(place):
             return None
         taken = self._places.take(place, self.limit, again=place in self._known)
-        if taken.mine and not taken.anew:
-            self._look_now()  # whoever has had it may have run it
-            if self._has_begun(place):
-                return None
-        known = self._known.get(place)
+        queued = taken.said.get(QUEUED)
         if not taken.mine:
-            self._course.pass_over(place, taken.queued is not None)
+            self._course.leave_out(place, queued is not None)
             self._refused.add(place)
             return None
-        return self._new(place, taken.queued) if known is None else self._repeated(known)
+        if taken.before is not None and taken.before not in self._over:
+            self._look_now()  # after its end, so that this is all that it has run
+            self._over.add(taken.before)
+        if self._has_begun(place):
+            return None
+        known = self._known.get(place)
+        return self._new(place, queued) if known is None else self._repeated(known)
 
     def _has_begun(self, place: int) -> bool:
         """Whether a place need not be run, as far as is known."""
         known = self._known.get(place)
         if known is None or known.interrupted:
             return False
-        self._course.pass_over(place, is_queued(known))
+        self._course.leave_out(place, is_queued(known))
         return True
 
     def _new(self, place: int, position: object) -> Suggestion:

@@ -28,26 +28,24 @@ class Queue:
         self._searches = searches
         self._uid = uid
         self._space = space
-        self._entries: list[Configuration] = []
+        self._entries: list[Configuration | None] = []
         self._waiting: dict[int, None] = {}
-        self._possible = 0
 
     def __len__(self) -> int:
         """How many were ever put into it that can be tried."""
-        return self._possible
+        return sum(entry is not None for entry in self._entries)
 
     def look(self, used: Container[object] = ()) -> None:
         """Read what is new, without the positions that were used."""
         for position, entry in enumerate(
             self._searches.queue(self._uid, len(self._entries)), len(self._entries)
         ):
-            if entry not in self._space:
+            possible = entry in self._space
+            self._entries.append(entry if possible else None)
+            if not possible:
                 logger.warning("Position %s of the queue is no configuration of it", position)
-            else:
-                self._possible += 1
-                if position not in used:
-                    self._waiting[position] = None
-            self._entries.append(entry)
+            elif position not in used:
+                self._waiting[position] = None
 
     @property
     def next(self) -> int | None:
@@ -63,5 +61,4 @@ class Queue:
         if position >= len(self._entries):
             self.look()
         self.pass_over(position)
-        found = self._entries[position] if 0 <= position < len(self._entries) else None
-        return found if found in self._space else None
+        return self._entries[position] if 0 <= position < len(self._entries) else None

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -238,12 +239,12 @@ def test_a_place_of_a_dead_computer_is_taken_over_once(backend: Any, clock: Cloc
     )
     Heartbeat(backend, ELSEWHERE).beat()
 
-    assert elsewhere.take("4")
-    assert elsewhere.take("4")
-    assert not mine.take("4")
+    assert elsewhere.take("4").mine
+    assert elsewhere.take("4").mine
+    assert not mine.take("4").mine
     clock.now += liveness.GRACE + 1
-    assert mine.take("4")
-    assert not third.take("4")
+    assert mine.take("4").mine
+    assert not third.take("4").mine
 
 
 def test_places_are_taken_together_or_not_at_all_while_their_batch_runs(backend: Any) -> None:
@@ -255,11 +256,11 @@ def test_places_are_taken_together_or_not_at_all_while_their_batch_runs(backend:
     assert other.take_all(["2"], queued=7)
     assert not mine.take_all(["0", "1", "2"])
     assert mine.take_all(["0", "1"])
-    assert not other.take("1") and not mine.take("2")
+    assert not other.take("1").mine and not mine.take("2").mine
 
     batches.end("other", {"state": "CANCELLED"}, {})
     assert not mine.take_all(["2"])
-    assert mine.take("2") and not other.take("2")
+    assert mine.take("2").mine and not other.take("2").mine
     claim = mine.get("2")
     assert claim is not None and claim["queued"] == 7
 
@@ -275,7 +276,7 @@ def test_a_hostile_claim_is_anothers(hostile: Any) -> None:
     mine = Claims(backend, "shared", "plan", "mine", environment.process())
     backend.apply(Insert(paths.claims("shared"), hostile, "plan-4"))
 
-    assert not mine.take("4")
+    assert not mine.take("4").mine
 
 
 SHARD = """
@@ -344,3 +345,30 @@ def test_living_computers_that_share_a_batch_wait_for_each_other_and_end() -> No
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(shard, range(2), timeout=60)) == [[0, 2, 4], [1, 3, 5]]
+
+
+def test_a_place_that_was_run_since_a_batch_began_is_not_run_again() -> None:
+    backend, begun, over = open_backend("memory://"), threading.Event(), threading.Event()
+
+    def shard() -> None:
+        ex = Experiment("shared", backend=backend, seed=1)
+
+        @ex.result
+        def work(a: int) -> int:
+            if a == 0:
+                begun.set()
+                assert over.wait(60)
+            return a
+
+        jobs = [{"a": a} for a in range(6)]
+        ex.map(work(ex.parameter("a")), jobs, max_workers=1, shard=(0, 2), claim=True)
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(shard)
+        assert begun.wait(60)
+        shard()
+        over.set()
+        first.result(60)
+
+    ran = [trial.parameters["a"] for trial in Experiment("shared", backend=backend).trials]
+    assert sorted(ran) == [0, 2, 4]
